@@ -1,0 +1,190 @@
+// Typed client of the hub's HTTP API: one `call` over the route table of `protocol/`.
+import * as v from "valibot";
+import {
+  ErrorBody,
+  LIMITS,
+  ROUTES,
+  type RouteInput,
+  type RouteName,
+  type RouteOutput,
+  WaybillError,
+  decodeJson,
+  messageOf,
+  routeOf,
+} from "../protocol/index.ts";
+import { type RetryOptions, abortReason, retry } from "../timing/index.ts";
+import type { Identity } from "./identity.ts";
+
+/** What a caller proves itself with. */
+export type Credential = { readonly token: string; readonly identity: Identity };
+
+export type HubClientInit = {
+  /** Base URL, such as `http://127.0.0.1:8700`. */
+  readonly url: string;
+  readonly credential?: Credential;
+  /** How long calls are tried again while the hub is unreachable; every route is idempotent. Default 30 s. */
+  readonly retryForMs?: number;
+  readonly fetch?: typeof globalThis.fetch;
+  readonly onRetry?: RetryOptions["onRetry"];
+};
+
+export type CallOptions = {
+  readonly signal?: AbortSignal | undefined;
+  /** Overrides the client's. */
+  readonly retryForMs?: number;
+  /** Binary body of the routes that take one. */
+  readonly bytes?: Uint8Array<ArrayBuffer>;
+};
+
+/** An answer larger than this is not one of a hub; event pages and registries stay far below. */
+const MAX_ANSWER_BYTES = 64 * LIMITS.httpBodyBytes;
+/** One request without an answer for this long is given up and tried again. */
+const REQUEST_TIMEOUT_MS = 30_000;
+
+/** Client of one hub; holds no state but its credential. */
+export class HubClient {
+  readonly url: string;
+  readonly #init: HubClientInit;
+  #credential: Credential | undefined;
+
+  constructor(init: HubClientInit) {
+    this.url = init.url.replace(/\/+$/, "");
+    this.#init = init;
+    this.#credential = init.credential;
+  }
+
+  get credential(): Credential | undefined {
+    return this.#credential;
+  }
+
+  /** Uses another token from now on (after a renewal). */
+  useCredential(credential: Credential): void {
+    this.#credential = credential;
+  }
+
+  /**
+   * Calls a route of the table. Throws the hub's own error (`WaybillError` with its code), or
+   * `unreachable` when no answer came within the retry time.
+   */
+  async call<N extends RouteName>(
+    name: N,
+    input: RouteInput<N>,
+    options: CallOptions = {},
+  ): Promise<RouteOutput<N>> {
+    return retry(() => this.#once(name, input, options), {
+      forMs: options.retryForMs ?? this.#init.retryForMs ?? 30_000,
+      signal: options.signal,
+      capMs: 2000,
+      ...(this.#init.onRetry === undefined ? {} : { onRetry: this.#init.onRetry }),
+    });
+  }
+
+  async #once<N extends RouteName>(
+    name: N,
+    input: RouteInput<N>,
+    options: CallOptions,
+  ): Promise<RouteOutput<N>> {
+    const route = routeOf(name);
+    const given: { params?: unknown; query?: unknown; body?: unknown } = input;
+    const path = fillPath(route.path, Object(given.params ?? {}));
+    const headers = new Headers({ accept: "application/json" });
+    if (this.#credential !== undefined && route.roles !== "public") {
+      const { token, identity } = this.#credential;
+      headers.set("authorization", `DPoP ${token}`);
+      headers.set("dpop", await identity.proof({ method: route.method, path, token }));
+    }
+    let body: BodyInit | undefined;
+    if (options.bytes !== undefined) {
+      headers.set("content-type", "application/octet-stream");
+      body = options.bytes;
+    } else if (given.body !== undefined) {
+      headers.set("content-type", "application/json");
+      body = JSON.stringify(given.body);
+    }
+    const text = await this.#exchange(`${path}${queryText(Object(given.query ?? {}))}`, {
+      method: route.method,
+      headers,
+      ...(body === undefined ? {} : { body }),
+      signal: options.signal,
+    });
+    const response = ROUTES[name].response as v.GenericSchema<unknown, RouteOutput<N>>;
+    return decodeJson(response, text, `the hub's answer to ${name}`, MAX_ANSWER_BYTES);
+  }
+
+  async #exchange(
+    path: string,
+    request: Omit<RequestInit, "signal"> & { signal: AbortSignal | undefined },
+  ): Promise<string> {
+    const { signal, ...rest } = request;
+    const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+    const either = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+    const send = this.#init.fetch ?? globalThis.fetch;
+    let response: Response;
+    let text: string;
+    try {
+      response = await send(`${this.url}${path}`, { ...rest, signal: either });
+      text = await response.text();
+    } catch (cause) {
+      if (signal?.aborted === true) throw abortReason(signal);
+      const why = timeout.aborted
+        ? "did not answer in time"
+        : `could not be reached (${reasonOf(cause)})`;
+      throw new WaybillError("unreachable", `hub ${this.url} ${why}`, {
+        cause,
+        hint: "start it with `waybill hub`, or name another with --hub or WAYBILL_HUB",
+      });
+    }
+    if (response.ok) return text;
+    throw errorOf(response, text, this.url);
+  }
+}
+
+function fillPath(path: string, params: object): string {
+  const values = new Map(Object.entries(params));
+  return path.replaceAll(/:([a-zA-Z]+)/g, (_, key: string) => {
+    const value: unknown = values.get(key);
+    if (typeof value !== "string") throw new WaybillError("internal", `path ${path} lacks ${key}`);
+    return encodeURIComponent(value);
+  });
+}
+
+function queryText(query: object): string {
+  const pairs = Object.entries(query).filter(([, value]) => value !== undefined);
+  if (pairs.length === 0) return "";
+  return `?${new URLSearchParams(pairs.map(([key, value]) => [key, String(value)])).toString()}`;
+}
+
+function errorOf(response: Response, text: string, url: string): WaybillError {
+  const body = parseErrorBody(text);
+  const retryAfter = Number(response.headers.get("retry-after"));
+  const retryAfterMs =
+    Number.isFinite(retryAfter) && retryAfter > 0 ? retryAfter * 1000 : undefined;
+  const wait = retryAfterMs === undefined ? {} : { retryAfterMs };
+  if (body !== undefined) {
+    const hint = body.error.hint === undefined ? {} : { hint: body.error.hint };
+    return new WaybillError(body.error.code, body.error.message, { ...hint, ...wait });
+  }
+  const code =
+    response.status >= 500 || response.status === 429 ? "unreachable" : "invalid_request";
+  return new WaybillError(code, `${url} answered ${response.status}, and not as a hub does`, {
+    hint: "check that --hub names a Waybill hub",
+    ...wait,
+  });
+}
+
+function parseErrorBody(text: string): ErrorBody | undefined {
+  try {
+    const result = v.safeParse(ErrorBody, JSON.parse(text));
+    return result.success ? result.output : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** fetch hides the reason in `cause` (ECONNREFUSED and the like). */
+function reasonOf(error: unknown): string {
+  const inner = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  if (inner instanceof Error && "code" in inner && typeof inner.code === "string")
+    return inner.code;
+  return messageOf(inner);
+}

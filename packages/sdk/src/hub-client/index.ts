@@ -1,0 +1,10 @@
+// Talking to a hub: typed HTTP calls, the key that signs them, the signaling session.
+export { HubClient, type HubClientInit, type CallOptions, type Credential } from "./http.ts";
+export {
+  generateIdentityKey,
+  loadIdentity,
+  tokenHash,
+  type Identity,
+  type IdentityKey,
+  type ProofRequest,
+} from "./identity.ts";

@@ -1,0 +1,160 @@
+// Facts about a job, each with one sequence number (docs/protocol/events.md). Appended by the hub
+// until a worker is assigned, then by the worker, spooled on its disk and stored in segments.
+import * as v from "valibot";
+import { Gpu } from "./workers.ts";
+import {
+  Alias,
+  ArtifactId,
+  ByteCount,
+  JobId,
+  ModelId,
+  ModelType,
+  PeerId,
+  Tag,
+  Timestamp,
+} from "./ids.ts";
+
+export const JOB_STATES = [
+  "queued",
+  "assigned",
+  "running",
+  "paused",
+  "stopping",
+  "completed",
+  "failed",
+  "cancelled",
+  "interrupted",
+] as const;
+export const JobState = v.picklist(JOB_STATES);
+export type JobState = v.InferOutput<typeof JobState>;
+
+const TERMINAL: ReadonlySet<JobState> = new Set<JobState>([
+  "completed",
+  "failed",
+  "cancelled",
+  "interrupted",
+]);
+
+/** Whether nothing follows a job's state any more. */
+export function isTerminal(state: JobState): boolean {
+  return TERMINAL.has(state);
+}
+
+export const CommandName = v.picklist(["pause", "resume", "stop", "cancel"]);
+export type CommandName = v.InferOutput<typeof CommandName>;
+
+const Seq = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const base = {
+  seq: Seq,
+  time: Timestamp,
+  /** 1 for the first try of the job; hub events before any try carry 0. */
+  attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+};
+/** Keys as the trainer printed them. */
+const Data = v.record(v.string(), v.unknown());
+
+export const SystemSample = v.object({
+  /** Share of all CPUs in use by the machine and by the trainer's process group, 0–1. */
+  cpu: v.number(),
+  trainerCpu: v.optional(v.number()),
+  memoryBytes: ByteCount,
+  memoryTotalBytes: ByteCount,
+  trainerRssBytes: v.optional(ByteCount),
+  diskFreeBytes: v.optional(ByteCount),
+  gpus: v.array(
+    v.object({
+      ...Gpu.entries,
+      utilisation: v.number(),
+      memoryUsedMb: v.number(),
+      temperatureC: v.optional(v.number()),
+      powerW: v.optional(v.number()),
+    }),
+  ),
+});
+export type SystemSample = v.InferOutput<typeof SystemSample>;
+
+export const JobEvent = v.variant("type", [
+  v.object({
+    ...base,
+    type: v.literal("state"),
+    state: JobState,
+    reason: v.optional(v.string()),
+    worker: v.optional(PeerId),
+    exitCode: v.optional(v.number()),
+  }),
+  v.object({
+    ...base,
+    type: v.literal("log"),
+    stream: v.picklist(["stdout", "stderr", "waybill"]),
+    line: v.string(),
+    cut: v.optional(v.literal(true)),
+  }),
+  v.object({ ...base, type: v.literal("metric"), data: Data }),
+  v.object({
+    ...base,
+    type: v.literal("sample"),
+    data: Data,
+    file: v.string(),
+    mime: v.string(),
+    bytes: ByteCount,
+  }),
+  v.object({ ...base, type: v.literal("checkpoint"), data: Data }),
+  v.object({ ...base, type: v.literal("system"), system: SystemSample }),
+  v.object({
+    ...base,
+    type: v.literal("transfer"),
+    what: v.picklist(["dataset", "code", "model"]),
+    direction: v.picklist(["down", "up"]),
+    artifact: v.optional(ArtifactId),
+    bytes: ByteCount,
+    total: ByteCount,
+    seconds: v.number(),
+    /** Bytes by source of a download (`cache`, `s3`, …) or by sink of an upload. */
+    sources: v.record(v.string(), ByteCount),
+    done: v.boolean(),
+  }),
+  v.object({
+    ...base,
+    type: v.literal("command"),
+    id: v.string(),
+    name: CommandName,
+    stage: v.picklist(["received", "applied", "rejected"]),
+    by: v.string(),
+    message: v.optional(v.string()),
+  }),
+  /** The trainer ended well: what it produced, before the bytes are published. */
+  v.object({
+    ...base,
+    type: v.literal("result"),
+    data: Data,
+    files: v.number(),
+    bytes: ByteCount,
+    stoppedEarly: v.boolean(),
+  }),
+  /** The model's bytes are verified in the object store and the registry names them. */
+  v.object({
+    ...base,
+    type: v.literal("published"),
+    model: ModelId,
+    modelType: ModelType,
+    artifact: ArtifactId,
+    bytes: ByteCount,
+    alias: v.optional(Alias),
+    tags: v.array(Tag),
+    s3Path: v.string(),
+  }),
+]);
+export type JobEvent = v.InferOutput<typeof JobEvent>;
+export type JobEventOf<T extends JobEvent["type"]> = Extract<JobEvent, { type: T }>;
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+/** An event before the log has given it its number, time and attempt. */
+export type NewJobEvent = DistributiveOmit<JobEvent, "seq" | "time" | "attempt">;
+
+/** One command to a job, idempotent by id. */
+export const JobCommand = v.object({
+  id: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
+  job: JobId,
+  name: CommandName,
+});
+export type JobCommand = v.InferOutput<typeof JobCommand>;

@@ -1,0 +1,104 @@
+// Everything both ends of a wire must agree on: ids, messages, limits, versions, error codes. No I/O.
+export {
+  PROTOCOL_VERSION,
+  ARTIFACT_FORMAT_VERSION,
+  REGISTRY_FORMAT_VERSION,
+  LIMITS,
+} from "./version.ts";
+export {
+  WaybillError,
+  ERROR_CODES,
+  ErrorBody,
+  type ErrorCode,
+  isRetryable,
+  isAbort,
+  messageOf,
+  assertNever,
+} from "./errors.ts";
+export {
+  RoomId,
+  PeerId,
+  JobId,
+  ArtifactId,
+  Digest,
+  UploadId,
+  ModelId,
+  ModelType,
+  ModelRef,
+  Alias,
+  Tag,
+  ArtifactName,
+  Timestamp,
+  ByteCount,
+  Crc32Base64,
+  newJobId,
+  randomText,
+  cryptoRandom,
+} from "./ids.ts";
+export { decodeJson, decodeValue, describeIssues } from "./codec.ts";
+export {
+  ROLES,
+  Role,
+  InviteRole,
+  InviteCode,
+  PublicKey,
+  TokenClaims,
+  Label,
+  WorkerKeyInfo,
+  PeerInfo,
+} from "./access.ts";
+export {
+  Layout,
+  PACK_KEY,
+  MANIFEST_KEY,
+  ArtifactFile,
+  ArtifactManifest,
+  ArtifactRecord,
+} from "./artifact.ts";
+export {
+  WorkerKind,
+  Gpu,
+  WorkerCapabilities,
+  WorkerInfo,
+  Requirements,
+  unmetRequirement,
+} from "./workers.ts";
+export {
+  JOB_STATES,
+  JobState,
+  isTerminal,
+  CommandName,
+  SystemSample,
+  JobEvent,
+  type JobEventOf,
+  type NewJobEvent,
+  JobCommand,
+} from "./events.ts";
+export { JobSpec, JobDoc, JobAssignment } from "./jobs.ts";
+export { TRAINER_ENV, parseTrainerLine, type TrainerMessage } from "./trainer.ts";
+export { ModelEntry, AliasMove, Registry, ModelPublication } from "./registry.ts";
+export {
+  ObjectKey,
+  UploadPurpose,
+  UploadPlan,
+  ObjectProgress,
+  UploadStatus,
+  PartToSign,
+  SignedPart,
+  SignedRead,
+} from "./uploads.ts";
+export { PeerToHub, HubToPeer, Negotiation, IceServer, CLOSE } from "./signaling.ts";
+export { CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW } from "./control.ts";
+export {
+  ROUTES,
+  ROUTE_NAMES,
+  routeOf,
+  signalingPath,
+  type Route,
+  type RouteName,
+  type RouteInput,
+  type RouteParams,
+  type RouteQuery,
+  type RouteBody,
+  type RouteOutput,
+} from "./routes.ts";

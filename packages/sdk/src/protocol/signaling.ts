@@ -1,0 +1,131 @@
+// Messages between a peer and its hub over the WebSocket (docs/protocol/signaling.md).
+import * as v from "valibot";
+import { Label, PeerInfo, PublicKey, Role } from "./access.ts";
+import { JobCommand, JobState } from "./events.ts";
+import { JobId, PeerId, RoomId } from "./ids.ts";
+import { JobAssignment } from "./jobs.ts";
+import { WorkerCapabilities } from "./workers.ts";
+
+/** What peers exchange to set up a connection; the hub carries it unread. */
+export const Negotiation = v.variant("kind", [
+  v.object({
+    kind: v.literal("description"),
+    sdpType: v.picklist(["offer", "answer", "rollback"]),
+    sdp: v.string(),
+    connection: v.string(),
+  }),
+  v.object({
+    kind: v.literal("candidate"),
+    candidate: v.string(),
+    mid: v.optional(v.nullable(v.string())),
+    connection: v.string(),
+  }),
+  v.object({ kind: v.literal("bye"), connection: v.string() }),
+]);
+export type Negotiation = v.InferOutput<typeof Negotiation>;
+
+const AttemptNumber = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+
+export const PeerToHub = v.variant("type", [
+  v.object({
+    type: v.literal("hello"),
+    protocol: v.number(),
+    token: v.string(),
+    /** Proof of possession of `publicKey` (as in the `DPoP` header), bound to this socket's path. */
+    proof: v.string(),
+    publicKey: PublicKey,
+    /** Tells processes of one key apart; stable for a worker's data directory. */
+    instance: v.pipe(v.string(), v.regex(/^[a-z0-9]{1,12}$/)),
+    name: Label,
+    /** Present when the peer offers itself as a worker. */
+    worker: v.optional(
+      v.object({
+        capabilities: WorkerCapabilities,
+        jobs: v.array(v.object({ job: JobId, attempt: AttemptNumber })),
+      }),
+    ),
+  }),
+  v.object({ type: v.literal("signal"), to: PeerId, data: Negotiation }),
+  /** A control-channel message carried by the hub while no direct channel is open. */
+  v.object({ type: v.literal("relay"), to: PeerId, data: v.unknown() }),
+  v.object({ type: v.literal("job.accept"), job: JobId, attempt: AttemptNumber }),
+  v.object({
+    type: v.literal("job.decline"),
+    job: JobId,
+    attempt: AttemptNumber,
+    reason: v.string(),
+  }),
+  /** The worker has ended its work on a job: the slot is free. */
+  v.object({ type: v.literal("job.released"), job: JobId, attempt: AttemptNumber }),
+  v.object({
+    type: v.literal("command.ack"),
+    id: v.string(),
+    stage: v.picklist(["received", "rejected"]),
+    message: v.optional(v.string()),
+  }),
+  v.object({ type: v.literal("ping"), t: v.number() }),
+]);
+export type PeerToHub = v.InferOutput<typeof PeerToHub>;
+
+/** RTCIceServer of the W3C API. */
+export const IceServer = v.object({
+  urls: v.array(v.string()),
+  username: v.optional(v.string()),
+  credential: v.optional(v.string()),
+});
+export type IceServer = v.InferOutput<typeof IceServer>;
+
+export const HubToPeer = v.variant("type", [
+  v.object({
+    type: v.literal("welcome"),
+    protocol: v.number(),
+    version: v.string(),
+    peerId: PeerId,
+    room: RoomId,
+    role: Role,
+    peers: v.array(PeerInfo),
+    iceServers: v.array(IceServer),
+    keepAliveMs: v.number(),
+  }),
+  v.object({ type: v.literal("presence"), event: v.picklist(["joined", "left"]), peer: PeerInfo }),
+  v.object({ type: v.literal("signal"), from: PeerId, role: Role, data: Negotiation }),
+  v.object({ type: v.literal("relay"), from: PeerId, role: Role, name: Label, data: v.unknown() }),
+  v.object({ type: v.literal("job.offer"), assignment: JobAssignment }),
+  /** The worker must stop this attempt: it was cancelled or belongs to somebody else now. */
+  v.object({
+    type: v.literal("job.revoke"),
+    job: JobId,
+    attempt: AttemptNumber,
+    reason: v.string(),
+  }),
+  v.object({ type: v.literal("job.command"), command: JobCommand, by: v.string() }),
+  /** A job's state as the hub knows it, to every peer of the room. */
+  v.object({
+    type: v.literal("job.changed"),
+    job: JobId,
+    state: JobState,
+    worker: v.optional(PeerId),
+    attempt: v.number(),
+  }),
+  v.object({
+    type: v.literal("error"),
+    code: v.string(),
+    message: v.string(),
+    to: v.optional(PeerId),
+  }),
+  v.object({ type: v.literal("pong"), t: v.number() }),
+]);
+export type HubToPeer = v.InferOutput<typeof HubToPeer>;
+
+/** WebSocket close codes of the hub (4000–4999 are for applications, RFC 6455 §7.4.2). */
+export const CLOSE = {
+  /** The token or proof was refused; do not reconnect with the same one. */
+  unauthorized: 4401,
+  unsupportedVersion: 4426,
+  /** Another socket took over this peer id. */
+  replaced: 4409,
+  /** The hub is going away; reconnect. */
+  restarting: 4503,
+  /** No frame within the keep-alive time. */
+  idle: 4408,
+} as const;

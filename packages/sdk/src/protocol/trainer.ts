@@ -1,0 +1,57 @@
+// Lines a trainer prints (docs/protocol/trainer.md). One JSON object a line is a message; anything else is log.
+import * as v from "valibot";
+
+/** Environment a trainer finds. */
+export const TRAINER_ENV = {
+  dataset: "WAYBILL_DATASET",
+  output: "WAYBILL_OUTPUT",
+  config: "WAYBILL_CONFIG",
+  job: "WAYBILL_JOB",
+  attempt: "WAYBILL_ATTEMPT",
+} as const;
+
+const Keys = v.record(v.string(), v.unknown());
+const Sample = v.looseObject({
+  type: v.literal("sample"),
+  file: v.pipe(v.string(), v.minLength(1)),
+});
+const Checkpoint = v.looseObject({ type: v.literal("checkpoint"), path: v.optional(v.string()) });
+const Result = v.looseObject({ type: v.literal("result") });
+const Metric = v.looseObject({ type: v.literal("metric") });
+
+export type TrainerMessage =
+  | { readonly kind: "metric"; readonly data: Record<string, unknown> }
+  | { readonly kind: "sample"; readonly data: Record<string, unknown>; readonly file: string }
+  | {
+      readonly kind: "checkpoint";
+      readonly data: Record<string, unknown>;
+      readonly path: string | undefined;
+    }
+  | { readonly kind: "result"; readonly data: Record<string, unknown> }
+  | { readonly kind: "log"; readonly line: string };
+
+/**
+ * Reads one line of a trainer's stdout. An object without a `type` is a metric when at least one value is a
+ * number; every key stays as it was printed. Lines that only resemble messages are log: a trainer cannot fail by printing.
+ */
+export function parseTrainerLine(line: string): TrainerMessage {
+  const log = { kind: "log", line } as const;
+  const text = line.trim();
+  if (!text.startsWith("{") || !text.endsWith("}")) return log;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return log;
+  }
+  if (!v.is(Keys, value)) return log;
+  if (v.is(Metric, value)) return { kind: "metric", data: value };
+  if (v.is(Sample, value)) return { kind: "sample", data: value, file: value.file };
+  if (v.is(Checkpoint, value)) return { kind: "checkpoint", data: value, path: value.path };
+  if (v.is(Result, value)) return { kind: "result", data: value };
+  const data: Record<string, unknown> = value;
+  if (data["type"] === undefined && Object.values(data).some((one) => typeof one === "number")) {
+    return { kind: "metric", data };
+  }
+  return log;
+}

@@ -1,0 +1,9 @@
+// Waiting and trying again.
+export {
+  backoffMs,
+  delay,
+  retry,
+  abortReason,
+  type BackoffOptions,
+  type RetryOptions,
+} from "./backoff.ts";
