@@ -1,0 +1,32 @@
+// The hub's only memory: one bucket behind the S3 API. Conditional writes are what keeps several hubs,
+// and one hub before and after a crash, from losing each other's updates (I4).
+
+/** What a stored object is known by. */
+export type Stored = { readonly etag: string; readonly size: number };
+
+export type Listed = { readonly key: string; readonly size: number; readonly modifiedMs: number };
+
+export type PutCondition =
+  /** Fails with `precondition_failed` when the key exists. */
+  | { readonly ifAbsent: true }
+  /** Fails with `precondition_failed` when the key's etag is another, or the key is gone. */
+  | { readonly ifMatch: string };
+
+/** One bucket. Every method throws `storage_failed` (retryable) when the store cannot be reached or misbehaves. */
+export interface Bucket {
+  readonly name: string;
+  get(key: string): Promise<(Stored & { readonly body: Uint8Array }) | undefined>;
+  /** Size, etag and, when the store has one, the base64 CRC-32 (composite ones end in `-N`). */
+  head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined>;
+  put(
+    key: string,
+    body: Uint8Array | string,
+    options?: { condition?: PutCondition; contentType?: string },
+  ): Promise<Stored>;
+  /** Deleting what is not there is no error. */
+  delete(keys: readonly string[]): Promise<void>;
+  /** Keys below a prefix in UTF-8 order. */
+  list(prefix: string, options?: { startAfter?: string }): AsyncIterable<Listed>;
+  /** Names of the "folders" directly below a prefix, which ends in `/`. */
+  listFolders(prefix: string): AsyncIterable<string>;
+}
