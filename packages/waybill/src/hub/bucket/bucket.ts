@@ -12,17 +12,22 @@ export type PutCondition =
   /** Fails with `precondition_failed` when the key's etag is another, or the key is gone. */
   | { readonly ifMatch: string };
 
+export type PutOptions = {
+  readonly condition?: PutCondition;
+  readonly contentType?: string;
+  /** Kept with the object: tells a writer whose answer was lost that it was its own write that won. */
+  readonly writeId?: string;
+};
+
 /** One bucket. Every method throws `storage_failed` (retryable) when the store cannot be reached or misbehaves. */
 export interface Bucket {
   readonly name: string;
-  get(key: string): Promise<(Stored & { readonly body: Uint8Array }) | undefined>;
+  get(
+    key: string,
+  ): Promise<(Stored & { readonly body: Uint8Array; readonly writeId?: string }) | undefined>;
   /** Size, etag and, when the store has one, the base64 CRC-32 (composite ones end in `-N`). */
   head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined>;
-  put(
-    key: string,
-    body: Uint8Array | string,
-    options?: { condition?: PutCondition; contentType?: string },
-  ): Promise<Stored>;
+  put(key: string, body: Uint8Array | string, options?: PutOptions): Promise<Stored>;
   /** Deleting what is not there is no error. */
   delete(keys: readonly string[]): Promise<void>;
   /** Keys below a prefix in UTF-8 order. */

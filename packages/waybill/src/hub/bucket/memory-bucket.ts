@@ -1,0 +1,115 @@
+// A bucket in memory with the semantics of S3's conditional writes: what unit tests of the hub stand on.
+// It passes the same conformance suite as the bucket behind the S3 API.
+import { WaybillError } from "@waybill/sdk/protocol";
+import { crc32 } from "node:zlib";
+import type { Bucket, Listed, PutCondition, PutOptions, Stored } from "./bucket.ts";
+
+type MemoryObject = Stored & {
+  readonly body: Uint8Array;
+  readonly modifiedMs: number;
+  readonly crc32: string;
+  readonly writeId?: string;
+};
+
+export type BucketOperation = "get" | "head" | "put" | "delete" | "list";
+
+export type MemoryBucketInit = {
+  readonly name?: string;
+  readonly now?: () => number;
+  /** Awaited before each operation: tests delay, count or refuse (by throwing) with it. */
+  readonly before?: (operation: BucketOperation, key: string) => void | Promise<void>;
+};
+
+export class MemoryBucket implements Bucket {
+  readonly name: string;
+  readonly #objects = new Map<string, MemoryObject>();
+  readonly #now: () => number;
+  readonly #before: (operation: BucketOperation, key: string) => void | Promise<void>;
+  #versions = 0;
+
+  constructor(init: MemoryBucketInit = {}) {
+    this.name = init.name ?? "memory";
+    this.#now = init.now ?? Date.now;
+    this.#before = init.before ?? (() => {});
+  }
+
+  async get(
+    key: string,
+  ): Promise<(Stored & { readonly body: Uint8Array; readonly writeId?: string }) | undefined> {
+    await this.#before("get", key);
+    const object = this.#objects.get(key);
+    if (object === undefined) return undefined;
+    const { etag, size, body, writeId } = object;
+    return { etag, size, body: body.slice(), ...(writeId === undefined ? {} : { writeId }) };
+  }
+
+  async head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined> {
+    await this.#before("head", key);
+    const object = this.#objects.get(key);
+    return object && { etag: object.etag, size: object.size, crc32: object.crc32 };
+  }
+
+  async put(key: string, body: Uint8Array | string, options: PutOptions = {}): Promise<Stored> {
+    await this.#before("put", key);
+    const existing = this.#objects.get(key);
+    const { condition } = options;
+    if (condition !== undefined && !holds(condition, existing)) {
+      throw new WaybillError(
+        "precondition_failed",
+        `${key} is not in the state it was expected in`,
+      );
+    }
+    const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body.slice();
+    const checksum = Buffer.alloc(4);
+    checksum.writeUInt32BE(crc32(bytes));
+    this.#versions += 1;
+    const object = {
+      etag: `"v${this.#versions}"`,
+      size: bytes.length,
+      body: bytes,
+      modifiedMs: this.#now(),
+      crc32: checksum.toString("base64"),
+      ...(options.writeId === undefined ? {} : { writeId: options.writeId }),
+    };
+    this.#objects.set(key, object);
+    return { etag: object.etag, size: object.size };
+  }
+
+  async delete(keys: readonly string[]): Promise<void> {
+    await this.#before("delete", keys[0] ?? "");
+    for (const key of keys) this.#objects.delete(key);
+  }
+
+  async *list(prefix: string, options: { startAfter?: string } = {}): AsyncIterable<Listed> {
+    await this.#before("list", prefix);
+    for (const key of this.#keys(prefix)) {
+      if (options.startAfter !== undefined && compareUtf8(key, options.startAfter) <= 0) continue;
+      const object = this.#objects.get(key);
+      if (object !== undefined) yield { key, size: object.size, modifiedMs: object.modifiedMs };
+    }
+  }
+
+  async *listFolders(prefix: string): AsyncIterable<string> {
+    await this.#before("list", prefix);
+    const folders = new Set<string>();
+    for (const key of this.#keys(prefix)) {
+      const rest = key.slice(prefix.length);
+      const slash = rest.indexOf("/");
+      if (slash >= 0) folders.add(rest.slice(0, slash));
+    }
+    yield* folders;
+  }
+
+  #keys(prefix: string): string[] {
+    return [...this.#objects.keys()].filter((key) => key.startsWith(prefix)).sort(compareUtf8);
+  }
+}
+
+function holds(condition: PutCondition, existing: Stored | undefined): boolean {
+  return "ifAbsent" in condition ? existing === undefined : existing?.etag === condition.ifMatch;
+}
+
+/** S3 lists in the order of UTF-8 bytes, which differs from UTF-16 order above the surrogates. */
+function compareUtf8(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
