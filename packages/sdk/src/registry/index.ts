@@ -1,0 +1,24 @@
+// The room's model registry: pure edits, and the loop that stores them without losing anybody's.
+export {
+  addModel,
+  aliasesOf,
+  assertMovable,
+  editTags,
+  emptyRegistry,
+  latestAlias,
+  moveAlias,
+  removeAlias,
+  resolveModel,
+  type AliasMoved,
+  type AliasTarget,
+  type Edited,
+  type Editor,
+  type TagEdit,
+} from "./edits.ts";
+export {
+  casUpdate,
+  type CasEdit,
+  type CasOptions,
+  type ConditionalDocument,
+} from "./cas-update.ts";
+export { GroupCommit, type Commit, type GroupCommitInit, type GroupEdit } from "./group-commit.ts";
