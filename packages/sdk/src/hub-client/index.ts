@@ -8,3 +8,13 @@ export {
   type IdentityKey,
   type ProofRequest,
 } from "./identity.ts";
+export {
+  createSession,
+  type SessionClock,
+  type SessionInit,
+  type SessionMessage,
+  type SignalingSession,
+  type SocketConstructor,
+  type SocketLike,
+} from "./session.ts";
+export { type SessionEvents, type Welcome } from "./session-events.ts";

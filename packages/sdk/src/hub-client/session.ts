@@ -1,0 +1,370 @@
+// The signaling session: one WebSocket to the hub, kept up for ever. `session-state.ts` decides; this file
+// performs: sockets, timers, the hello with its proof, and the typed events.
+import {
+  HubToPeer,
+  LIMITS,
+  PROTOCOL_VERSION,
+  type PeerToHub,
+  type RoomId,
+  WaybillError,
+  assertNever,
+  decodeJson,
+  messageOf,
+  signalingPath,
+} from "../protocol/index.ts";
+import { abortReason, backoffMs } from "../timing/index.ts";
+import type { Credential } from "./http.ts";
+import { Emitter, type SessionEvents, type Welcome } from "./session-events.ts";
+import {
+  type SessionEffect,
+  type SessionEvent,
+  type SessionState,
+  nextSession,
+} from "./session-state.ts";
+
+/** The part of the W3C WebSocket that is used; the global one of browsers and Node fits. */
+export type SocketLike = {
+  readonly bufferedAmount: number;
+  send(text: string): void;
+  close(code?: number, reason?: string): void;
+  addEventListener(type: "open" | "error", listener: () => void): void;
+  addEventListener(type: "message", listener: (event: { readonly data: unknown }) => void): void;
+  addEventListener(
+    type: "close",
+    listener: (event: { readonly code: number; readonly reason: string }) => void,
+  ): void;
+};
+export type SocketConstructor = new (url: string) => SocketLike;
+
+export type SessionClock = {
+  now(): number;
+  /** Runs once after `ms`; the result cancels it. */
+  after(ms: number, run: () => void): () => void;
+};
+
+type Hello = Extract<PeerToHub, { type: "hello" }>;
+/** What a peer may send once it is welcome. */
+export type SessionMessage = Exclude<PeerToHub, { type: "hello" }>;
+
+export type SessionInit = {
+  /** A `HubClient` fits: its URL, and the credential of the moment at every connect. */
+  readonly hub: { readonly url: string; readonly credential: Credential | undefined };
+  readonly room: RoomId;
+  /** Shown to the others in the room. */
+  readonly name: string;
+  /** 1–12 of a–z and 0–9; tells processes of one key apart. */
+  readonly instance: string;
+  /** Asked at every hello when this peer is a worker: what it can do and which attempts it is running. */
+  readonly worker?: () => NonNullable<Hello["worker"]>;
+  readonly WebSocket?: SocketConstructor;
+  readonly clock?: SessionClock;
+  readonly random?: () => number;
+};
+
+export type SignalingSession = AsyncDisposable & {
+  readonly phase: SessionState["phase"];
+  /** Whether messages can be sent now. */
+  readonly online: boolean;
+  /** The hub's last welcome: our peer id, role, ICE servers. Stays while reconnecting. */
+  readonly welcome: Welcome | undefined;
+  /** Bytes given to the socket that have not left yet. */
+  readonly bufferedBytes: number;
+  start(): void;
+  /** Says goodbye to the hub and never connects again; idempotent. */
+  stop(): Promise<void>;
+  /**
+   * Sends now or throws: `unreachable` while there is no connection or the socket is choked, `too_large` for a
+   * frame over the limit. Nothing is ever queued for later: what to repeat after a reconnect is the sender's to know.
+   */
+  send(message: SessionMessage): void;
+  /** Resolves with the welcome once connected; rejects when the session failed, stopped or `signal` is aborted. */
+  waitUntilOpen(options?: { readonly signal?: AbortSignal | undefined }): Promise<Welcome>;
+  on<K extends keyof SessionEvents>(
+    name: K,
+    listener: (event: SessionEvents[K]) => void,
+  ): () => void;
+};
+
+/** Above this the socket is choked: eight of the largest frames, more than any peer may have in flight. */
+const MAX_BUFFERED_BYTES = 8 * LIMITS.signalingFrameBytes;
+/** A hub that does not answer the closing frame for this long is left without a goodbye. */
+const GOODBYE_MS = 500;
+/** A hub that comes back is found within 3 s; ten thousand peers are then still 5,000 hellos a second. */
+const RETRY = { baseMs: 100, capMs: 3000 } as const;
+
+const systemClock: SessionClock = {
+  now: () => performance.now(),
+  after: (ms, run) => {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/**
+ * Makes a session; it connects when started and reconnects until it is stopped or the hub refuses it for good
+ * (bad token, other protocol version, peer id taken over).
+ *
+ * @example
+ * const session = createSession({ hub, room, name: "laptop", instance: "a1" });
+ * session.on("job.changed", ({ job, state }) => console.log(job, state));
+ * session.start();
+ * await session.waitUntilOpen();
+ */
+export function createSession(init: SessionInit): SignalingSession {
+  return new Session(init);
+}
+
+class Session implements SignalingSession {
+  readonly #init: SessionInit;
+  readonly #clock: SessionClock;
+  readonly #events = new Emitter<SessionEvents>();
+  #state: SessionState = { phase: "idle" };
+  #socket: SocketLike | undefined;
+  #cancelTimer: (() => void) | undefined;
+  #heardAt = 0;
+  #welcome: Welcome | undefined;
+  #waiting = new Set<(error: WaybillError | undefined) => void>();
+
+  constructor(init: SessionInit) {
+    this.#init = init;
+    this.#clock = init.clock ?? systemClock;
+  }
+
+  get phase(): SessionState["phase"] {
+    return this.#state.phase;
+  }
+
+  get online(): boolean {
+    return this.#state.phase === "open";
+  }
+
+  get welcome(): Welcome | undefined {
+    return this.#welcome;
+  }
+
+  get bufferedBytes(): number {
+    return this.#socket?.bufferedAmount ?? 0;
+  }
+
+  on<K extends keyof SessionEvents>(
+    name: K,
+    listener: (event: SessionEvents[K]) => void,
+  ): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  start(): void {
+    this.#happen({ type: "start" });
+  }
+
+  async stop(): Promise<void> {
+    const socket = this.#socket;
+    const gone = new Promise<void>((resolve) => {
+      if (socket === undefined) {
+        resolve();
+        return;
+      }
+      const cancel = this.#clock.after(GOODBYE_MS, resolve);
+      socket.addEventListener("close", () => {
+        cancel();
+        resolve();
+      });
+    });
+    this.#happen({ type: "stop" });
+    this.#settle(stopped());
+    await gone;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  send(message: SessionMessage): void {
+    if (this.#state.phase !== "open" || this.#socket === undefined) {
+      throw new WaybillError("unreachable", `not connected to hub ${this.#init.hub.url}`);
+    }
+    const text = JSON.stringify(message);
+    // The hub counts UTF-8 bytes; a UTF-16 unit is at most three of them.
+    if (text.length * 3 > LIMITS.signalingFrameBytes && byteLength(text) > MAX_FRAME_BYTES) {
+      throw new WaybillError("too_large", `a ${message.type} message exceeds the frame limit`);
+    }
+    if (this.#socket.bufferedAmount > MAX_BUFFERED_BYTES) {
+      throw new WaybillError("unreachable", "the connection to the hub is choked");
+    }
+    this.#socket.send(text);
+  }
+
+  waitUntilOpen(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<Welcome> {
+    const { signal } = options;
+    return new Promise((resolve, reject) => {
+      const finish = (error: Error | undefined) => {
+        this.#waiting.delete(finish);
+        signal?.removeEventListener("abort", onAbort);
+        if (error !== undefined) reject(error);
+        else if (this.#welcome !== undefined) resolve(this.#welcome);
+      };
+      const onAbort = () => {
+        if (signal !== undefined) finish(abortReason(signal));
+      };
+      this.#waiting.add(finish);
+      if (signal?.aborted === true) onAbort();
+      else if (this.#state.phase === "open") finish(undefined);
+      else if (this.#state.phase === "failed") finish(this.#state.error);
+      else if (this.#state.phase === "stopped") {
+        finish(stopped());
+      } else signal?.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  #settle(error: WaybillError | undefined): void {
+    for (const finish of this.#waiting) finish(error);
+  }
+
+  #happen(event: SessionEvent): void {
+    const { state, effects } = nextSession(this.#state, event);
+    if (state.phase !== this.#state.phase) this.#cancelTimer?.();
+    this.#state = state;
+    for (const effect of effects) this.#perform(effect);
+  }
+
+  #perform(effect: SessionEffect): void {
+    switch (effect.type) {
+      case "connect":
+        this.#connect();
+        return;
+      case "hello":
+        void this.#hello();
+        return;
+      case "ping":
+        this.#socket?.send(JSON.stringify({ type: "ping", t: this.#clock.now() }));
+        return;
+      case "drop": {
+        const socket = this.#socket;
+        this.#socket = undefined;
+        socket?.close(effect.code, effect.reason.slice(0, 100));
+        return;
+      }
+      case "timer":
+        this.#timer(effect.ms);
+        return;
+      case "backoff":
+        this.#timer(backoffMs(effect.attempt, { ...RETRY, ...random(this.#init.random) }));
+        return;
+      case "lost":
+        this.#socket = undefined;
+        this.#events.emit("closed", { code: effect.code, reason: effect.reason });
+        return;
+      case "fail":
+        this.#socket = undefined;
+        this.#events.emit("failed", effect.error);
+        this.#settle(effect.error);
+        return;
+      default:
+        assertNever(effect);
+    }
+  }
+
+  #timer(ms: number): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = this.#clock.after(ms, () => {
+      this.#happen({ type: "timer", silentMs: this.#clock.now() - this.#heardAt });
+    });
+  }
+
+  #connect(): void {
+    const make: SocketConstructor = this.#init.WebSocket ?? globalThis.WebSocket;
+    const url = `${this.#init.hub.url.replace(/^http/, "ws")}${signalingPath(this.#init.room)}`;
+    const socket = new make(url);
+    this.#socket = socket;
+    const ours = (event: SessionEvent) => {
+      if (this.#socket === socket) this.#happen(event);
+    };
+    socket.addEventListener("open", () => ours({ type: "opened" }));
+    socket.addEventListener("message", ({ data }) => {
+      if (this.#socket === socket) this.#hear(data);
+    });
+    // An error is always followed by close, which says more.
+    socket.addEventListener("error", () => undefined);
+    socket.addEventListener("close", ({ code, reason }) => ours({ type: "closed", code, reason }));
+  }
+
+  async #hello(): Promise<void> {
+    const socket = this.#socket;
+    try {
+      const text = JSON.stringify(await this.#makeHello());
+      if (socket === this.#socket) socket?.send(text);
+    } catch (cause) {
+      if (socket !== this.#socket) return;
+      const error =
+        cause instanceof WaybillError
+          ? cause
+          : new WaybillError("unauthorized", `no hello could be made: ${messageOf(cause)}`, {
+              cause,
+            });
+      this.#happen({ type: "unprovable", error });
+    }
+  }
+
+  async #makeHello(): Promise<Hello> {
+    const { hub, room, name, instance, worker } = this.#init;
+    if (hub.credential === undefined) {
+      throw new WaybillError("unauthorized", `no token for room ${room}`, {
+        hint: "join it with `waybill room join CODE`, or set WAYBILL_TOKEN",
+      });
+    }
+    const { token, identity } = hub.credential;
+    const proof = await identity.proof({ method: "GET", path: signalingPath(room), token });
+    return {
+      type: "hello",
+      protocol: PROTOCOL_VERSION,
+      token,
+      proof,
+      publicKey: identity.publicKey,
+      instance,
+      name,
+      ...(worker === undefined ? {} : { worker: worker() }),
+    };
+  }
+
+  #hear(data: unknown): void {
+    this.#heardAt = this.#clock.now();
+    let message: HubToPeer;
+    try {
+      message = decodeJson(
+        HubToPeer,
+        typeof data === "string" ? data : "",
+        "a frame of the hub",
+        LIMITS.signalingFrameBytes,
+      );
+    } catch (error) {
+      // Not a reason to reconnect: a newer hub may know messages this peer does not.
+      if (error instanceof WaybillError) this.#events.emit("problem", error);
+      return;
+    }
+    if (message.type === "pong") return;
+    if (message.type !== "welcome") {
+      this.#events.forward(message.type, message);
+      return;
+    }
+    const { protocol, keepAliveMs } = message;
+    this.#welcome = message;
+    this.#happen({ type: "welcomed", protocol, keepAliveMs });
+    if (this.#state.phase !== "open") return;
+    this.#settle(undefined);
+    this.#events.emit("welcome", message);
+  }
+}
+
+function stopped(): WaybillError {
+  return new WaybillError("unreachable", "the signaling session was stopped");
+}
+
+const MAX_FRAME_BYTES = LIMITS.signalingFrameBytes;
+
+function byteLength(text: string): number {
+  return new TextEncoder().encode(text).byteLength;
+}
+
+function random(source: (() => number) | undefined): { readonly random?: () => number } {
+  return source === undefined ? {} : { random: source };
+}
