@@ -4,6 +4,7 @@ import {
   type Alias,
   type ModelEntry,
   type ModelId,
+  type ModelType,
   Registry,
   type Tag,
 } from "../protocol/index.ts";

@@ -1,0 +1,145 @@
+// The hub's WebSocket server: accepts upgrades, keeps the sessions, and offers presence and delivery to the rest
+// of the hub. What peers may say is in peer-session.ts, how bytes are bounded in peer-socket.ts.
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import {
+  CLOSE,
+  type HubToPeer,
+  type IceServer,
+  type JobId,
+  LIMITS,
+  type PeerId,
+  type RoomId,
+} from "@waybill/sdk/protocol";
+import { WebSocketServer } from "ws";
+import { PeerSession, type PeerSessionDeps, type WorkerMessage } from "./peer-session.ts";
+import { type ConnectedPeer, LocalRouter, type Router } from "./router.ts";
+
+export type SignalingDeps = Pick<PeerSessionDeps, "authenticateHello" | "now" | "hubVersion"> & {
+  readonly log: (level: "info" | "warn", message: string) => void;
+  /** Told to every peer in its welcome. */
+  readonly iceServers?: () => readonly IceServer[];
+  readonly router?: Router;
+  readonly keepAliveMs?: number;
+  readonly helloTimeoutMs?: number;
+  /** How long a peer may take to answer a close frame. */
+  readonly closeGraceMs?: number;
+};
+
+/** Facts about peers, for the rest of the hub; called in the order things happen. */
+export type SignalingListener = {
+  /** `held`: the jobs a worker says it still works on. */
+  joined?(peer: ConnectedPeer, held: readonly HeldJob[]): void;
+  left?(peer: ConnectedPeer): void;
+  workerMessage?(peer: ConnectedPeer, message: WorkerMessage): void;
+};
+
+export type HeldJob = { readonly job: JobId; readonly attempt: number };
+
+export interface Signaling {
+  /** Takes over an upgrade request for the room's signaling path; the room's existence is checked with the token. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, room: RoomId): void;
+  peers(room: RoomId): readonly ConnectedPeer[];
+  find(room: RoomId, peerId: PeerId): ConnectedPeer | undefined;
+  /** Rooms with at least one peer. */
+  rooms(): readonly RoomId[];
+  /** Sends; answers whether the peer is here and takes messages. */
+  send(room: RoomId, peerId: PeerId, message: HubToPeer): boolean;
+  broadcast(room: RoomId, message: HubToPeer): void;
+  /** Answers a function that ends the subscription. */
+  listen(listener: SignalingListener): () => void;
+  /** Closes peers whose right to be here was withdrawn (4401). */
+  expel(match: (peer: ConnectedPeer) => boolean, reason: string): void;
+  /** Ends a room's presence: every socket is closed with 4503. */
+  dropRoom(room: RoomId): void;
+  /** Closes every socket with 4503 and accepts no more. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Sockets that have not said hello yet; more are a flood, not users. */
+const MAX_UNGREETED = 1024;
+/** `docs/protocol/signaling.md` §2. */
+const HELLO_TIMEOUT_MS = 10_000;
+const CLOSE_GRACE_MS = 2000;
+
+/** Makes the signaling server; it listens to nothing by itself. */
+export function createSignaling(deps: SignalingDeps): Signaling {
+  const router = deps.router ?? new LocalRouter();
+  const listeners = new Set<SignalingListener>();
+  const sessions = new Set<PeerSession>();
+  const server = new WebSocketServer({
+    noServer: true,
+    maxPayload: LIMITS.signalingFrameBytes,
+    perMessageDeflate: false,
+    clientTracking: false,
+  });
+  let accepted = 0;
+  let stopped: Promise<void> | undefined;
+  let onEmpty: (() => void) | undefined;
+
+  const sessionDeps: PeerSessionDeps = {
+    router,
+    authenticateHello: deps.authenticateHello,
+    now: deps.now,
+    hubVersion: deps.hubVersion,
+    iceServers: deps.iceServers ?? (() => []),
+    keepAliveMs: deps.keepAliveMs ?? LIMITS.keepAliveMs,
+    helloTimeoutMs: deps.helloTimeoutMs ?? HELLO_TIMEOUT_MS,
+    closeGraceMs: deps.closeGraceMs ?? CLOSE_GRACE_MS,
+    onJoined: (peer, held) => {
+      accepted += 1;
+      deps.log("info", `${peer.info.role} ${peer.info.peerId} joined ${peer.room}`);
+      for (const listener of listeners) listener.joined?.(peer, held);
+    },
+    onLeft: (peer) => {
+      accepted -= 1;
+      deps.log("info", `${peer.info.role} ${peer.info.peerId} left ${peer.room}`);
+      for (const listener of listeners) listener.left?.(peer);
+    },
+    onWorkerMessage: (peer, message) => {
+      for (const listener of listeners) listener.workerMessage?.(peer, message);
+    },
+    onClosed: (session) => {
+      sessions.delete(session);
+      if (sessions.size === 0) onEmpty?.();
+    },
+  };
+
+  const stop = async () => {
+    const empty = new Promise<void>((resolve) => {
+      onEmpty = resolve;
+    });
+    if (sessions.size === 0) onEmpty?.();
+    for (const session of sessions) session.close(CLOSE.restarting, "hub is stopping");
+    await empty;
+    server.close();
+  };
+
+  return {
+    upgrade(request, socket, head, room) {
+      if (stopped !== undefined || sessions.size - accepted >= MAX_UNGREETED) {
+        socket.end(
+          "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\r\n",
+        );
+        return;
+      }
+      server.handleUpgrade(request, socket, head, (ws) => {
+        sessions.add(new PeerSession(ws, room, sessionDeps));
+      });
+    },
+    peers: (room) => router.peers(room),
+    find: (room, peerId) => router.find(room, peerId),
+    rooms: () => router.rooms(),
+    send: (room, peerId, message) => router.deliver(room, peerId, message, "hub") === "delivered",
+    broadcast: (room, message) => router.broadcast(room, message),
+    listen(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    expel: (match, reason) => router.disconnect(match, CLOSE.unauthorized, reason),
+    dropRoom(room) {
+      router.disconnect((peer) => peer.room === room, CLOSE.restarting, "the room's session ended");
+    },
+    stop: () => (stopped ??= stop()),
+  };
+}
