@@ -1,0 +1,63 @@
+/** Tags of objects and buckets: S3's limits, its header form and its XML. */
+import { S3Error } from "../s3-error.ts";
+import { parseQuery } from "./target.ts";
+import { child, childText, childrenNamed, malformed, parseXml } from "./xml-reader.ts";
+import { element, text, xmlDocument } from "./xml-writer.ts";
+
+export type Tags = Readonly<Record<string, string>>;
+
+const MAX_KEY_LENGTH = 128;
+const MAX_VALUE_LENGTH = 256;
+export const MAX_OBJECT_TAGS = 10;
+export const MAX_BUCKET_TAGS = 50;
+
+/** Reads `x-amz-tagging`: `a=1&b=2`, URL-encoded. */
+export function parseTagHeader(header: string): Tags {
+  return checkTags(parseQuery(header), MAX_OBJECT_TAGS);
+}
+
+/** Reads a `Tagging` document. */
+export function parseTagDocument(source: string, limit: number): Tags {
+  const set = child(parseXml(source, "Tagging"), "TagSet");
+  if (!set) throw malformed();
+  const pairs = childrenNamed(set, "Tag").map((tag): [string, string] => {
+    const key = childText(tag, "Key");
+    const value = childText(tag, "Value");
+    if (key === undefined || value === undefined) throw malformed();
+    return [key, value];
+  });
+  return checkTags(pairs, limit);
+}
+
+/** Writes a `Tagging` document. */
+export function tagDocument(tags: Tags): string {
+  const set = Object.entries(tags).map(([key, value]) =>
+    element("Tag", text("Key", key), text("Value", value)),
+  );
+  return xmlDocument("Tagging", element("TagSet", ...set));
+}
+
+function checkTags(pairs: readonly (readonly [string, string])[], limit: number): Tags {
+  if (pairs.length > limit) {
+    throw new S3Error("InvalidTag", {
+      message: `Tag count cannot be greater than ${limit}`,
+    });
+  }
+  const tags: Record<string, string> = {};
+  for (const [key, value] of pairs) {
+    if (key === "" || key.length > MAX_KEY_LENGTH) {
+      throw new S3Error("InvalidTag", { message: "The TagKey you have provided is invalid" });
+    }
+    if (value.length > MAX_VALUE_LENGTH) {
+      throw new S3Error("InvalidTag", { message: "The TagValue you have provided is invalid" });
+    }
+    if (Object.hasOwn(tags, key)) {
+      throw new S3Error("InvalidTag", {
+        message: "Cannot provide multiple Tags with the same key",
+        details: { TagKey: key },
+      });
+    }
+    tags[key] = value;
+  }
+  return tags;
+}
