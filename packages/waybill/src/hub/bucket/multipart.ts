@@ -1,0 +1,31 @@
+// Multipart uploads of one bucket, as the hub needs them: it opens, reads, joins and drops them; the parts
+// themselves go from clients to the store through presigned URLs and never pass here.
+
+/** A part as the store accounts for it. */
+export type StoredPart = {
+  readonly part: number;
+  readonly size: number;
+  readonly etag: string;
+  /** Base64; stores without checksum support give none. */
+  readonly crc32: string | undefined;
+};
+
+export type OpenMultipart = { readonly key: string; readonly uploadId: string };
+
+/** Every method throws `storage_failed` when the store cannot be reached or misbehaves. */
+export interface MultipartUploads {
+  /** Opens an upload whose parts carry CRC-32 checksums; answers its id. */
+  create(key: string): Promise<string>;
+  /** Parts in order; `undefined` when there is no such upload (any more). */
+  listParts(key: string, uploadId: string): Promise<StoredPart[] | undefined>;
+  /** Joins the parts into the object; `gone` when there is no such upload (any more). */
+  complete(
+    key: string,
+    uploadId: string,
+    parts: readonly StoredPart[],
+  ): Promise<"completed" | "gone">;
+  /** Drops the upload and its parts; no error when there is none. */
+  abort(key: string, uploadId: string): Promise<void>;
+  /** Open uploads of keys below a prefix. */
+  list(prefix: string): AsyncIterable<OpenMultipart>;
+}

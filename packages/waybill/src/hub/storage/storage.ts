@@ -1,0 +1,185 @@
+// Where the hub's bytes are: two buckets behind one S3 endpoint, a signer for what clients may read and
+// write there, and the rules that clean up when no hub runs.
+import {
+  CreateBucketCommand,
+  GetBucketLifecycleConfigurationCommand,
+  HeadBucketCommand,
+  type LifecycleRule,
+  PutBucketLifecycleConfigurationCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
+import { messageOf } from "@waybill/sdk/protocol";
+import type { Bucket } from "../bucket/bucket.ts";
+import type { MultipartUploads } from "../bucket/multipart.ts";
+import { S3Bucket } from "../bucket/s3-bucket.ts";
+import { s3ErrorCode, storageError } from "../bucket/s3-error.ts";
+import { S3MultipartUploads } from "../bucket/s3-multipart.ts";
+import type { Clock, Log } from "../log.ts";
+import { Presigner, type S3Credentials } from "./presign.ts";
+
+/** One bucket with its multipart uploads. */
+export type Place = { readonly bucket: Bucket; readonly multipart: MultipartUploads };
+
+export type Storage = {
+  readonly uploads: Place;
+  readonly rooms: Place;
+  readonly presigner: Presigner;
+};
+
+export type StorageInit = {
+  /** What the hub reaches the store by; AWS's own when absent. */
+  readonly endpoint?: string | undefined;
+  /** What clients reach it by; `endpoint` when absent. */
+  readonly publicEndpoint?: string | undefined;
+  readonly region: string;
+  readonly uploadsBucket: string;
+  readonly roomsBucket: string;
+  /** The AWS environment and profile chain when absent. */
+  readonly credentials?: S3Credentials | undefined;
+  /** After this time uploads may go; rounded up to days for lifecycle rules. */
+  readonly uploadTtlMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+};
+
+/** Parallel requests of one hub to its store; more only queue in the store. */
+const MAX_SOCKETS = 128;
+/** Prefix of the rules this hub writes; others' rules are kept. */
+const RULE_PREFIX = "waybill-";
+const DAY_MS = 86_400_000;
+
+/** The hub's connection to its object store. */
+export class S3Storage implements Storage, AsyncDisposable {
+  readonly uploads: Place;
+  readonly rooms: Place;
+  readonly presigner: Presigner;
+  readonly #client: S3Client;
+  readonly #init: StorageInit;
+
+  constructor(init: StorageInit) {
+    this.#init = init;
+    this.#client = new S3Client({
+      region: init.region,
+      ...(init.endpoint === undefined ? {} : { endpoint: init.endpoint, forcePathStyle: true }),
+      ...(init.credentials === undefined ? {} : { credentials: init.credentials }),
+      // Stores other than AWS refuse the trailing checksums the SDK adds by default.
+      requestChecksumCalculation: "WHEN_REQUIRED",
+      responseChecksumValidation: "WHEN_REQUIRED",
+      requestHandler: {
+        connectionTimeout: 5000,
+        requestTimeout: 30_000,
+        httpAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
+        httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
+      },
+    });
+    const place = (name: string): Place => ({
+      bucket: new S3Bucket(this.#client, name),
+      multipart: new S3MultipartUploads(this.#client, name),
+    });
+    this.uploads = place(init.uploadsBucket);
+    this.rooms = place(init.roomsBucket);
+    this.presigner = new Presigner({
+      endpoint: init.publicEndpoint ?? init.endpoint,
+      region: init.region,
+      credentials: () => this.#client.config.credentials(),
+      clock: init.clock,
+    });
+  }
+
+  /** Creates missing buckets and tries to leave cleaning rules; throws `storage_failed` without buckets. */
+  async prepare(): Promise<void> {
+    for (const name of [this.#init.uploadsBucket, this.#init.roomsBucket]) {
+      await this.#ensureBucket(name);
+    }
+    const abandoned = {
+      AbortIncompleteMultipartUpload: { DaysAfterInitiation: this.#graceDays },
+      Status: "Enabled" as const,
+      Filter: { Prefix: "" },
+    };
+    await this.#ensureRules(this.#init.uploadsBucket, [
+      {
+        ...abandoned,
+        ID: `${RULE_PREFIX}uploads`,
+        Expiration: { Days: this.#graceDays },
+      },
+    ]);
+    await this.#ensureRules(this.#init.roomsBucket, [
+      { ...abandoned, ID: `${RULE_PREFIX}abandoned-parts` },
+    ]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client.destroy();
+  }
+
+  /**
+   * The sweeper deletes by the hour; rules are for what outlives every hub. A week on top keeps them from
+   * taking the first objects of an upload that goes on for days.
+   */
+  get #graceDays(): number {
+    return Math.ceil(this.#init.uploadTtlMs / DAY_MS) + 7;
+  }
+
+  async #ensureBucket(name: string): Promise<void> {
+    try {
+      await this.#client.send(new HeadBucketCommand({ Bucket: name }));
+      return;
+    } catch (error) {
+      if (!["NotFound", "NoSuchBucket"].includes(s3ErrorCode(error))) {
+        throw storageError(error, `looking for bucket ${name}`);
+      }
+    }
+    try {
+      await this.#client.send(new CreateBucketCommand({ Bucket: name }));
+      this.#init.log("info", "created bucket", { bucket: name });
+    } catch (error) {
+      // Another hub may have been quicker.
+      if (s3ErrorCode(error) === "BucketAlreadyOwnedByYou") return;
+      throw storageError(error, `creating bucket ${name}`);
+    }
+  }
+
+  async #ensureRules(bucket: string, wanted: LifecycleRule[]): Promise<void> {
+    try {
+      const rules = await this.#rules(bucket);
+      const others = rules.filter((rule) => rule.ID?.startsWith(RULE_PREFIX) !== true);
+      const ours = rules.filter((rule) => rule.ID?.startsWith(RULE_PREFIX) === true);
+      if (sameRules(ours, wanted)) return;
+      await this.#client.send(
+        new PutBucketLifecycleConfigurationCommand({
+          Bucket: bucket,
+          LifecycleConfiguration: { Rules: [...others, ...wanted] },
+        }),
+      );
+    } catch (error) {
+      this.#init.log("info", "no lifecycle rule could be set; the hub's sweeper alone cleans up", {
+        bucket,
+        reason: messageOf(error),
+      });
+    }
+  }
+
+  async #rules(bucket: string): Promise<LifecycleRule[]> {
+    try {
+      const answer = await this.#client.send(
+        new GetBucketLifecycleConfigurationCommand({ Bucket: bucket }),
+      );
+      return answer.Rules ?? [];
+    } catch (error) {
+      if (s3ErrorCode(error) === "NoSuchLifecycleConfiguration") return [];
+      throw error;
+    }
+  }
+}
+
+function sameRules(a: readonly LifecycleRule[], b: readonly LifecycleRule[]): boolean {
+  const essence = (rules: readonly LifecycleRule[]) =>
+    JSON.stringify(
+      rules.map((rule) => [
+        rule.ID,
+        rule.Expiration?.Days,
+        rule.AbortIncompleteMultipartUpload?.DaysAfterInitiation,
+      ]),
+    );
+  return essence(a) === essence(b);
+}
