@@ -1,0 +1,24 @@
+// Artifacts: immutable trees of files, known by the BLAKE3 of their manifest and verified shard by shard.
+export { assertSafePath, assertSafePaths, comparePaths, findCollisions } from "./path-safety.ts";
+export {
+  artifactId,
+  canonicalPieces,
+  checkManifest,
+  decodeManifest,
+  manifestPieces,
+} from "./manifest.ts";
+export {
+  ShardMap,
+  shardCount,
+  type ObjectRange,
+  type ShardPlace,
+  type ShardRun,
+} from "./shard-map.ts";
+export {
+  chooseShardBytes,
+  planLayout,
+  storedObjects,
+  type SizedFile,
+  type StoredObject,
+} from "./layout.ts";
+export { scanTree, type ScannedFile, type TreeScan } from "./scan-tree.ts";

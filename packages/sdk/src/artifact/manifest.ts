@@ -1,0 +1,123 @@
+// The manifest's two byte forms: the canonical one that is hashed into the artifact's id, and the stored
+// `artifact.json` (docs/protocol/artifact.md §1, §6). Both are made piece by piece: a manifest of 200,000
+// files has 30 MB.
+import {
+  type ArtifactFile,
+  ArtifactId,
+  ArtifactManifest,
+  LIMITS,
+  MANIFEST_KEY,
+  WaybillError,
+  decodeJson,
+  decodeValue,
+} from "../protocol/index.ts";
+import { createHasher } from "../platform/index.ts";
+import { assertSafePaths } from "./path-safety.ts";
+import { shardCount } from "./shard-map.ts";
+
+/** Text gathered before it is encoded; keeps strings and buffers short-lived and small. */
+const PIECE_CHARS = 256 * 1024;
+
+/**
+ * The artifact's id: BLAKE3-256 of the RFC 8785 form of `{files, format, shardBytes}`. Name and layout are
+ * not part of it: the same tree is the same artifact wherever and however it is stored.
+ */
+export function artifactId(manifest: ArtifactManifest): ArtifactId {
+  const hasher = createHasher();
+  for (const piece of canonicalPieces(manifest)) hasher.update(piece);
+  return decodeValue(ArtifactId, hasher.digestHex(), "an artifact id");
+}
+
+/** The bytes that are hashed into the id, in pieces. */
+export function canonicalPieces(
+  manifest: Pick<ArtifactManifest, "files" | "format" | "shardBytes">,
+): Iterable<Uint8Array<ArrayBuffer>> {
+  const tail = `],"format":${manifest.format},"shardBytes":${manifest.shardBytes}}`;
+  return encoded(withFiles('{"files":[', manifest.files, "", tail));
+}
+
+/** The bytes of `artifact.json`, in pieces: JSON with one file on a line, for people and for line tools. */
+export function manifestPieces(manifest: ArtifactManifest): Iterable<Uint8Array<ArrayBuffer>> {
+  const { format, name, layout, shardBytes } = manifest;
+  const head = JSON.stringify({ format, name, layout, shardBytes });
+  return encoded(withFiles(`${head.slice(0, -1)},"files":[`, manifest.files, "\n", "\n]}\n"));
+}
+
+/**
+ * Decodes and checks `artifact.json`: schema, safe and ascending paths, shard counts that fit the sizes,
+ * no file in the manifest's own place. With `expect`, its id must be that. Throws `invalid_request`,
+ * `unsafe_path`, `too_large` or `digest_mismatch`.
+ */
+export function decodeManifest(text: string, expect?: ArtifactId): ArtifactManifest {
+  const manifest = decodeJson(ArtifactManifest, text, MANIFEST_KEY, LIMITS.manifestBytes);
+  checkManifest(manifest);
+  if (expect !== undefined) {
+    const id = artifactId(manifest);
+    if (id !== expect) {
+      throw new WaybillError(
+        "digest_mismatch",
+        `the manifest's id is ${id.slice(0, 12)}…, not ${expect.slice(0, 12)}… as asked for`,
+        { hint: "its copy in storage is damaged; push the artifact again" },
+      );
+    }
+  }
+  return manifest;
+}
+
+/** What the schema cannot say of a manifest; throws as `decodeManifest` does. */
+export function checkManifest(manifest: ArtifactManifest): void {
+  assertSafePaths(
+    manifest.files.map((file) => file.path),
+    "the manifest",
+  );
+  for (const file of manifest.files) {
+    const expected = shardCount(file.size, manifest.shardBytes);
+    if (file.shards.length !== expected) {
+      throw new WaybillError(
+        "invalid_request",
+        `the manifest gives ${file.path} ${file.shards.length} shards; ` +
+          `${file.size} bytes make ${expected}`,
+      );
+    }
+    if (manifest.layout === "plain" && file.path === MANIFEST_KEY) {
+      throw new WaybillError("unsafe_path", `a plain artifact cannot hold a file ${MANIFEST_KEY}`);
+    }
+  }
+}
+
+function* withFiles(
+  head: string,
+  files: readonly ArtifactFile[],
+  separator: string,
+  tail: string,
+): Generator<string> {
+  yield head;
+  let first = true;
+  for (const file of files) {
+    yield `${first ? "" : ","}${separator}${fileText(file)}`;
+    first = false;
+  }
+  yield tail;
+}
+
+/** RFC 8785: members in order of their names, no white space; JSON.stringify escapes as it asks. */
+function fileText({ path, size, executable, shards }: ArtifactFile): string {
+  const list = shards.length === 0 ? "" : `"${shards.join('","')}"`;
+  const flag = executable === true ? '"executable":true,' : "";
+  return `{${flag}"path":${JSON.stringify(path)},"shards":[${list}],"size":${size}}`;
+}
+
+function* encoded(texts: Iterable<string>): Generator<Uint8Array<ArrayBuffer>> {
+  const encoder = new TextEncoder();
+  let waiting: string[] = [];
+  let chars = 0;
+  for (const text of texts) {
+    waiting.push(text);
+    chars += text.length;
+    if (chars < PIECE_CHARS) continue;
+    yield encoder.encode(waiting.join(""));
+    waiting = [];
+    chars = 0;
+  }
+  if (chars > 0) yield encoder.encode(waiting.join(""));
+}

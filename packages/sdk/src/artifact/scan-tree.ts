@@ -1,0 +1,162 @@
+// Lists what a push would send: every regular file below a folder (or one file), in the manifest's order.
+// Holds metadata only. Links are followed while they stay inside the tree.
+import { WaybillError } from "../protocol/index.ts";
+import { type FileFacts, TimeSlice, files } from "../platform/index.ts";
+import { assertSafePath, comparePaths, findCollisions } from "./path-safety.ts";
+
+export type ScannedFile = {
+  readonly path: string;
+  readonly size: number;
+  readonly executable: boolean;
+  /** With size and inode: how a change during the push is noticed. */
+  readonly mtimeMs: number;
+  readonly inode: number;
+};
+
+export type TreeScan = {
+  /** Absolute path of the folder, or of the folder the single file lies in. */
+  readonly root: string;
+  readonly files: readonly ScannedFile[];
+  readonly bytes: number;
+  /** What the user should know: names that collide elsewhere, empty folders that do not travel. */
+  readonly warnings: readonly string[];
+};
+
+/**
+ * Scans a folder or a single file. Throws `local_io` (not there, no permission), `unsafe_path` (a name an
+ * artifact cannot hold, a link that leaves the tree) or `invalid_request` (nothing in it, a socket or device).
+ */
+export async function scanTree(
+  path: string,
+  options: { signal?: AbortSignal | undefined } = {},
+): Promise<TreeScan> {
+  const absolute = files.absolute(path);
+  const facts = files.follow(absolute);
+  if (facts === undefined) throw new WaybillError("local_io", `${path} does not exist`);
+  if (facts.kind === "file") {
+    const name = files.baseName(absolute);
+    assertSafePath(name, absolute);
+    const only = scanned(name, facts);
+    return { root: files.join(absolute, ".."), files: [only], bytes: only.size, warnings: [] };
+  }
+  if (facts.kind !== "directory") {
+    throw new WaybillError("invalid_request", `${path} is neither a file nor a folder`);
+  }
+  const walk = new TreeWalk(absolute, options.signal);
+  await walk.folder("", [walk.realRoot]);
+  if (walk.found.length === 0) {
+    throw new WaybillError("invalid_request", `there is nothing to push: ${path} holds no file`);
+  }
+  const found = walk.found.sort((a, b) => comparePaths(a.path, b.path));
+  return {
+    root: absolute,
+    files: found,
+    bytes: found.reduce((sum, file) => sum + file.size, 0),
+    warnings: warningsOf(found, walk.emptyFolders),
+  };
+}
+
+class TreeWalk {
+  readonly found: ScannedFile[] = [];
+  readonly realRoot: string;
+  emptyFolders = 0;
+  readonly #root: string;
+  readonly #signal: AbortSignal | undefined;
+  readonly #slice = new TimeSlice();
+
+  constructor(root: string, signal: AbortSignal | undefined) {
+    this.#root = root;
+    this.realRoot = files.realPath(root);
+    this.#signal = signal;
+  }
+
+  /** `realPaths`: the folder's own real path and those of the folders it lies in, to notice circles. */
+  async folder(relative: string, realPaths: readonly string[]): Promise<void> {
+    const absolute = relative === "" ? this.#root : files.join(this.#root, relative);
+    const names = files.names(absolute);
+    if (names.length === 0) this.emptyFolders += 1;
+    for (const name of names) {
+      await this.#slice.pause(this.#signal);
+      const path = relative === "" ? name : `${relative}/${name}`;
+      assertSafePath(path, absolute);
+      const entry = files.join(absolute, name);
+      const own = files.lookAt(entry);
+      if (own === undefined) throw vanished(entry, name);
+      const facts = own.kind === "symlink" ? this.#behindLink(entry) : own;
+      switch (facts.kind) {
+        case "file":
+          this.found.push(scanned(path, facts));
+          break;
+        case "directory":
+          await this.folder(path, this.#enter(own, entry, realPaths));
+          break;
+        case "symlink":
+        case "other":
+          throw new WaybillError(
+            "invalid_request",
+            `${entry} is a socket, pipe or device, which cannot be pushed`,
+            { hint: "remove it or push a folder without it" },
+          );
+      }
+    }
+  }
+
+  /** Facts of a link's target, which must lie inside the tree. */
+  #behindLink(entry: string): FileFacts {
+    const facts = files.follow(entry);
+    if (facts === undefined) {
+      throw new WaybillError("local_io", `${entry} is a link to something that is not there`, {
+        hint: "remove the link, or restore what it points to",
+      });
+    }
+    const real = files.realPath(entry);
+    if (real !== this.realRoot && !real.startsWith(files.join(this.realRoot, "/"))) {
+      throw new WaybillError(
+        "unsafe_path",
+        `${entry} is a link that leaves the tree (to ${real})`,
+        {
+          hint: "replace the link by a copy of what it points to",
+        },
+      );
+    }
+    return facts;
+  }
+
+  #enter(own: FileFacts, entry: string, realPaths: readonly string[]): readonly string[] {
+    const real =
+      own.kind === "symlink"
+        ? files.realPath(entry)
+        : files.join(realPaths.at(-1) ?? this.realRoot, files.baseName(entry));
+    if (realPaths.includes(real)) {
+      throw new WaybillError("unsafe_path", `${entry} is a link to a folder it lies in`, {
+        hint: "remove the link",
+      });
+    }
+    return [...realPaths, real];
+  }
+}
+
+function scanned(path: string, facts: FileFacts): ScannedFile {
+  const { size, executable, mtimeMs, inode } = facts;
+  return { path, size, executable, mtimeMs, inode };
+}
+
+function vanished(entry: string, name: string): WaybillError {
+  // Names that are not UTF-8 are read as U+FFFD, and nothing has that name.
+  return name.includes("\u{fffd}")
+    ? new WaybillError("unsafe_path", `the name of ${entry} is not valid UTF-8`, {
+        hint: "rename the file (for example with convmv)",
+      })
+    : new WaybillError("source_changed", `${entry} vanished while its folder was being listed`);
+}
+
+function warningsOf(found: readonly ScannedFile[], emptyFolders: number): string[] {
+  const warnings = findCollisions(found.map((file) => file.path)).map(
+    (group) => `${group.join(" and ")} are one file on systems that ignore case`,
+  );
+  if (emptyFolders > 0) {
+    const folders = emptyFolders === 1 ? "1 empty folder is" : `${emptyFolders} empty folders are`;
+    warnings.push(`${folders} not part of the artifact: only files travel`);
+  }
+  return warnings;
+}
