@@ -17,6 +17,10 @@ export type Caller = {
   /** Key thumbprint, or `owner` for a bearer owner token: what history and logs name. */
   readonly subject: string;
   readonly tokenId: string;
+  /** Thumbprint of the key the token is bound to. */
+  readonly jkt?: string;
+  /** Worker key the token was minted for. */
+  readonly workerKey?: string;
 };
 
 export type Call<N extends RouteName> = {
