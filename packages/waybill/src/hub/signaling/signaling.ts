@@ -12,11 +12,13 @@ import {
   type RoomId,
 } from "@waybill/sdk/protocol";
 import { WebSocketServer } from "ws";
+import type { Clock, Log } from "../log.ts";
 import { PeerSession, type PeerSessionDeps, type WorkerMessage } from "./peer-session.ts";
 import { type ConnectedPeer, LocalRouter, type Router } from "./router.ts";
 
-export type SignalingDeps = Pick<PeerSessionDeps, "authenticateHello" | "now" | "hubVersion"> & {
-  readonly log: (level: "info" | "warn", message: string) => void;
+export type SignalingDeps = Pick<PeerSessionDeps, "authenticateHello" | "hubVersion"> & {
+  readonly clock: Clock;
+  readonly log: Log;
   /** Told to every peer in its welcome. */
   readonly iceServers?: () => readonly IceServer[];
   readonly router?: Router;
@@ -80,7 +82,7 @@ export function createSignaling(deps: SignalingDeps): Signaling {
   const sessionDeps: PeerSessionDeps = {
     router,
     authenticateHello: deps.authenticateHello,
-    now: deps.now,
+    now: deps.clock,
     hubVersion: deps.hubVersion,
     iceServers: deps.iceServers ?? (() => []),
     keepAliveMs: deps.keepAliveMs ?? LIMITS.keepAliveMs,

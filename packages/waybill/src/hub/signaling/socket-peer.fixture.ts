@@ -12,6 +12,7 @@ import {
   signalingPath,
 } from "@waybill/sdk/protocol";
 import { WebSocket } from "ws";
+import { silentLog } from "../log.ts";
 import { type Signaling, type SignalingDeps, createSignaling } from "./signaling.ts";
 
 export const LAB = "lab" as RoomId;
@@ -115,8 +116,8 @@ export type SignalingSetup = AsyncDisposable & {
 export async function startSignaling(over: Partial<SignalingDeps> = {}): Promise<SignalingSetup> {
   const signaling = createSignaling({
     authenticateHello: authenticateByRole,
-    now: Date.now,
-    log: () => {},
+    clock: Date.now,
+    log: silentLog,
     hubVersion: "0.0.0",
     ...over,
   });

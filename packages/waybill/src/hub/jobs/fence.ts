@@ -1,0 +1,77 @@
+// Fencing (I11): only the worker of the current attempt may write for a job. A worker that comes back late is told
+// `stale_attempt`, whichever hub it asks.
+import {
+  JobDoc,
+  type JobId,
+  LIMITS,
+  type RoomId,
+  WaybillError,
+  isTerminal,
+} from "@waybill/sdk/protocol";
+import type { Documents } from "../bucket/documents.ts";
+import type { Caller } from "../http/handler.ts";
+import { ownsPeer } from "../signaling/peer-id.ts";
+import { jobKey } from "./job-keys.ts";
+
+/** Somebody's claim to be a job's worker in an attempt. */
+export type Claim = {
+  readonly room: RoomId;
+  readonly job: JobId;
+  readonly attempt: number;
+  readonly caller: Caller;
+};
+
+/** Clocks of two hubs may differ by this much without a remembered lease outliving the real one. */
+const SKEW_MS = 10_000;
+
+/** Throws `stale_attempt` unless attempt and key are those of the document, whatever its state. */
+export function assertHolder(doc: JobDoc, claim: Omit<Claim, "room" | "job">): void {
+  if (doc.attempt === claim.attempt && ownsPeer(claim.caller.subject, doc.worker)) return;
+  const now = doc.worker === undefined ? "nobody's" : `${doc.worker}'s`;
+  throw new WaybillError(
+    "stale_attempt",
+    `attempt ${claim.attempt} of job ${doc.job} is over: it is ${now} attempt ${doc.attempt} now`,
+  );
+}
+
+/** As `assertHolder`, and the job must not have ended. */
+export function assertCurrent(doc: JobDoc, claim: Omit<Claim, "room" | "job">): void {
+  assertHolder(doc, claim);
+  if (!isTerminal(doc.state)) return;
+  throw new WaybillError("stale_attempt", `job ${doc.job} has ended: it is ${doc.state}`);
+}
+
+/**
+ * The job if the claim holds. A remembered document will do while its lease runs: no other hub may have given the
+ * job away before that. Throws `stale_attempt`, `not_found`, `storage_failed`.
+ */
+export async function claimedJob(
+  documents: Documents,
+  claim: Claim,
+  nowMs: number,
+): Promise<JobDoc> {
+  const key = jobKey(claim.room, claim.job);
+  const remembered = await documents.read(JobDoc, key, { maxAgeMs: LIMITS.leaseMs });
+  if (remembered !== undefined && leaseHolds(remembered.doc, nowMs)) {
+    try {
+      assertCurrent(remembered.doc, claim);
+      return remembered.doc;
+    } catch {
+      // Another hub may know better: ask the store.
+    }
+  }
+  const stored = await documents.read(JobDoc, key);
+  if (stored === undefined) throw noSuchJob(claim.room, claim.job);
+  assertCurrent(stored.doc, claim);
+  return stored.doc;
+}
+
+export function noSuchJob(room: RoomId, job: JobId): WaybillError {
+  return new WaybillError("not_found", `no job ${job} in room ${room}`, {
+    hint: "see `waybill job ls`",
+  });
+}
+
+function leaseHolds(doc: JobDoc, nowMs: number): boolean {
+  return doc.leaseUntil !== undefined && Date.parse(doc.leaseUntil) - nowMs > SKEW_MS;
+}

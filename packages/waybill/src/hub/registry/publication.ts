@@ -1,0 +1,138 @@
+// What must hold before a model enters the registry: its bytes are verified (I5), its id is reserved, and the
+// publisher is the job's worker now (I11). docs/protocol/registry.md §5.
+import {
+  type ArtifactId,
+  type ArtifactRecord,
+  LIMITS,
+  MANIFEST_KEY,
+  type ModelEntry,
+  type ModelPublication,
+  PACK_KEY,
+  type RoomId,
+  WaybillError,
+  decodeJson,
+} from "@waybill/sdk/protocol";
+import * as v from "valibot";
+import type { Bucket } from "../bucket/bucket.ts";
+import type { Documents } from "../bucket/documents.ts";
+import type { Caller } from "../http/handler.ts";
+import { claimedJob } from "../jobs/fence.ts";
+import { jobIdOf } from "../jobs/job-keys.ts";
+import { findReservation } from "./model-ids.ts";
+
+export type PublicationDeps = {
+  readonly rooms: Bucket;
+  readonly documents: Documents;
+  readonly artifactRecord: (
+    room: RoomId,
+    artifact: ArtifactId,
+  ) => Promise<ArtifactRecord | undefined>;
+};
+
+/** The entry a publication makes. Throws `not_found`, `conflict`, `forbidden`, `stale_attempt`, `storage_failed`. */
+export async function entryOfPublication(
+  deps: PublicationDeps,
+  room: RoomId,
+  publication: ModelPublication,
+  caller: Caller,
+  nowMs: number,
+): Promise<ModelEntry> {
+  const [storage, worker] = await Promise.all([
+    storedModel(deps, room, publication),
+    publishingWorker(deps, room, publication, caller, nowMs),
+    assertReserved(deps, room, publication),
+  ]);
+  const { id, artifact, model_type, alias, tags, notes } = publication;
+  const { attempt: _, ...training } = publication.training;
+  return {
+    id,
+    ...(alias === undefined ? {} : { alias }),
+    model_type,
+    tags,
+    ...(notes === undefined ? {} : { notes }),
+    artifact,
+    storage,
+    training: {
+      ...training,
+      trained_at: new Date(nowMs).toISOString(),
+      ...(worker === undefined ? {} : { worker }),
+    },
+    availability: { in_s3: true, cached_on_workers: [] },
+  };
+}
+
+async function storedModel(
+  deps: PublicationDeps,
+  room: RoomId,
+  { artifact }: ModelPublication,
+): Promise<ModelEntry["storage"]> {
+  const record = await deps.artifactRecord(room, artifact);
+  if (record === undefined || record.kind !== "model") {
+    throw new WaybillError("not_found", `room ${room} holds no model artifact ${artifact}`, {
+      hint: "complete its upload first",
+    });
+  }
+  return {
+    s3_path: record.s3Path,
+    size_bytes: record.bytes,
+    files: await objectsOf(deps.rooms, record),
+  };
+}
+
+/** Only what the entry needs of a manifest, so that reading one costs little. */
+const ManifestPaths = v.object({ files: v.array(v.object({ path: v.string() })) });
+
+/** Objects below the artifact's place, but for its manifest. */
+async function objectsOf(rooms: Bucket, record: ArtifactRecord): Promise<string[]> {
+  if (record.layout === "packed") return [PACK_KEY];
+  const key = `${record.s3Path.slice(record.s3Path.indexOf("/") + 1)}${MANIFEST_KEY}`;
+  const object = await rooms.get(key);
+  if (object === undefined) {
+    throw new WaybillError("not_found", `artifact ${record.artifact} has lost its manifest`, {
+      hint: "push it again",
+    });
+  }
+  const text = new TextDecoder().decode(object.body);
+  const manifest = decodeJson(ManifestPaths, text, key, LIMITS.manifestBytes);
+  return manifest.files.map((file) => file.path);
+}
+
+async function assertReserved(
+  deps: PublicationDeps,
+  room: RoomId,
+  { id, model_type, training }: ModelPublication,
+): Promise<void> {
+  const reservation = await findReservation(deps.documents, room, id);
+  if (reservation === undefined) {
+    throw new WaybillError("not_found", `model id ${id} was not reserved in room ${room}`);
+  }
+  if (reservation.modelType !== model_type) {
+    throw new WaybillError(
+      "conflict",
+      `model id ${id} was reserved for a ${reservation.modelType}, not a ${model_type}`,
+    );
+  }
+  const owner = jobIdOf(reservation.owner);
+  if (owner !== undefined && owner !== training.job) {
+    throw new WaybillError("conflict", `model id ${id} was reserved for job ${owner}`);
+  }
+}
+
+/** The worker that publishes for its job; `undefined` when people publish without one. */
+async function publishingWorker(
+  deps: PublicationDeps,
+  room: RoomId,
+  { training }: ModelPublication,
+  caller: Caller,
+  nowMs: number,
+): Promise<ModelEntry["training"]["worker"]> {
+  const { job, attempt } = training;
+  if (caller.role !== "worker") {
+    if (job === undefined) return undefined;
+    throw new WaybillError("forbidden", `only its worker can publish for job ${job}`);
+  }
+  if (job === undefined || attempt === undefined) {
+    throw new WaybillError("forbidden", "a worker publishes for a job: name it and its attempt");
+  }
+  return (await claimedJob(deps.documents, { room, job, attempt, caller }, nowMs)).worker;
+}

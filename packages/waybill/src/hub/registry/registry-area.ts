@@ -1,0 +1,84 @@
+// Routes of a room's model registry. What an edit does is decided by the pure functions of @waybill/sdk/registry.
+import { WaybillError } from "@waybill/sdk/protocol";
+import {
+  type Editor,
+  addModel,
+  aliasesOf,
+  editTags,
+  moveAlias,
+  removeAlias,
+  resolveModel,
+} from "@waybill/sdk/registry";
+import type { Caller, Handlers } from "../http/handler.ts";
+import type { Clock } from "../log.ts";
+import { reserveModelId } from "./model-ids.ts";
+import { type PublicationDeps, entryOfPublication } from "./publication.ts";
+import { RegistryWriter, readRegistry } from "./room-registry.ts";
+
+export type RegistryAreaDeps = PublicationDeps & { readonly clock: Clock };
+
+export type RegistryRoute =
+  | "readRegistry"
+  | "showModel"
+  | "reserveModel"
+  | "publishModel"
+  | "setAlias"
+  | "removeAlias"
+  | "editTags";
+
+export type RegistryArea = { readonly handlers: Handlers<RegistryRoute> };
+
+/** Makes the handlers; they hold no state but edits under way. */
+export function createRegistryArea(deps: RegistryAreaDeps): RegistryArea {
+  const { documents, clock } = deps;
+  const writer = new RegistryWriter(documents);
+  const editorOf = (caller: Caller): Editor => ({
+    who: caller.subject,
+    owner: caller.role === "owner",
+    when: new Date(clock()).toISOString(),
+  });
+
+  return {
+    handlers: {
+      readRegistry: ({ params }) => readRegistry(documents, params.room),
+
+      async showModel({ params }) {
+        const registry = await readRegistry(documents, params.room);
+        const model = resolveModel(registry, params.model);
+        return { model, aliases: aliasesOf(registry, model.id) };
+      },
+
+      async reserveModel({ params, body }) {
+        return { model: await reserveModelId(documents, params.room, body, clock()) };
+      },
+
+      async publishModel({ params: { room }, body, caller: anyone }) {
+        const caller = known(anyone);
+        const by = editorOf(caller);
+        const entry = await entryOfPublication(deps, room, body, caller, clock());
+        return writer.edit(room, (registry) => addModel(registry, entry, by));
+      },
+
+      async setAlias({ params: { room, alias }, body, caller }) {
+        const by = editorOf(known(caller));
+        return writer.edit(room, (registry) => moveAlias(registry, { alias, ...body }, by));
+      },
+
+      async removeAlias({ params: { room, alias }, caller }) {
+        const by = editorOf(known(caller));
+        await writer.edit(room, (registry) => removeAlias(registry, alias, by));
+        return { ok: true };
+      },
+
+      async editTags({ params: { room, model }, body }) {
+        return writer.edit(room, (registry) => editTags(registry, model, body));
+      },
+    },
+  };
+}
+
+/** The frame authorises before it calls; a missing caller is a mistake in the route table. */
+function known(caller: Caller | undefined): Caller {
+  if (caller === undefined) throw new WaybillError("internal", "route has no caller");
+  return caller;
+}
