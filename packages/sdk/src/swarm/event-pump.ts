@@ -1,0 +1,147 @@
+// Carries one subscription: reads the log after what was sent, as far as the subscriber's credit and the
+// path's buffer allow, and waits for whichever of the three is missing.
+import { type JobEvent, type JobId, isAbort, messageOf } from "../protocol/index.ts";
+import type { Clock } from "./clock.ts";
+import type { EventLogReader } from "./event-log.ts";
+
+export type EventPumpInit = {
+  readonly job: JobId;
+  readonly log: EventLogReader;
+  /** Last event the subscriber has. */
+  readonly sinceSeq: number;
+  /** Events that may be under way beyond what the subscriber has taken. */
+  readonly window: number;
+  readonly outlet: {
+    send(events: JobEvent[]): void;
+    /** Undefined when there is room now. */
+    drain(signal: AbortSignal): Promise<void> | undefined;
+  };
+  readonly clock: Clock;
+  /** The pump has ended by itself; with a reason, the subscriber must be told. */
+  readonly onEnd: (reason: string | undefined) => void;
+};
+
+/** Events read at once: bounds memory to this times `LIMITS.eventBytes` per subscriber at worst. */
+const BATCH = 128;
+/** After the path broke under a send; a subscriber that is alive asks again sooner than this. */
+const BROKEN_PATH_MS = 500;
+
+export class EventPump {
+  readonly job: JobId;
+  readonly #init: EventPumpInit;
+  readonly #stop = new AbortController();
+  #sent: number;
+  #taken: number;
+  #finishing = false;
+  #wake: (() => void) | undefined;
+  #awake = false;
+
+  constructor(init: EventPumpInit) {
+    this.#init = init;
+    this.job = init.job;
+    this.#sent = init.sinceSeq;
+    this.#taken = init.sinceSeq;
+  }
+
+  start(): void {
+    void this.#pump();
+  }
+
+  /** Credit: the subscriber has taken everything up to `seq`. */
+  taken(seq: number): void {
+    if (seq <= this.#taken || seq > this.#init.log.lastSeq) return;
+    this.#taken = seq;
+    // After a rewind: it did arrive.
+    this.#sent = Math.max(this.#sent, seq);
+    this.#poke();
+  }
+
+  /** Something under way was lost: send again what was not acknowledged. */
+  rewind(): void {
+    this.#sent = this.#taken;
+    this.#poke();
+  }
+
+  /** Ends once everything in the log is sent. */
+  finish(): void {
+    this.#finishing = true;
+    this.#poke();
+  }
+
+  stop(): void {
+    this.#stop.abort();
+    this.#poke();
+  }
+
+  async #pump(): Promise<void> {
+    const off = this.#init.log.subscribe(() => this.#poke());
+    let reason: string | undefined;
+    try {
+      // Tells the subscriber that it is served, before anything happens.
+      await this.#send([], this.#sent, this.#sent);
+      reason = await this.#run();
+    } catch (error) {
+      reason = messageOf(error);
+    }
+    off();
+    if (!this.#stop.signal.aborted) this.#init.onEnd(reason);
+  }
+
+  /** Runs until stopped, or gives the reason why there is nothing more to send. */
+  async #run(): Promise<string | undefined> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      const { log, window } = this.#init;
+      const credit = this.#taken + window - this.#sent;
+      if (log.lastSeq > this.#sent && credit > 0) {
+        const from = this.#sent;
+        const events = await log.read(from, Math.min(credit, BATCH));
+        if (signal.aborted) return undefined;
+        const last = events.at(-1);
+        if (last !== undefined) {
+          await this.#send(events, from, last.seq);
+          continue;
+        }
+      } else if (this.#finishing && log.lastSeq <= this.#sent) {
+        return "the worker has ended the job";
+      }
+      await this.#poked();
+    }
+    return undefined;
+  }
+
+  /** Sends what was read after `from`, unless the pump was rewound meanwhile. */
+  async #send(events: JobEvent[], from: number, upTo: number): Promise<void> {
+    const { outlet, clock } = this.#init;
+    const { signal } = this.#stop;
+    try {
+      const room = outlet.drain(signal);
+      if (room !== undefined) await room;
+      if (signal.aborted || this.#sent !== from) return;
+      this.#sent = upTo;
+      outlet.send(events);
+    } catch (error) {
+      if (isAbort(error) || signal.aborted) return;
+      // No path, or it broke: what was under way may be lost with it.
+      this.#sent = this.#taken;
+      const cancel = clock.after(BROKEN_PATH_MS, () => this.#poke());
+      await this.#poked();
+      cancel();
+    }
+  }
+
+  #poke(): void {
+    this.#awake = true;
+    this.#wake?.();
+  }
+
+  async #poked(): Promise<void> {
+    if (!this.#awake) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+    this.#awake = false;
+  }
+}

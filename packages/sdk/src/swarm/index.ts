@@ -1,0 +1,19 @@
+// Links between peers: control messages over WebRTC with the hub's relay as fallback, and the feed of job events.
+export {
+  createPeerLinks,
+  type ControlLink,
+  type HeldLink,
+  type PeerLinks,
+  type PeerLinksInit,
+} from "./peer-links.ts";
+export { type LinkMessage, type LinkPath, type LinkPeer } from "./peer-link.ts";
+export { type CandidateType, type PeerConnectionConstructor } from "./direct-channel.ts";
+export { type SignalingPort, type SignalIn, type RelayIn } from "./signaling-port.ts";
+export { type Clock, systemClock } from "./clock.ts";
+export {
+  createEventFeed,
+  type CommandHandler,
+  type EventFeed,
+  type EventFeedInit,
+} from "./event-feed.ts";
+export { type EventLogReader } from "./event-log.ts";

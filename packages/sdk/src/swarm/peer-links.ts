@@ -1,0 +1,237 @@
+// All links of one peer: makes them when asked or when somebody signals, feeds them from the signaling
+// port, and drops them when the other side is gone.
+import type { PeerId, PeerInfo, WaybillError } from "../protocol/index.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import type { PeerConnectionConstructor } from "./direct-channel.ts";
+import { Listeners } from "./listeners.ts";
+import { type LinkMessage, type LinkPath, type LinkPeer, PeerLink } from "./peer-link.ts";
+import type { RelayIn, SignalIn, SignalingPort } from "./signaling-port.ts";
+
+/** A way to one peer that can always send while either the hub or a direct channel is there. */
+export type ControlLink = {
+  readonly peerId: PeerId;
+  readonly peer: LinkPeer;
+  readonly path: LinkPath;
+  readonly closed: boolean;
+  /** Whether a sender that paces itself may send now; else it awaits `drain`. */
+  readonly writable: boolean;
+  /**
+   * Sends on the best path. Throws `unreachable` when there is none or the sender ignores `drain`, and `too_large`.
+   * Messages keep their order on one path and may be lost when it breaks.
+   */
+  send(message: LinkMessage): void;
+  /** Resolves when `writable`; rejects when the path broke meanwhile (try again) or on abort. */
+  drain(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
+  /** Each adds a listener; the result removes it. */
+  onMessage(listener: (message: LinkMessage) => void): () => void;
+  /** The path has changed, or its round trip was measured for the first time. */
+  onPath(listener: (path: LinkPath) => void): () => void;
+  /** The hub could not deliver a relayed message (`not_found`, `rate_limited`): it is lost. */
+  onLost(listener: (event: { readonly code: string }) => void): () => void;
+  onClose(listener: () => void): () => void;
+};
+
+/** A link held by somebody: stays, and keeps trying for a direct channel, until released. */
+export type HeldLink = ControlLink & {
+  /** Call once, when it is not needed any more; the last release closes the link. */
+  release(): void;
+};
+
+export type PeerLinks = AsyncDisposable & {
+  /** The link to a peer; begins to set up a direct channel. The peer need not be present yet. */
+  linkTo(peerId: PeerId): HeldLink;
+  /** Messages of all links, also of those the other side began. */
+  onMessage(
+    listener: (event: { readonly message: LinkMessage; readonly link: ControlLink }) => void,
+  ): () => void;
+  /** Something a peer sent could not be understood, or a direct channel could not be made. */
+  onProblem(listener: (error: WaybillError) => void): () => void;
+  /** Closes all links; idempotent. */
+  stop(): Promise<void>;
+};
+
+export type PeerLinksInit = {
+  readonly signaling: SignalingPort;
+  /** Absent: everything goes through the hub. */
+  readonly RTCPeerConnection?: PeerConnectionConstructor | undefined;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+};
+
+/**
+ * Makes the links of one peer over its signaling session.
+ *
+ * @example
+ * const links = createPeerLinks({ signaling: session, RTCPeerConnection });
+ * const link = links.linkTo(workerId);
+ * link.onPath((path) => console.log(path.kind));
+ * link.send({ type: "subscribe", id: "s1", job, sinceSeq: 0 });
+ */
+export function createPeerLinks(init: PeerLinksInit): PeerLinks {
+  return new Links(init);
+}
+
+type Entry = { readonly link: PeerLink; readonly control: ControlLink; holds: number };
+
+class Links implements PeerLinks {
+  readonly #init: PeerLinksInit;
+  readonly #entries = new Map<PeerId, Entry>();
+  readonly #present = new Map<PeerId, PeerInfo>();
+  readonly #messages = new Listeners<{
+    readonly message: LinkMessage;
+    readonly link: ControlLink;
+  }>();
+  readonly #problems = new Listeners<WaybillError>();
+  readonly #off: (() => void)[];
+  #stopped = false;
+
+  constructor(init: PeerLinksInit) {
+    this.#init = init;
+    const { signaling } = init;
+    this.#off = [
+      signaling.on("signal", (message) => this.#entryOf(message).link.signaled(message.data)),
+      signaling.on("relay", (message) => this.#entryOf(message).link.relayed(message.data)),
+      signaling.on("presence", ({ event, peer }) => {
+        if (event === "joined") this.#joined(peer);
+        else this.#left(peer.peerId);
+      }),
+      signaling.on("error", ({ to, code }) => {
+        if (to !== undefined) this.#entries.get(to)?.link.lost(code);
+      }),
+      signaling.on("welcome", ({ peers }) => this.#welcomed(peers)),
+    ];
+    for (const peer of signaling.welcome?.peers ?? []) this.#present.set(peer.peerId, peer);
+  }
+
+  linkTo(peerId: PeerId): HeldLink {
+    const known = this.#present.get(peerId);
+    const entry = this.#entry({
+      peerId,
+      role: known?.role ?? "viewer",
+      name: known?.name ?? peerId,
+    });
+    entry.holds += 1;
+    entry.link.want();
+    let held = true;
+    return Object.assign(controlOf(entry.link), {
+      release: () => {
+        if (!held) return;
+        held = false;
+        entry.holds -= 1;
+        if (entry.holds === 0) this.#drop(peerId);
+      },
+    });
+  }
+
+  onMessage(
+    listener: (event: { readonly message: LinkMessage; readonly link: ControlLink }) => void,
+  ): () => void {
+    return this.#messages.add(listener);
+  }
+
+  onProblem(listener: (error: WaybillError) => void): () => void {
+    return this.#problems.add(listener);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    for (const off of this.#off) off();
+    const peers = [...this.#entries.keys()];
+    for (const peerId of peers) this.#drop(peerId);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  /** The link to whoever sent this: only peers of our room reach us through the hub (signaling.md §4). */
+  #entryOf(message: SignalIn | RelayIn): Entry {
+    const { from, role } = message;
+    const name = message.type === "relay" ? message.name : this.#present.get(from)?.name;
+    const peer = { peerId: from, role, name: name ?? from };
+    const entry = this.#entry(peer);
+    entry.link.identify(peer);
+    return entry;
+  }
+
+  #entry(peer: LinkPeer): Entry {
+    const existing = this.#entries.get(peer.peerId);
+    if (existing !== undefined) return existing;
+    const { signaling, RTCPeerConnection, clock = systemClock, random = Math.random } = this.#init;
+    const onProblem = (error: WaybillError) => this.#problems.emit(error);
+    const link = new PeerLink({ signaling, RTCPeerConnection, peer, clock, random, onProblem });
+    const control = controlOf(link);
+    const entry: Entry = { link, control, holds: 0 };
+    link.onMessage.add((message) => this.#messages.emit({ message, link: control }));
+    // A link that only the other side wanted ends with its direct channel when that peer has left.
+    link.onPath.add(({ kind }) => {
+      if (kind === "relay") this.#dropIfGone(peer.peerId);
+    });
+    this.#entries.set(peer.peerId, entry);
+    return entry;
+  }
+
+  #joined(peer: PeerInfo): void {
+    this.#present.set(peer.peerId, peer);
+    this.#nudge(peer);
+  }
+
+  #nudge(peer: PeerInfo): void {
+    const entry = this.#entries.get(peer.peerId);
+    if (entry === undefined) return;
+    entry.link.identify({ peerId: peer.peerId, role: peer.role, name: peer.name });
+    entry.link.nudge();
+  }
+
+  #left(peerId: PeerId): void {
+    this.#present.delete(peerId);
+    this.#dropIfGone(peerId);
+  }
+
+  #welcomed(peers: readonly PeerInfo[]): void {
+    this.#present.clear();
+    for (const peer of peers) this.#present.set(peer.peerId, peer);
+    const known = [...this.#entries.keys()];
+    for (const peerId of known) this.#dropIfGone(peerId);
+    for (const peer of peers) this.#nudge(peer);
+  }
+
+  #dropIfGone(peerId: PeerId): void {
+    const entry = this.#entries.get(peerId);
+    if (entry === undefined || entry.holds > 0 || this.#present.has(peerId)) return;
+    if (entry.link.path.kind === "relay") this.#drop(peerId);
+  }
+
+  #drop(peerId: PeerId): void {
+    const entry = this.#entries.get(peerId);
+    if (entry === undefined) return;
+    this.#entries.delete(peerId);
+    entry.link.close();
+  }
+}
+
+/** The part of a link its users see. */
+function controlOf(link: PeerLink): ControlLink {
+  return {
+    peerId: link.peerId,
+    get peer() {
+      return link.peer;
+    },
+    get path() {
+      return link.path;
+    },
+    get closed() {
+      return link.closed;
+    },
+    get writable() {
+      return link.writable;
+    },
+    send: (message) => link.send(message),
+    drain: (options) => link.drain(options),
+    onMessage: (listener) => link.onMessage.add(listener),
+    onPath: (listener) => link.onPath.add(listener),
+    onLost: (listener) => link.onLost.add(listener),
+    onClose: (listener) => link.onClose.add(() => listener()),
+  };
+}
