@@ -1,0 +1,153 @@
+// Artifacts this worker has pulled, one read-only directory each, kept for the next job that needs them. The
+// least recently used give way when the cache grows over its size; what a job uses never does.
+//
+//   {cacheDir}/artifacts/{id}/files/…       the tree
+//   {cacheDir}/artifacts/{id}/ready.json    written last: size, and a print of every file's state
+import { chmod, mkdir, readdir, stat, utimes } from "node:fs/promises";
+import { join } from "node:path";
+import * as v from "valibot";
+import { type ArtifactId, messageOf } from "@waybill/sdk/protocol";
+import { makeWritable, removeTree } from "../data-dir/data-dir.ts";
+import { readIfThere, replaceFile } from "../data-dir/files.ts";
+import type { Log } from "../ports.ts";
+import { treeState } from "./tree-state.ts";
+
+export type PullInto = (dir: string) => Promise<{
+  readonly bytes: number;
+  readonly seconds: number;
+  readonly sources: Readonly<Record<string, number>>;
+}>;
+
+export type CacheLease = {
+  /** The artifact's files; read only. */
+  readonly dir: string;
+  readonly bytes: number;
+  readonly seconds: number;
+  /** Bytes by where they came from; `cache` alone when the artifact was here. */
+  readonly sources: Readonly<Record<string, number>>;
+  release(): void;
+};
+
+export type ArtifactCacheInit = {
+  readonly cacheDir: string;
+  /** Above this, artifacts no job uses are removed. */
+  readonly maxBytes: number;
+  readonly log: Log;
+};
+
+const Ready = v.object({ bytes: v.number(), state: v.string() });
+
+export class ArtifactCache {
+  readonly #init: ArtifactCacheInit;
+  readonly #dir: string;
+  readonly #inUse = new Map<string, number>();
+  /** One at a time for each artifact: two jobs that start together pull once. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+
+  constructor(init: ArtifactCacheInit) {
+    this.#init = init;
+    this.#dir = join(init.cacheDir, "artifacts");
+  }
+
+  /** The artifact's directory, pulled when it is not here or was changed; held until `release()`. */
+  async open(artifact: ArtifactId, pull: PullInto): Promise<CacheLease> {
+    this.#inUse.set(artifact, (this.#inUse.get(artifact) ?? 0) + 1);
+    try {
+      const before = this.#turns.get(artifact);
+      const mine = (before ?? Promise.resolve())
+        .catch(() => undefined)
+        .then(() => this.#fill(artifact, pull));
+      this.#turns.set(artifact, mine);
+      const filled = await mine.finally(() => {
+        if (this.#turns.get(artifact) === mine) this.#turns.delete(artifact);
+      });
+      return { ...filled, release: once(() => this.#release(artifact)) };
+    } catch (error) {
+      this.#release(artifact);
+      throw error;
+    }
+  }
+
+  async #fill(artifact: string, pull: PullInto): Promise<Omit<CacheLease, "release">> {
+    const place = join(this.#dir, artifact);
+    const dir = join(place, "files");
+    const marker = join(place, "ready.json");
+    const startMs = performance.now();
+    const ready = parseReady(await readIfThere(marker));
+    if (ready !== undefined && (await treeState(dir)) === ready.state) {
+      const now = new Date();
+      await utimes(marker, now, now);
+      const seconds = (performance.now() - startMs) / 1000;
+      return { dir, bytes: ready.bytes, seconds, sources: { cache: ready.bytes } };
+    }
+    await mkdir(place, { recursive: true, mode: 0o700 });
+    await makeWritable(dir);
+    const pulled = await pull(dir);
+    await makeReadOnly(dir);
+    const state = await treeState(dir);
+    await replaceFile(marker, JSON.stringify({ bytes: pulled.bytes, state }));
+    await this.#evict(artifact);
+    return { dir, bytes: pulled.bytes, seconds: pulled.seconds, sources: pulled.sources };
+  }
+
+  #release(artifact: string): void {
+    const left = (this.#inUse.get(artifact) ?? 1) - 1;
+    if (left > 0) this.#inUse.set(artifact, left);
+    else this.#inUse.delete(artifact);
+  }
+
+  async #evict(newest: string): Promise<void> {
+    const kept = await this.#list();
+    let total = kept.reduce((sum, { bytes }) => sum + bytes, 0);
+    for (const { artifact, bytes } of kept.sort((a, b) => a.usedMs - b.usedMs)) {
+      if (total <= this.#init.maxBytes) return;
+      if (artifact === newest || this.#inUse.has(artifact)) continue;
+      try {
+        await removeTree(join(this.#dir, artifact));
+        total -= bytes;
+        this.#init.log("info", `cache: removed artifact ${artifact.slice(0, 12)} (${bytes} bytes)`);
+      } catch (error) {
+        this.#init.log("warn", `cache: cannot remove ${artifact.slice(0, 12)}: ${messageOf(error)}`);
+      }
+    }
+  }
+
+  async #list(): Promise<{ artifact: string; bytes: number; usedMs: number }[]> {
+    const found = [];
+    for (const artifact of await readdir(this.#dir)) {
+      const marker = join(this.#dir, artifact, "ready.json");
+      const ready = parseReady(await readIfThere(marker));
+      if (ready === undefined) continue;
+      const { mtimeMs } = await stat(marker);
+      found.push({ artifact, bytes: ready.bytes, usedMs: mtimeMs });
+    }
+    return found;
+  }
+}
+
+function parseReady(text: string | undefined): v.InferOutput<typeof Ready> | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return v.parse(Ready, JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Takes write permission from a tree; a trainer that runs as another user or without root cannot change it. */
+async function makeReadOnly(dir: string): Promise<void> {
+  for (const entry of await readdir(dir, { withFileTypes: true })) {
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) await makeReadOnly(path);
+    else if (entry.isFile()) await chmod(path, ((await stat(path)).mode & 0o555) | 0o400);
+  }
+  await chmod(dir, 0o555);
+}
+
+function once(run: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) run();
+    done = true;
+  };
+}

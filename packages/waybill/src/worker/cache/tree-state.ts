@@ -1,0 +1,51 @@
+// A print of a tree's state that changes when any file of it is written, replaced, added or removed.
+import { createHash } from "node:crypto";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+
+/** Enough to keep the thread pool busy. */
+const STATS_AT_ONCE = 64;
+
+/** Hash over every file's path, size, inode and modification time; `undefined` when there is no such directory. */
+export async function treeState(dir: string): Promise<string | undefined> {
+  const hash = createHash("sha256");
+  try {
+    await add(hash, dir, "");
+  } catch {
+    return undefined;
+  }
+  return hash.digest("hex");
+}
+
+async function add(hash: ReturnType<typeof createHash>, dir: string, prefix: string): Promise<void> {
+  const entries = await readdir(dir, { withFileTypes: true });
+  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (let first = 0; first < entries.length; first += STATS_AT_ONCE) {
+    const slice = entries.slice(first, first + STATS_AT_ONCE);
+    const stats = await Promise.all(slice.map((entry) => stat(join(dir, entry.name))));
+    for (const [i, entry] of slice.entries()) {
+      const path = `${prefix}${entry.name}`;
+      const found = stats[i];
+      if (entry.isDirectory()) await add(hash, join(dir, entry.name), `${path}/`);
+      else hash.update(`${path}\0${found?.size}\0${found?.ino}\0${found?.mtimeMs}\0`);
+    }
+  }
+}
+
+/** Number and bytes of a tree's files; a missing tree has none. */
+export async function measureTree(dir: string): Promise<{ files: number; bytes: number }> {
+  let files = 0;
+  let bytes = 0;
+  for (const entry of await readdir(dir, { withFileTypes: true }).catch(() => [])) {
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) {
+      const inner = await measureTree(path);
+      files += inner.files;
+      bytes += inner.bytes;
+    } else {
+      files += 1;
+      bytes += (await stat(path).catch(() => ({ size: 0 }))).size;
+    }
+  }
+  return { files, bytes };
+}

@@ -1,0 +1,64 @@
+// GPUs as `nvidia-smi` reports them; machines without it have none.
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import type { Gpu, SystemSample } from "@waybill/sdk/protocol";
+
+const run = promisify(execFile);
+const TIMEOUT_MS = 5000;
+
+export type GpuReader = {
+  list(): Promise<Gpu[]>;
+  sample(): Promise<SystemSample["gpus"]>;
+};
+
+/** Reads GPUs with this program; after it was not found once it is not tried again. */
+export function createGpuReader(program = "nvidia-smi"): GpuReader {
+  let absent = false;
+  const query = async (fields: string): Promise<string[][]> => {
+    if (absent) return [];
+    try {
+      const args = [`--query-gpu=${fields}`, "--format=csv,noheader,nounits"];
+      const { stdout } = await run(program, args, { timeout: TIMEOUT_MS });
+      return parseRows(stdout);
+    } catch {
+      absent = true;
+      return [];
+    }
+  };
+  return {
+    list: async () => (await query("name,memory.total")).map((row) => gpuOf(row)),
+    sample: async () => {
+      const rows = await query(
+        "name,memory.total,utilization.gpu,memory.used,temperature.gpu,power.draw",
+      );
+      return rows.map((row) => {
+        const temperatureC = numberOf(row[4]);
+        const powerW = numberOf(row[5]);
+        return {
+          ...gpuOf(row),
+          utilisation: (numberOf(row[2]) ?? 0) / 100,
+          memoryUsedMb: numberOf(row[3]) ?? 0,
+          ...(temperatureC === undefined ? {} : { temperatureC }),
+          ...(powerW === undefined ? {} : { powerW }),
+        };
+      });
+    },
+  };
+}
+
+function parseRows(text: string): string[][] {
+  return text
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map((line) => line.split(",").map((cell) => cell.trim()));
+}
+
+function gpuOf(row: readonly string[]): Gpu {
+  return { name: row[0] ?? "GPU", memoryMb: numberOf(row[1]) ?? 0 };
+}
+
+/** `[N/A]` and `[Not Supported]` are not numbers. */
+function numberOf(text: string | undefined): number | undefined {
+  const value = Number.parseFloat(text ?? "");
+  return Number.isFinite(value) ? value : undefined;
+}

@@ -1,0 +1,69 @@
+// The outcome: last event of the log, told to viewers only after the hub has stored it.
+import { type JobAssignment, WaybillError, messageOf } from "@waybill/sdk/protocol";
+import { abortReason, delay } from "@waybill/sdk/timing";
+import { isStale } from "../errors.ts";
+import type { RunContext, RunParts } from "./run-parts.ts";
+import type { End } from "./run-types.ts";
+
+export type EndJobInit = {
+  readonly context: RunContext;
+  readonly parts: RunParts;
+  readonly assignment: JobAssignment;
+  readonly end: End;
+  readonly signal: AbortSignal;
+};
+
+/** Between tries after an answer that trying again at once does not mend (a token that ran out, say). */
+const AGAIN_MS = 5000;
+
+/** Whether the outcome is stored; `false` when the attempt is no longer the job's. Tries for ever. */
+export async function endJob(init: EndJobInit): Promise<boolean> {
+  const { parts, end } = init;
+  const { events, journal, metrics } = parts;
+  await metrics.stop();
+  if (!events.sealed) {
+    const worker = init.context.workerId();
+    events.seal({
+      type: "state",
+      state: end.outcome,
+      ...(end.reason === undefined ? {} : { reason: end.reason }),
+      ...(end.exitCode === undefined ? {} : { exitCode: end.exitCode }),
+      ...(worker === undefined ? {} : { worker }),
+    });
+  }
+  await journal.update({ stage: "ending", end });
+  for (;;) {
+    try {
+      await tell(init);
+      events.release();
+      return true;
+    } catch (error) {
+      if (init.signal.aborted) throw abortReason(init.signal);
+      if (isStale(error)) return false;
+      init.context.log("error", `${init.assignment.job}: cannot end it: ${messageOf(error)}`);
+      await delay(AGAIN_MS, init.signal);
+    }
+  }
+}
+
+async function tell({ context, parts, assignment, end, signal }: EndJobInit): Promise<void> {
+  const { room, job, attempt } = assignment;
+  const events = await parts.flusher.finish(signal);
+  if (events.length === 0) {
+    throw new WaybillError("internal", `${job}: its outcome is not in its log`);
+  }
+  await context.hub.call(
+    "endJob",
+    {
+      params: { room, job },
+      body: {
+        attempt,
+        state: end.outcome,
+        ...(end.reason === undefined ? {} : { reason: end.reason }),
+        ...(end.model === undefined ? {} : { model: end.model }),
+        events,
+      },
+    },
+    { signal, retryForMs: Number.POSITIVE_INFINITY },
+  );
+}

@@ -1,0 +1,177 @@
+// Everything a trainer needs before it starts: the dataset in the cache, the code in its working directory,
+// the output directory, the configuration file.
+import { chmod, constants, copyFile, mkdir, readdir, stat, symlink, readlink } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  type ArtifactId,
+  type JobAssignment,
+  type NewJobEvent,
+  type WorkerCapabilities,
+  WaybillError,
+} from "@waybill/sdk/protocol";
+import type { ArtifactCache, CacheLease } from "../cache/artifact-cache.ts";
+import { removeTree } from "../data-dir/data-dir.ts";
+import { replaceFile } from "../data-dir/files.ts";
+import type { TransferPort } from "../ports.ts";
+import { trainerEnvironment } from "../trainers/environment.ts";
+import type { SpoolPaths } from "./spool.ts";
+
+export type PrepareInit = {
+  readonly assignment: JobAssignment;
+  readonly paths: SpoolPaths;
+  readonly cache: ArtifactCache;
+  readonly transfer: TransferPort;
+  readonly trainers: Readonly<Record<string, readonly string[]>>;
+  readonly capabilities: WorkerCapabilities;
+  readonly passEnv: readonly string[];
+  readonly append: (event: NewJobEvent) => void;
+  readonly signal: AbortSignal;
+};
+
+export type Prepared = {
+  readonly command: readonly string[];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** Gives the cached artifacts free. */
+  release(): void;
+};
+
+/** Progress events of a transfer; a terminal shows no more than this. */
+const PROGRESS_MS = 1000;
+
+/** Lays everything out; throws what makes the job fail, or the signal's reason. */
+export async function prepare(init: PrepareInit): Promise<Prepared> {
+  const { assignment, paths, signal } = init;
+  const { spec } = assignment;
+  const command = commandOf(init);
+  const leases: CacheLease[] = [];
+  try {
+    await removeTree(paths.work);
+    await removeTree(paths.output);
+    await mkdir(paths.work, { recursive: true });
+    await mkdir(paths.output, { recursive: true });
+    await replaceFile(paths.config, `${JSON.stringify(spec.config, undefined, 2)}\n`);
+    const open = async (what: "dataset" | "code", artifact: ArtifactId | undefined) => {
+      if (artifact === undefined) return undefined;
+      const lease = await openArtifact(init, what, artifact);
+      leases.push(lease);
+      return lease;
+    };
+    const [dataset, code] = await settledTogether([
+      open("dataset", spec.dataset),
+      open("code", spec.code),
+    ]);
+    signal.throwIfAborted();
+    if (code !== undefined) await copyTree(code.dir, paths.work);
+    const env = trainerEnvironment(
+      process.env,
+      assignment,
+      { dataset: dataset?.dir, output: paths.output, config: paths.config },
+      init.passEnv,
+    );
+    return {
+      command,
+      cwd: paths.work,
+      env,
+      release: () => {
+        for (const lease of leases) lease.release();
+      },
+    };
+  } catch (error) {
+    for (const lease of leases) lease.release();
+    throw error;
+  }
+}
+
+/** Both or the first failure, but never one of them still running behind it. */
+async function settledTogether<T>(both: readonly [Promise<T>, Promise<T>]): Promise<[T, T]> {
+  await Promise.allSettled(both);
+  return Promise.all(both);
+}
+
+function commandOf({ assignment, trainers, capabilities }: PrepareInit): readonly string[] {
+  const { spec } = assignment;
+  if (spec.trainer === undefined) {
+    if (spec.command === undefined || !capabilities.commands) {
+      throw new WaybillError("forbidden", "this worker runs its named trainers only");
+    }
+    return spec.command;
+  }
+  const command = trainers[spec.trainer];
+  if (command === undefined || !Object.hasOwn(trainers, spec.trainer)) {
+    throw new WaybillError("not_found", `this worker has no trainer named ${spec.trainer}`);
+  }
+  // Code and environment can make any program do anything: they need the same permission as a command.
+  const brings =
+    spec.code === undefined ? (Object.keys(spec.env).length > 0 ? "environment" : "") : "code";
+  if (brings !== "" && !capabilities.commands) {
+    throw new WaybillError(
+      "forbidden",
+      `this worker runs its named trainers only; a job may not bring ${brings} of its own`,
+    );
+  }
+  return command;
+}
+
+async function openArtifact(
+  init: PrepareInit,
+  what: "dataset" | "code",
+  artifact: ArtifactId,
+): Promise<CacheLease> {
+  const { assignment, transfer, append, signal } = init;
+  const startMs = performance.now();
+  const seconds = () => Math.round(performance.now() - startMs) / 1000;
+  let shownMs = Number.NEGATIVE_INFINITY;
+  const lease = await init.cache.open(artifact, async (dir) =>
+    transfer.pull({
+      room: assignment.room,
+      artifact,
+      dir,
+      signal,
+      onProgress: ({ bytes, total }) => {
+        if (performance.now() - shownMs < PROGRESS_MS) return;
+        shownMs = performance.now();
+        append({
+          type: "transfer",
+          what,
+          direction: "down",
+          artifact,
+          bytes,
+          total,
+          seconds: seconds(),
+          sources: {},
+          done: false,
+        });
+      },
+    }),
+  );
+  append({
+    type: "transfer",
+    what,
+    direction: "down",
+    artifact,
+    bytes: lease.bytes,
+    total: lease.bytes,
+    seconds: Math.round(lease.seconds * 1000) / 1000,
+    sources: { ...lease.sources },
+    done: true,
+  });
+  return lease;
+}
+
+/** A writable copy (a reflink where the file system has them); executable files stay executable. */
+async function copyTree(from: string, to: string): Promise<void> {
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    const source = join(from, entry.name);
+    const target = join(to, entry.name);
+    if (entry.isDirectory()) {
+      await mkdir(target, { recursive: true });
+      await copyTree(source, target);
+    } else if (entry.isSymbolicLink()) {
+      await symlink(await readlink(source), target);
+    } else {
+      await copyFile(source, target, constants.COPYFILE_FICLONE);
+      await chmod(target, (await stat(source)).mode | 0o600);
+    }
+  }
+}

@@ -1,0 +1,129 @@
+// What pause, resume, stop and cancel mean in each phase of a job. Every command is acknowledged as received
+// and later as applied or rejected, once each (docs/protocol/events.md).
+import { assertNever } from "@waybill/sdk/protocol";
+import { ack, announce, launch, leavePreparing, rejectAll, split } from "./run-steps.ts";
+import type { Ending, In, RunEffect, RunState, Step, Waiting } from "./run-types.ts";
+
+/** The step a command makes. */
+export function command(state: RunState, { id, name }: Waiting): Step {
+  const one: Waiting = { id, name };
+  const received = ack(one, "received");
+  const reject = (message: string): Step => ({
+    state,
+    effects: [received, ack(one, "rejected", message)],
+  });
+  const already = (message?: string): Step => ({
+    state,
+    effects: [received, ack(one, "applied", message)],
+  });
+  switch (state.phase) {
+    case "preparing":
+      return commandPreparing(state, one, received, already);
+    case "training":
+      return commandTraining(state, one, received, already);
+    case "ending":
+      if (name === "cancel" && state.ending === "cancel") {
+        return { state: { ...state, waiting: [...state.waiting, one] }, effects: [received] };
+      }
+      if (name === "cancel" && state.ending !== "revoke") {
+        const { mine: stops, others } = split(state.waiting, "stop");
+        return {
+          state: { ...state, ending: "cancel", waiting: [...others, one] },
+          effects: [
+            received,
+            ...rejectAll(stops, "the job is being cancelled"),
+            ...(state.launched ? [{ type: "terminate", grace: "cancel" } as const] : []),
+          ],
+        };
+      }
+      if (name === "stop" && state.ending === "stop") {
+        return { state: { ...state, waiting: [...state.waiting, one] }, effects: [received] };
+      }
+      if (name === "resume") return already("the job is being ended");
+      return reject(BEING_ENDED[state.ending]);
+    case "publishing":
+      if (name === "stop" || name === "resume") return already("training has already ended");
+      if (name === "pause") return reject("training has already ended");
+      if (state.committed) return reject("the model is being entered in the registry");
+      return {
+        state: { phase: "aborting", ending: "cancel", waiting: [one] },
+        effects: [received, { type: "abort.publish" }],
+      };
+    case "aborting":
+      if (name === "cancel" && state.ending === "cancel") {
+        return { state: { ...state, waiting: [...state.waiting, one] }, effects: [received] };
+      }
+      return reject(BEING_ENDED[state.ending]);
+    case "finishing":
+      return reject(`the job has ended: ${state.end.outcome}`);
+    case "done":
+      return reject(`the job has ended: ${state.outcome}`);
+    default:
+      return assertNever(state);
+  }
+}
+
+const BEING_ENDED: Readonly<Record<Ending, string>> = {
+  stop: "the job is being stopped",
+  cancel: "the job is being cancelled",
+  shutdown: "the worker is being shut down",
+  revoke: "the job was taken from this worker",
+};
+
+function commandPreparing(
+  state: In<"preparing">,
+  one: Waiting,
+  received: RunEffect,
+  already: (message?: string) => Step,
+): Step {
+  switch (one.name) {
+    case "pause":
+      if (state.paused) return already();
+      return {
+        state: { ...state, paused: true },
+        effects: [received, announce("paused"), ack(one, "applied")],
+      };
+    case "resume": {
+      if (!state.paused) return already();
+      const acks = [received, ack(one, "applied")];
+      if (!state.ready) return { state: { ...state, paused: false }, effects: acks };
+      const step = launch();
+      return { state: step.state, effects: [...acks, ...step.effects] };
+    }
+    case "stop":
+    case "cancel":
+      return leavePreparing(state, one.name, [one], [received]);
+    default:
+      return assertNever(one.name);
+  }
+}
+
+function commandTraining(
+  state: In<"training">,
+  one: Waiting,
+  received: RunEffect,
+  already: (message?: string) => Step,
+): Step {
+  const waiting = [...state.waiting, one];
+  switch (one.name) {
+    case "pause":
+    case "resume": {
+      const turning = state.waiting.findLast(({ name }) => name === "pause" || name === "resume");
+      const wanted = turning === undefined ? state.paused : turning.name === "pause";
+      if (turning === undefined && wanted === (one.name === "pause")) return already();
+      return { state: { ...state, waiting }, effects: [received, { type: one.name }] };
+    }
+    case "stop":
+    case "cancel":
+      return {
+        state: { phase: "ending", ending: one.name, launched: true, waiting },
+        effects: [
+          received,
+          announce("stopping"),
+          { type: "terminate", grace: one.name === "stop" ? "stop" : "cancel" },
+        ],
+      };
+    default:
+      return assertNever(one.name);
+  }
+}

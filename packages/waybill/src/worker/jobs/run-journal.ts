@@ -1,0 +1,86 @@
+// What a restarted daemon must know of a job it held: `run.json` in the job's spool, replaced as a whole.
+import * as v from "valibot";
+import { ArtifactId, JobAssignment, ModelId } from "@waybill/sdk/protocol";
+import { readIfThere, replaceFile } from "../data-dir/files.ts";
+
+const Outcome = v.picklist(["completed", "failed", "cancelled", "interrupted"]);
+
+export const RunRecord = v.object({
+  format: v.literal(1),
+  assignment: JobAssignment,
+  stage: v.picklist(["preparing", "training", "publishing", "ending"]),
+  /** The trainer's process group and the life of it (`processStartId`). */
+  trainer: v.optional(v.object({ pid: v.number(), startId: v.string() })),
+  /** What there is to publish; set with stage `publishing`. */
+  result: v.optional(
+    v.object({
+      stoppedEarly: v.boolean(),
+      data: v.record(v.string(), v.unknown()),
+    }),
+  ),
+  /** Set once the model's bytes are verified in the store. */
+  artifact: v.optional(ArtifactId),
+  /** Set with stage `ending`. */
+  end: v.optional(
+    v.object({
+      outcome: Outcome,
+      reason: v.optional(v.string()),
+      exitCode: v.optional(v.number()),
+      model: v.optional(ModelId),
+    }),
+  ),
+  /** Last event stored in the room. */
+  storedSeq: v.number(),
+  /** Last number the hub has reserved for this attempt. */
+  seqReserved: v.number(),
+});
+export type RunRecord = v.InferOutput<typeof RunRecord>;
+
+/** Writes a record's changes one after the other; a change made while one is written goes with the next write. */
+export class RunJournal {
+  readonly #path: string;
+  #record: RunRecord;
+  #dirty = false;
+  #writing: Promise<void> | undefined;
+
+  constructor(path: string, record: RunRecord) {
+    this.#path = path;
+    this.#record = record;
+  }
+
+  get record(): RunRecord {
+    return this.#record;
+  }
+
+  /** Resolves when the change is on the disk, as far as a crash of this process goes. */
+  async update(change: Partial<RunRecord>): Promise<void> {
+    this.#record = { ...this.#record, ...change };
+    await this.save();
+  }
+
+  async save(): Promise<void> {
+    this.#dirty = true;
+    while (this.#dirty || this.#writing !== undefined) {
+      this.#writing ??= this.#write().finally(() => {
+        this.#writing = undefined;
+      });
+      await this.#writing;
+    }
+  }
+
+  async #write(): Promise<void> {
+    this.#dirty = false;
+    await replaceFile(this.#path, JSON.stringify(this.#record));
+  }
+}
+
+/** Reads a former daemon's record; `undefined` when there is none that can be understood. */
+export async function readRunRecord(path: string): Promise<RunRecord | undefined> {
+  const text = await readIfThere(path);
+  if (text === undefined) return undefined;
+  try {
+    return v.parse(RunRecord, JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,95 @@
+// The words of the job machine: its states, what can happen to it, and what it wants done.
+import type { CommandName, JobState, ModelId } from "@waybill/sdk/protocol";
+
+export type Outcome = Extract<JobState, "completed" | "failed" | "cancelled" | "interrupted">;
+export type End = {
+  readonly outcome: Outcome;
+  readonly reason?: string;
+  readonly exitCode?: number;
+  readonly model?: ModelId;
+};
+
+/** A command that has been received and not yet answered for good. */
+export type Waiting = { readonly id: string; readonly name: CommandName };
+/** Why a trainer is being ended before it ends itself. */
+export type Ending = "stop" | "cancel" | "shutdown" | "revoke";
+
+export type RunState =
+  | { readonly phase: "preparing"; readonly ready: boolean; readonly paused: boolean }
+  | { readonly phase: "training"; readonly paused: boolean; readonly waiting: readonly Waiting[] }
+  | {
+      readonly phase: "ending";
+      readonly ending: Ending;
+      readonly launched: boolean;
+      readonly waiting: readonly Waiting[];
+    }
+  | { readonly phase: "publishing"; readonly committed: boolean }
+  | {
+      readonly phase: "aborting";
+      readonly ending: "cancel" | "revoke";
+      readonly waiting: readonly Waiting[];
+    }
+  | { readonly phase: "finishing"; readonly end: End }
+  | { readonly phase: "done"; readonly outcome: Outcome | "dropped" };
+
+export type RunEvent =
+  | { readonly type: "prepared" }
+  | { readonly type: "prepare.failed"; readonly reason: string }
+  | { readonly type: "prepare.stopped" }
+  | { readonly type: "launched" }
+  | { readonly type: "launch.failed"; readonly reason: string }
+  | { readonly type: "command"; readonly id: string; readonly name: CommandName }
+  /** The process group was seen stopped or running again. */
+  | { readonly type: "signalled"; readonly effect: "pause" | "resume" }
+  | {
+      readonly type: "signal.failed";
+      readonly effect: "pause" | "resume";
+      readonly reason: string;
+    }
+  /** Every process of the trainer is gone. `ok`: it exited with 0. */
+  | {
+      readonly type: "exited";
+      readonly ok: boolean;
+      readonly exitCode?: number;
+      readonly reason: string;
+    }
+  /** From here on the registry may name the model: publishing can no longer be called off. */
+  | { readonly type: "committing" }
+  | { readonly type: "published"; readonly model: ModelId }
+  | { readonly type: "publish.failed"; readonly reason: string }
+  | { readonly type: "publish.aborted" }
+  | { readonly type: "stored" }
+  /** The hub no longer counts this attempt as the job's. */
+  | { readonly type: "revoked" }
+  | { readonly type: "shutdown" };
+
+/** How long a trainer has between SIGTERM and SIGKILL: to save a model, to save nothing, or before the machine goes. */
+export type Grace = "stop" | "cancel" | "shutdown";
+
+export type RunEffect =
+  | { readonly type: "abort.prepare" }
+  | { readonly type: "launch" }
+  | { readonly type: "pause" }
+  | { readonly type: "resume" }
+  /** SIGTERM, and SIGKILL after the grace that goes with it. */
+  | { readonly type: "terminate"; readonly grace: Grace }
+  | { readonly type: "publish"; readonly stoppedEarly: boolean }
+  | { readonly type: "abort.publish" }
+  | { readonly type: "announce"; readonly state: "running" | "paused" | "stopping" }
+  | {
+      readonly type: "ack";
+      readonly command: Waiting;
+      readonly stage: "received" | "applied" | "rejected";
+      readonly message?: string;
+    }
+  /** Tell the hub how it ended, with the last events. */
+  | { readonly type: "end"; readonly end: End }
+  /** Forget the attempt: nothing more of it is written anywhere. */
+  | { readonly type: "drop" };
+
+export type Step = { readonly state: RunState; readonly effects: readonly RunEffect[] };
+
+export type In<P extends RunState["phase"]> = Extract<RunState, { phase: P }>;
+
+/** Where every attempt begins. */
+export const INITIAL: RunState = { phase: "preparing", ready: false, paused: false };

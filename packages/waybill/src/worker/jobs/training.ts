@@ -1,0 +1,137 @@
+// A job's trainer while it runs: the process group, its output, its samples, what the machine does.
+import { type NewJobEvent, isAbort, messageOf } from "@waybill/sdk/protocol";
+import { delay } from "@waybill/sdk/timing";
+import { writeFile } from "node:fs/promises";
+import type { EventLog } from "../events/event-log.ts";
+import type { SystemMetrics } from "../events/system-metrics.ts";
+import type { WorkerTiming } from "../timing.ts";
+import { OutputReader } from "../trainers/output-reader.ts";
+import type { Results } from "../trainers/results.ts";
+import type { Samples } from "../trainers/samples.ts";
+import { type TrainerExit, type TrainerProcess, startTrainer } from "../trainers/trainer-process.ts";
+import type { Prepared } from "./prepare.ts";
+import type { RunEvent } from "./run-types.ts";
+import type { SpoolPaths } from "./spool.ts";
+
+export type TrainingInit = {
+  readonly prepared: Prepared;
+  readonly paths: SpoolPaths;
+  readonly log: EventLog;
+  readonly results: Results;
+  readonly samples: Samples;
+  readonly metrics: SystemMetrics;
+  readonly timing: WorkerTiming;
+  readonly append: (event: NewJobEvent) => void;
+  readonly signal: AbortSignal;
+};
+
+export type TrainingEnd = Extract<RunEvent, { type: "exited" }>;
+
+/** Samples that are still on their way when the trainer has ended are waited for this long. */
+const SAMPLES_MS = 10_000;
+
+export class Training {
+  readonly #init: TrainingInit;
+  readonly #reader: OutputReader;
+  #trainer: TrainerProcess | undefined;
+  readonly #launched = Promise.withResolvers<TrainerProcess>();
+  /** Signals take effect one after the other, in the order they were asked for. */
+  #signals: Promise<unknown> = Promise.resolve();
+
+  constructor(init: TrainingInit) {
+    this.#init = init;
+    // Whoever waits for it hears of a failure; nobody has to.
+    this.#launched.promise.catch(() => undefined);
+    this.#reader = new OutputReader({
+      stdout: init.paths.stdout,
+      stderr: init.paths.stderr,
+      log: init.log,
+      results: init.results,
+      pollMs: init.timing.pollMs,
+      onSample: (file, data) => init.samples.take(file, data),
+      signal: init.signal,
+    });
+  }
+
+  /** Starts the trainer; throws `trainer_failed` when the program cannot be run. */
+  async launch(): Promise<TrainerProcess> {
+    const { prepared, paths, timing, metrics } = this.#init;
+    try {
+      await writeFile(paths.stdout, "", { mode: 0o600 });
+      await writeFile(paths.stderr, "", { mode: 0o600 });
+      await this.#reader.start();
+      const trainer = await startTrainer({
+        command: prepared.command,
+        cwd: prepared.cwd,
+        env: prepared.env,
+        stdout: paths.stdout,
+        stderr: paths.stderr,
+        verifyMs: timing.verifyMs,
+      });
+      this.#trainer = trainer;
+      this.#launched.resolve(trainer);
+      metrics.watchGroup(trainer.pid);
+      return trainer;
+    } catch (error) {
+      this.#launched.reject(error);
+      throw error;
+    }
+  }
+
+  /** Resolves when the trainer has ended and everything it printed is in the log. */
+  async ended(trainer: TrainerProcess): Promise<TrainingEnd> {
+    const exit = await trainer.exited;
+    this.#init.metrics.watchGroup(undefined);
+    try {
+      await this.#reader.finish();
+    } catch (error) {
+      if (isAbort(error)) throw error;
+      const line = `reading the trainer's output failed: ${messageOf(error)}`;
+      this.#init.append({ type: "log", stream: "waybill", line });
+    }
+    return {
+      type: "exited",
+      ok: exit.code === 0,
+      ...(exit.code === null ? {} : { exitCode: exit.code }),
+      reason: describeExit(exit, this.#reader.lastErrors),
+    };
+  }
+
+  /** Stops or continues the group; resolves when that is seen to be so. */
+  async turn(effect: "pause" | "resume"): Promise<void> {
+    const turned = this.#turnAfter(this.#signals, effect);
+    this.#signals = turned.catch(() => undefined);
+    await turned;
+  }
+
+  async #turnAfter(before: Promise<unknown>, effect: "pause" | "resume"): Promise<void> {
+    await before;
+    const trainer = await this.#launched.promise;
+    await (effect === "pause" ? trainer.pause() : trainer.resume());
+  }
+
+  terminate(graceMs: number): void {
+    this.#trainer?.terminate(graceMs);
+  }
+
+  /** Ends reading; samples on their way get a little time. */
+  async close(): Promise<void> {
+    const late = new AbortController();
+    await Promise.race([
+      this.#init.samples.settled(),
+      delay(SAMPLES_MS, late.signal).catch(() => undefined),
+    ]);
+    late.abort();
+    await this.#reader.stop();
+  }
+}
+
+function describeExit(exit: TrainerExit, lastErrors: string): string {
+  const how =
+    exit.code === null ? `was killed by ${String(exit.signal)}` : `exited with code ${exit.code}`;
+  const said = lastErrors === "" ? "" : `: ${lastErrors}`;
+  return `the trainer ${how}${said}`.slice(0, MAX_REASON);
+}
+
+/** What the hub takes as a reason. */
+export const MAX_REASON = 1024;

@@ -1,0 +1,120 @@
+// What the worker needs from the rest of the project, as narrow interfaces: the hub's HTTP API, the
+// signaling session, the control links and the transfers. `adapters.ts` fits the SDK's to them.
+import type {
+  ArtifactId,
+  ArtifactName,
+  HubToPeer,
+  JobCommand,
+  JobEvent,
+  JobId,
+  PeerId,
+  PeerToHub,
+  RoomId,
+  RouteInput,
+  RouteName,
+  RouteOutput,
+  UploadPurpose,
+  WorkerCapabilities,
+} from "@waybill/sdk/protocol";
+
+/** The hub's HTTP API; `HubClient` is one. */
+export type HubCalls = {
+  call<N extends RouteName>(
+    name: N,
+    input: RouteInput<N>,
+    options?: {
+      readonly signal?: AbortSignal | undefined;
+      readonly retryForMs?: number;
+      readonly bytes?: Uint8Array<ArrayBuffer>;
+    },
+  ): Promise<RouteOutput<N>>;
+};
+
+/** What a worker says of itself in each hello. */
+export type WorkerHello = {
+  readonly capabilities: WorkerCapabilities;
+  readonly jobs: readonly { readonly job: JobId; readonly attempt: number }[];
+};
+
+export type SessionListener = {
+  onMessage(message: HubToPeer): void;
+  /** The connection is gone and is being made again. */
+  onOffline(reason: string): void;
+  /** The hub refused for good (token, protocol version): nobody reconnects. */
+  onRefused(error: Error): void;
+};
+
+/** The signaling socket; reconnects by itself. */
+export type SessionPort = {
+  start(listener: SessionListener): void;
+  stop(): Promise<void>;
+  /** Whether the message went out; `false` while offline: hello tells the hub what it missed. */
+  send(message: Exclude<PeerToHub, { type: "hello" | "ping" }>): boolean;
+};
+
+/** A job's events as live subscribers read them. */
+export type EventLogReader = {
+  readonly firstSeq: number;
+  /** Last event subscribers may see; `firstSeq - 1` while there is none. */
+  readonly lastSeq: number;
+  /** Up to `limit` consecutive events after `sinceSeq`. */
+  read(sinceSeq: number, limit: number): Promise<JobEvent[]>;
+  /** Told after `lastSeq` has grown; returns the unsubscriber. */
+  subscribe(listener: () => void): () => void;
+};
+
+export type CommandOrigin = {
+  readonly peerId: PeerId;
+  readonly role: string;
+  readonly name: string;
+};
+
+export type CommandAck = {
+  readonly stage: "received" | "applied" | "rejected";
+  readonly message?: string | undefined;
+};
+
+/** Live subscribers and their commands, over whatever path they have. */
+export type FeedPort = {
+  add(job: JobId, reader: EventLogReader): void;
+  remove(job: JobId): void;
+  onCommand(
+    handler: (command: JobCommand, from: CommandOrigin, ack: (ack: CommandAck) => void) => void,
+  ): void;
+  stop(): Promise<void>;
+};
+
+export type TransferProgress = { readonly bytes: number; readonly total: number };
+
+/** Moves artifacts between the room and this machine's disk. */
+export type TransferPort = {
+  /** Makes `dir` hold the artifact, verified; files that are right already are kept. */
+  pull(request: {
+    readonly room: RoomId;
+    readonly artifact: ArtifactId;
+    readonly dir: string;
+    readonly signal: AbortSignal;
+    readonly onProgress: (progress: TransferProgress) => void;
+  }): Promise<{
+    readonly bytes: number;
+    readonly seconds: number;
+    readonly sources: Readonly<Record<string, number>>;
+  }>;
+  push(request: {
+    readonly room: RoomId;
+    readonly dir: string;
+    readonly name: ArtifactName;
+    readonly purpose: UploadPurpose;
+    readonly signal: AbortSignal;
+    readonly onProgress: (progress: TransferProgress) => void;
+  }): Promise<{
+    readonly artifact: ArtifactId;
+    readonly bytes: number;
+    readonly sentBytes: number;
+    readonly files: number;
+    readonly seconds: number;
+  }>;
+};
+
+/** One line for the operator; never a secret. */
+export type Log = (level: "info" | "warn" | "error", message: string) => void;

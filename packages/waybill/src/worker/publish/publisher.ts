@@ -1,0 +1,174 @@
+// From a directory of files to a model others can name: reserve an id, push and verify the bytes, enter them in
+// the registry. Every step may be repeated after a crash; the job's outcome is told to the hub by the runner.
+import {
+  type ArtifactId,
+  type JobAssignment,
+  type JobEventOf,
+  type ModelEntry,
+  type ModelId,
+  ArtifactName,
+  WaybillError,
+} from "@waybill/sdk/protocol";
+import * as v from "valibot";
+import { delay } from "@waybill/sdk/timing";
+import { isStale } from "../errors.ts";
+import type { HubCalls, TransferPort, TransferProgress } from "../ports.ts";
+import { describeModel } from "./model-description.ts";
+
+export type PublisherInit = {
+  readonly hub: HubCalls;
+  readonly transfer: TransferPort;
+  readonly assignment: JobAssignment;
+  readonly digest: (bytes: Uint8Array) => string;
+};
+
+export type PublishRequest = {
+  readonly output: string;
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly stoppedEarly: boolean;
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: TransferProgress) => void;
+  /** The bytes are in the store; resolves before the registry is asked to name them. */
+  readonly onPushed: (pushed: Pushed) => Promise<void>;
+  readonly onWarning: (line: string) => void;
+};
+
+export type Pushed = {
+  readonly artifact: ArtifactId;
+  readonly bytes: number;
+  readonly sentBytes: number;
+  readonly seconds: number;
+};
+
+/** The model and where it lies, as the `published` event says it. */
+export type Published = Omit<JobEventOf<"published">, "seq" | "time" | "attempt">;
+
+const FOREVER = Number.POSITIVE_INFINITY;
+/** Between tries of a push that failed in a way that may pass. */
+const PUSH_AGAIN_MS = 1000;
+
+export class Publisher {
+  readonly #init: PublisherInit;
+  #model: Promise<ModelId> | undefined;
+
+  constructor(init: PublisherInit) {
+    this.#init = init;
+  }
+
+  /** Asks for the model's id while the trainer still runs; `publish` uses the answer. */
+  reserveEarly(signal: AbortSignal): void {
+    const reserved = this.#reserve(signal);
+    this.#model = reserved;
+    reserved.catch(() => {
+      // Asked again, and reported, when it is needed.
+      if (this.#model === reserved) this.#model = undefined;
+    });
+  }
+
+  /** Publishes the output; throws what cannot be mended by trying again, `stale_attempt`, or the signal's reason. */
+  async publish(request: PublishRequest): Promise<Published> {
+    const { assignment } = this.#init;
+    const { signal } = request;
+    const model = await (this.#model ?? this.#reserve(signal));
+    const pushed = await this.#push(model, request);
+    await request.onPushed(pushed);
+    request.signal.throwIfAborted();
+    const entry = await this.#register(model, pushed.artifact, request);
+    return {
+      type: "published",
+      model,
+      modelType: assignment.spec.modelType,
+      artifact: pushed.artifact,
+      bytes: entry.storage.size_bytes,
+      ...(entry.alias === undefined ? {} : { alias: entry.alias }),
+      tags: entry.tags,
+      s3Path: entry.storage.s3_path,
+    };
+  }
+
+  async #reserve(signal: AbortSignal): Promise<ModelId> {
+    const { hub, assignment, digest } = this.#init;
+    const { room, job, spec } = assignment;
+    const description = new TextEncoder().encode(describeModel(assignment));
+    const body = { digest: digest(description), owner: job, modelType: spec.modelType };
+    const options = { signal, retryForMs: FOREVER };
+    const { model } = await hub.call("reserveModel", { params: { room }, body }, options);
+    return model;
+  }
+
+  async #push(model: ModelId, request: PublishRequest): Promise<Pushed> {
+    const { transfer, assignment } = this.#init;
+    const { room, job, attempt, spec } = assignment;
+    for (let tries = 0; ; tries++) {
+      try {
+        return await transfer.push({
+          room,
+          dir: request.output,
+          name: v.parse(ArtifactName, `${spec.modelType}_${model}`),
+          purpose: { kind: "model", model, modelType: spec.modelType, job, attempt },
+          signal: request.signal,
+          onProgress: request.onProgress,
+        });
+      } catch (error) {
+        if (!(error instanceof WaybillError) || !error.retryable) throw error;
+        if (tries === 0) request.onWarning(`pushing the model is tried again: ${error.message}`);
+        await delay(PUSH_AGAIN_MS, request.signal);
+      }
+    }
+  }
+
+  /** A model is worth more than its alias: one that was protected or taken meanwhile is left out, loudly. */
+  async #register(
+    model: ModelId,
+    artifact: ArtifactId,
+    request: PublishRequest,
+  ): Promise<ModelEntry> {
+    const { alias } = this.#init.assignment.spec;
+    try {
+      return await this.#enter(model, artifact, request, true);
+    } catch (error) {
+      const refused =
+        error instanceof WaybillError && (error.code === "forbidden" || error.code === "conflict");
+      if (alias === undefined || !refused || isStale(error)) throw error;
+      const entry = await this.#enter(model, artifact, request, false);
+      request.onWarning(`the model was published without the alias ${alias}: ${error.message}`);
+      return entry;
+    }
+  }
+
+  async #enter(
+    model: ModelId,
+    artifact: ArtifactId,
+    request: PublishRequest,
+    withAlias: boolean,
+  ): Promise<ModelEntry> {
+    const { hub, assignment } = this.#init;
+    const { room, job, attempt, spec } = assignment;
+    return hub.call(
+      "publishModel",
+      {
+        params: { room },
+        body: {
+          id: model,
+          artifact,
+          model_type: spec.modelType,
+          ...(withAlias && spec.alias !== undefined ? { alias: spec.alias } : {}),
+          tags: spec.tags,
+          ...(spec.notes === undefined ? {} : { notes: spec.notes }),
+          training: {
+            job,
+            attempt,
+            ...(spec.dataset === undefined ? {} : { dataset: spec.dataset }),
+            ...(spec.datasetName === undefined ? {} : { dataset_name: spec.datasetName }),
+            ...(spec.parent === undefined ? {} : { parent_model: spec.parent }),
+            trained_by: assignment.submittedBy,
+            stopped_early: request.stoppedEarly,
+            metrics: { ...request.data },
+            config: spec.config,
+          },
+        },
+      },
+      { signal: request.signal, retryForMs: FOREVER },
+    );
+  }
+}

@@ -1,0 +1,37 @@
+// Every time the worker waits for something, in one place, so that tests can make them short.
+
+export type WorkerTiming = {
+  /** Between lease renewals: a quarter of `LIMITS.leaseMs`, so that three may be lost. */
+  readonly leaseMs: number;
+  /** Between system samples. */
+  readonly systemMs: number;
+  /** An event waits at most this long before it is stored in a segment. */
+  readonly flushMs: number;
+  /** A stopped trainer may write its model for this long between SIGTERM and SIGKILL. */
+  readonly stopGraceMs: number;
+  /** A cancelled trainer has nothing to save. */
+  readonly cancelGraceMs: number;
+  /** Orchestrators kill 30 s after their SIGTERM; the outcome must be told by then. */
+  readonly shutdownGraceMs: number;
+  /** How long a command may take to show its effect before it is rejected. */
+  readonly verifyMs: number;
+  /** An ended job's live log stays this long for viewers that are still reading. */
+  readonly lingerMs: number;
+  /** `stop()` gives running jobs the grace above and this for storing what is left. */
+  readonly shutdownMs: number;
+  /** Between looks at a trainer's output where the file system does not notify. */
+  readonly pollMs: number;
+};
+
+export const WORKER_TIMING: WorkerTiming = {
+  leaseMs: 15_000,
+  systemMs: 2000,
+  flushMs: 2000,
+  stopGraceMs: 30_000,
+  cancelGraceMs: 5000,
+  shutdownGraceMs: 20_000,
+  verifyMs: 5000,
+  lingerMs: 10_000,
+  shutdownMs: 8000,
+  pollMs: 100,
+};
