@@ -1,0 +1,186 @@
+// What artifacts a room holds, and under which names:
+//
+//   {room}/artifacts/{artifactId}.json      the record
+//   {room}/names/{name, percent-encoded}.json   which artifact a name means now
+//
+// Both are written after an upload's completion and can be written again from it at any time.
+import {
+  type ArtifactId,
+  ArtifactName,
+  ArtifactId as ArtifactIdSchema,
+  ArtifactRecord,
+  type RoomId,
+  Timestamp,
+  WaybillError,
+} from "@waybill/sdk/protocol";
+import { createHash } from "node:crypto";
+import * as v from "valibot";
+import type { Documents } from "../bucket/documents.ts";
+import type { Clock } from "../log.ts";
+
+const NameDoc = v.object({
+  name: ArtifactName,
+  artifact: ArtifactIdSchema,
+  /** When the artifact it names was completed. */
+  at: Timestamp,
+});
+
+/** Records change when a dataset is kept or renewed; that may be seen so much later. */
+const MAX_AGE_MS = 5000;
+/** Longer encoded names are stored by their hash: S3 keys end at 1024 bytes. */
+const MAX_NAME_KEY = 600;
+/** Digits of an id that may stand for it. */
+const MIN_PREFIX = 8;
+
+export class ArtifactRecords {
+  readonly #documents: Documents;
+  readonly #clock: Clock;
+
+  constructor(init: { readonly documents: Documents; readonly clock: Clock }) {
+    this.#documents = init.documents;
+    this.#clock = init.clock;
+  }
+
+  /** The record of an artifact the room holds now; `undefined` when it does not, or not any more. */
+  async find(room: RoomId, artifact: ArtifactId): Promise<ArtifactRecord | undefined> {
+    const record = await this.#read(room, artifact);
+    return record === undefined || this.#isOver(record) ? undefined : record;
+  }
+
+  /** The record by id; throws `not_found`, or `expired` when its time is over. */
+  async get(room: RoomId, artifact: ArtifactId): Promise<ArtifactRecord> {
+    const record = await this.#read(room, artifact);
+    if (record === undefined) throw unknown(room, artifact);
+    if (!this.#isOver(record)) return record;
+    throw new WaybillError("expired", `${record.name} (${artifact.slice(0, 12)}…) has expired`, {
+      hint: "push it again; with --keep it stays until removed",
+    });
+  }
+
+  /**
+   * The record an id, a prefix of at least 8 digits or a name stands for. Throws `not_found`, `expired`, or
+   * `conflict` when a prefix fits several.
+   */
+  async resolve(room: RoomId, ref: string): Promise<ArtifactRecord> {
+    const id = v.safeParse(ArtifactIdSchema, ref);
+    if (id.success) return this.get(room, id.output);
+    const named = await this.#documents.read(NameDoc, nameKey(room, ref), { maxAgeMs: 0 });
+    if (named !== undefined) return this.get(room, named.doc.artifact);
+    if (new RegExp(`^[0-9a-f]{${MIN_PREFIX},64}$`).test(ref)) {
+      const ids = await this.#idsWithPrefix(room, ref);
+      const only = ids[0];
+      if (ids.length === 1 && only !== undefined) return this.get(room, only);
+      if (ids.length > 1) {
+        const some = ids.slice(0, 4).map((match) => match.slice(0, 16));
+        throw new WaybillError("conflict", `${ref} may be ${some.join(", ")}…`, {
+          hint: "give more digits",
+        });
+      }
+    }
+    throw unknown(room, ref);
+  }
+
+  /** Everything the room holds now, by name. */
+  async list(room: RoomId): Promise<ArtifactRecord[]> {
+    const ids = await this.#idsWithPrefix(room, "");
+    const records = await Promise.all(ids.map((id) => this.find(room, id)));
+    return records
+      .filter((record) => record !== undefined)
+      .sort((a, b) =>
+        a.name === b.name ? compare(a.createdAt, b.createdAt) : compare(a.name, b.name),
+      );
+  }
+
+  /**
+   * Enters a completed artifact and points its name at it. Of two places that hold the same artifact the one
+   * that stays longer is recorded; a model is never recorded as a dataset. Idempotent.
+   */
+  async enter(room: RoomId, record: ArtifactRecord): Promise<void> {
+    const name = { name: record.name, artifact: record.artifact, at: record.createdAt };
+    await Promise.all([
+      this.#write(ArtifactRecord, recordKey(room, record.artifact), record, (known) =>
+        this.#isBetter(record, known),
+      ),
+      this.#write(
+        NameDoc,
+        nameKey(room, record.name),
+        name,
+        (known) => known.at < record.createdAt,
+      ),
+    ]);
+  }
+
+  /** Removes the record if it points to this place, and the names that mean it. */
+  async remove(room: RoomId, record: ArtifactRecord): Promise<void> {
+    const known = await this.#documents.read(ArtifactRecord, recordKey(room, record.artifact));
+    if (known === undefined || known.doc.s3Path !== record.s3Path) return;
+    const named = await this.#documents.read(NameDoc, nameKey(room, record.name));
+    if (named?.doc.artifact === record.artifact) {
+      await this.#documents.delete(nameKey(room, record.name));
+    }
+    await this.#documents.delete(recordKey(room, record.artifact));
+  }
+
+  /** Creates without asking first, because most are new; otherwise replaces what is worse. */
+  async #write<T>(
+    schema: v.GenericSchema<unknown, T>,
+    key: string,
+    doc: T,
+    replaces: (known: T) => boolean,
+  ): Promise<void> {
+    try {
+      await this.#documents.create(schema, key, doc);
+    } catch (error) {
+      if (!(error instanceof WaybillError) || error.code !== "conflict") throw error;
+      await this.#documents.update(schema, key, (known) =>
+        known === undefined || replaces(known) ? doc : undefined,
+      );
+    }
+  }
+
+  #isBetter(record: ArtifactRecord, known: ArtifactRecord): boolean {
+    if (this.#isOver(known)) return true;
+    if (record.kind !== known.kind) return record.kind === "model";
+    if (known.expiresAt === undefined) return false;
+    return record.expiresAt === undefined || record.expiresAt > known.expiresAt;
+  }
+
+  #isOver(record: ArtifactRecord): boolean {
+    return record.expiresAt !== undefined && Date.parse(record.expiresAt) <= this.#clock();
+  }
+
+  async #read(room: RoomId, artifact: ArtifactId): Promise<ArtifactRecord | undefined> {
+    const key = recordKey(room, artifact);
+    return (await this.#documents.read(ArtifactRecord, key, { maxAgeMs: MAX_AGE_MS }))?.doc;
+  }
+
+  async #idsWithPrefix(room: RoomId, prefix: string): Promise<ArtifactId[]> {
+    const folder = `${room}/artifacts/`;
+    const ids: ArtifactId[] = [];
+    for await (const { key } of this.#documents.bucket.list(folder + prefix)) {
+      const id = v.safeParse(ArtifactIdSchema, key.slice(folder.length).replace(/\.json$/, ""));
+      if (id.success) ids.push(id.output);
+    }
+    return ids;
+  }
+}
+
+function recordKey(room: RoomId, artifact: ArtifactId): string {
+  return `${room}/artifacts/${artifact}.json`;
+}
+
+function nameKey(room: RoomId, name: string): string {
+  const encoded = encodeURIComponent(name);
+  const hash = () => createHash("sha256").update(name).digest("hex");
+  return `${room}/names/${encoded.length > MAX_NAME_KEY ? `~${hash()}` : encoded}.json`;
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : 1;
+}
+
+function unknown(room: RoomId, ref: string): WaybillError {
+  return new WaybillError("not_found", `room ${room} holds no artifact ${ref}`, {
+    hint: "see what it holds: `waybill artifact ls`",
+  });
+}

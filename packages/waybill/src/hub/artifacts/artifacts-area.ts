@@ -1,0 +1,40 @@
+// Handlers that find artifacts and let clients read them from the store.
+import { assertSafePath } from "@waybill/sdk/artifact";
+import { LIMITS } from "@waybill/sdk/protocol";
+import type { Handlers } from "../http/handler.ts";
+import type { Presigner } from "../storage/presign.ts";
+import type { ArtifactRecords } from "./artifact-records.ts";
+
+export type ArtifactsDeps = {
+  readonly records: ArtifactRecords;
+  readonly presigner: Presigner;
+};
+
+/** Composes the area; does no I/O. */
+export function createArtifactsArea({ records, presigner }: ArtifactsDeps): {
+  readonly handlers: Handlers<"listArtifacts" | "resolveArtifact" | "signReads">;
+} {
+  return {
+    handlers: {
+      listArtifacts: async ({ params }) => ({ artifacts: await records.list(params.room) }),
+
+      resolveArtifact: async ({ params }) => records.resolve(params.room, params.ref),
+
+      signReads: async ({ params, body }) => {
+        // A key that is no object of the artifact gets a 404 from the store; one that would lead out of the
+        // artifact's folder is refused here.
+        for (const key of body.keys) assertSafePath(key, "the request");
+        const { s3Path } = await records.get(params.room, params.artifact);
+        const slash = s3Path.indexOf("/");
+        const bucket = s3Path.slice(0, slash);
+        const prefix = s3Path.slice(slash + 1);
+        const { urls, expiresAtMs } = await presigner.sign(
+          body.keys.map((key) => ({ method: "GET", bucket, key: prefix + key })),
+          LIMITS.presignSeconds,
+        );
+        const reads = body.keys.map((key, at) => ({ key, url: urls[at] ?? "" }));
+        return { reads, expiresAt: new Date(expiresAtMs).toISOString() };
+      },
+    },
+  };
+}

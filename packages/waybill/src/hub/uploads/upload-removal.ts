@@ -1,0 +1,116 @@
+// How uploads end without an artifact, or after it: given up, expired, half removed when a hub was killed.
+// First the document says `aborted` (by compare-and-swap, so a completion cannot come between), then the bytes
+// go, then the document.
+import type { RoomId, UploadId } from "@waybill/sdk/protocol";
+import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
+import type { Documents } from "../bucket/documents.ts";
+import { KeyedQueue } from "../bucket/keyed-queue.ts";
+import type { Clock, Log } from "../log.ts";
+import type { Place } from "../storage/storage.ts";
+import type { ModelClaims } from "./model-claims.ts";
+import { assertOpen } from "./part-signer.ts";
+import { UploadDoc, abortedDoc, sessionKey, sessionsPrefix } from "./upload-doc.ts";
+
+export type UploadRemovalDeps = {
+  /** Documents of the uploads bucket. */
+  readonly documents: Documents;
+  readonly placeOf: (doc: Pick<UploadDoc, "place">) => Place;
+  readonly records: ArtifactRecords;
+  readonly claims: ModelClaims;
+  readonly project: (doc: UploadDoc) => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Log;
+};
+
+/** A remembered document will do for deciding what to look at; what is done is conditional. */
+const SWEEP_AGE_MS = 3_600_000;
+
+export class UploadRemoval {
+  readonly #deps: UploadRemovalDeps;
+  readonly #removing = new KeyedQueue();
+  /** Completed uploads whose records this process knows to be written. */
+  readonly #projected = new Set<UploadId>();
+
+  constructor(deps: UploadRemovalDeps) {
+    this.#deps = deps;
+  }
+
+  /** Gives an open upload up and deletes what is stored of it. Idempotent; throws `conflict` when completed. */
+  async abort(room: RoomId, upload: UploadId): Promise<void> {
+    const { documents, clock } = this.#deps;
+    const updated = await documents.update(UploadDoc, sessionKey(room, upload), (known) => {
+      if (known === undefined || known.state === "aborted") return undefined;
+      assertOpen(known, { upload });
+      return abortedDoc(known, clock());
+    });
+    if (updated !== undefined) await this.finish(updated.doc);
+  }
+
+  /** Ends what has expired in a room, finishes what a crash left half done; answers how many ended. */
+  async sweep(room: RoomId): Promise<number> {
+    const { documents, clock, log } = this.#deps;
+    let ended = 0;
+    for await (const { key } of documents.bucket.list(sessionsPrefix(room))) {
+      const found = await documents.read(UploadDoc, key, { maxAgeMs: SWEEP_AGE_MS });
+      if (found === undefined) continue;
+      const { doc } = found;
+      const nowMs = clock();
+      await this.#projectOnce(doc);
+      if (doc.state !== "aborted" && !isOver(doc, nowMs)) continue;
+      const updated = await documents.update(UploadDoc, key, (known) =>
+        known === undefined || known.state === "aborted" || !isOver(known, nowMs)
+          ? undefined
+          : abortedDoc(known, nowMs),
+      );
+      if (updated?.doc.state !== "aborted") continue;
+      await this.finish(updated.doc);
+      ended += 1;
+      log("info", "upload expired", { room, upload: doc.upload, name: doc.plan.name });
+    }
+    return ended;
+  }
+
+  /** Deletes the bytes of an aborted upload, then its document. */
+  async finish(doc: UploadDoc): Promise<void> {
+    const { documents } = this.#deps;
+    const key = sessionKey(doc.room, doc.upload);
+    await this.#removing.run(key, async () => {
+      const current = await documents.read(UploadDoc, key);
+      // Somebody else has finished, or has opened it anew since.
+      if (current?.doc.state !== "aborted") return;
+      await this.#clean(current.doc);
+      await documents.delete(key);
+    });
+  }
+
+  async #projectOnce(doc: UploadDoc): Promise<void> {
+    if (doc.state !== "completed" || this.#projected.has(doc.upload)) return;
+    await this.#deps.project(doc);
+    this.#projected.add(doc.upload);
+  }
+
+  /** What is kept stays, and a model's folder that has passed to another upload is not ours to empty. */
+  async #clean(doc: UploadDoc): Promise<void> {
+    const place = this.#deps.placeOf(doc);
+    for (const [key, id] of Object.entries(doc.multipart)) {
+      await place.multipart.abort(doc.prefix + key, id);
+    }
+    if (doc.record !== undefined && doc.place === "rooms") return;
+    if (doc.plan.purpose.kind === "model") {
+      const claim = await this.#deps.claims.find(doc.room, doc.plan.purpose.model);
+      if (claim?.upload !== doc.upload || claim.record !== undefined) return;
+    }
+    if (doc.record !== undefined) await this.#deps.records.remove(doc.room, doc.record);
+    this.#projected.delete(doc.upload);
+    for await (const open of place.multipart.list(doc.prefix)) {
+      await place.multipart.abort(open.key, open.uploadId);
+    }
+    const keys: string[] = [];
+    for await (const { key } of place.bucket.list(doc.prefix)) keys.push(key);
+    if (keys.length > 0) await place.bucket.delete(keys);
+  }
+}
+
+function isOver(doc: UploadDoc, nowMs: number): boolean {
+  return Date.parse(doc.expiresAt) <= nowMs;
+}

@@ -1,0 +1,150 @@
+// Handlers of upload sessions.
+import { type JobId, type RoomId, type UploadStatus, WaybillError } from "@waybill/sdk/protocol";
+import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
+import type { Documents } from "../bucket/documents.ts";
+import type { Caller, Handlers } from "../http/handler.ts";
+import type { Clock, Log } from "../log.ts";
+import type { Storage } from "../storage/storage.ts";
+import { checkPlan } from "./check-plan.ts";
+import { ModelClaims } from "./model-claims.ts";
+import { PartSigner, assertOpen } from "./part-signer.ts";
+import { completedObjects, nothingStored, readTruth, statusHead } from "./store-truth.ts";
+import { type UploadDoc, uploadIdOf } from "./upload-doc.ts";
+import { UploadRemoval } from "./upload-removal.ts";
+import { UploadSessions } from "./upload-sessions.ts";
+
+export type UploadRoute =
+  | "beginUpload"
+  | "listUploads"
+  | "showUpload"
+  | "signParts"
+  | "completeUpload"
+  | "abortUpload";
+
+export type UploadsDeps = {
+  /** Documents of the uploads bucket: sessions. */
+  readonly sessions: Documents;
+  /** Documents of the rooms bucket: model folders. */
+  readonly documents: Documents;
+  readonly storage: Storage;
+  readonly records: ArtifactRecords;
+  /** Throws `stale_attempt` unless the caller's attempt of the job is the current one (I11). */
+  readonly assertAttempt: (
+    room: RoomId,
+    job: JobId,
+    attempt: number,
+    caller: Caller,
+  ) => Promise<void>;
+  readonly ttlMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+};
+
+export type UploadsArea = {
+  readonly handlers: Handlers<UploadRoute>;
+  readonly claims: ModelClaims;
+  /** Ends a room's expired uploads; answers how many. */
+  sweep(room: RoomId): Promise<number>;
+};
+
+/** Composes the area; does no I/O. */
+export function createUploadsArea(deps: UploadsDeps): UploadsArea {
+  const claims = new ModelClaims(deps.documents);
+  const placeOf = (doc: Pick<UploadDoc, "place">) => deps.storage[doc.place];
+  const { records, storage, ttlMs, clock, log } = deps;
+  const documents = deps.sessions;
+
+  /** Writes what follows from a completed session: record, name, the model's closed folder. Idempotent. */
+  async function project({ record, plan, room, upload }: UploadDoc): Promise<void> {
+    if (record === undefined) return;
+    const { purpose } = plan;
+    await Promise.all([
+      records.enter(room, record),
+      ...(purpose.kind === "model" ? [claims.close(room, purpose, upload, record)] : []),
+    ]);
+  }
+
+  const removal = new UploadRemoval({ documents, placeOf, records, claims, project, clock, log });
+  const common = { documents, placeOf, records, project };
+  const sessions = new UploadSessions({ ...common, removal, ttlMs, clock });
+  const signer = new PartSigner({ documents, presigner: storage.presigner, placeOf });
+
+  async function status(doc: UploadDoc): Promise<UploadStatus> {
+    if (doc.state === "completed") return { ...statusHead(doc), objects: completedObjects(doc) };
+    const { objects, dead } = await readTruth(doc, placeOf(doc));
+    await sessions.forgetMultipart(doc, dead);
+    return { ...statusHead(doc), objects };
+  }
+
+  /** A worker uploads a model for the attempt it holds, and nobody for one that is over. */
+  async function assertMayUpload(
+    room: RoomId,
+    { purpose }: UploadDoc["plan"],
+    caller: Caller,
+  ): Promise<void> {
+    if (purpose.kind !== "model" || purpose.job === undefined) return;
+    await deps.assertAttempt(room, purpose.job, purpose.attempt ?? 0, caller);
+  }
+
+  const handlers: Handlers<UploadRoute> = {
+    beginUpload: async ({ params: { room }, body, caller: anyone }) => {
+      const caller = known(anyone);
+      checkPlan(body);
+      const { purpose } = body;
+      await assertMayUpload(room, body, caller);
+      const [{ doc, fresh }] = await Promise.all([
+        sessions.begin(room, body, caller.subject),
+        ...(purpose.kind === "model"
+          ? [claims.take(room, purpose, uploadIdOf(room, body.fingerprint))]
+          : []),
+      ]);
+      if (fresh) log("info", "upload opened", { room, upload: doc.upload, bytes: body.bytes });
+      return {
+        resumed: !fresh,
+        status: fresh ? { ...statusHead(doc), objects: nothingStored(doc) } : await status(doc),
+      };
+    },
+
+    listUploads: async ({ params: { room } }) => ({
+      uploads: (await sessions.list(room)).map(statusHead),
+    }),
+
+    showUpload: async ({ params: { room, upload } }) => status(await sessions.get(room, upload)),
+
+    signParts: async ({ params: { room, upload }, body }) => {
+      const doc = await sessions.get(room, upload, { forSigning: true });
+      assertOpen(doc, doc);
+      const { parts, expiresAtMs } = await signer.sign(doc, body.parts);
+      await sessions.keepOpen(doc);
+      return { parts, expiresAt: new Date(expiresAtMs).toISOString() };
+    },
+
+    completeUpload: async ({ params: { room, upload }, body, caller }) => {
+      const doc = await sessions.get(room, upload);
+      const { purpose } = doc.plan;
+      if (doc.state === "open" && purpose.kind === "model") {
+        await Promise.all([
+          assertMayUpload(room, doc.plan, known(caller)),
+          claims.assertHeld(room, purpose, upload),
+        ]);
+      }
+      const record = await sessions.complete(doc, body);
+      const { artifact, bytes, files } = record;
+      log("info", "upload completed", { room, upload, artifact, bytes, files });
+      return record;
+    },
+
+    abortUpload: async ({ params: { room, upload } }) => {
+      await removal.abort(room, upload);
+      log("info", "upload given up", { room, upload });
+      return { ok: true };
+    },
+  };
+
+  return { handlers, claims, sweep: (room) => removal.sweep(room) };
+}
+
+function known(caller: Caller | undefined): Caller {
+  if (caller === undefined) throw new WaybillError("internal", "an upload route lacks its caller");
+  return caller;
+}
