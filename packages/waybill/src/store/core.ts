@@ -26,6 +26,8 @@ export interface StoreCore {
   readonly pins: BlobPins;
   readonly pool: BufferPool;
   readonly region: string;
+  /** The account everything belongs to: the first credential's access key id. */
+  readonly ownerId: string;
   /** Parts but the last must be at least this large. */
   readonly minPartBytes: number;
   /** Milliseconds since 1970. */

@@ -116,6 +116,7 @@ class EmbeddedStore implements Store {
       uploads: new Uploads(db, contents),
       pool: new BufferPool(READ_BYTES, KEPT_BUFFERS),
       region: init.region,
+      ownerId: init.credentials[0]?.accessKeyId ?? "waybill",
       minPartBytes: init.minPartBytes ?? DEFAULT_MIN_PART_BYTES,
       now,
       log: init.log ?? (() => {}),

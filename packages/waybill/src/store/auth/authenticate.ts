@@ -72,6 +72,10 @@ export class Authenticator {
   authenticate(request: IncomingRequest): Authentication {
     const authorization = header(request, "authorization");
     const query = new Map(request.query);
+    if (header(request, "x-amz-security-token") ?? query.get("X-Amz-Security-Token")) {
+      // Session tokens belong to temporary credentials, which this store does not issue.
+      throw new S3Error("InvalidToken");
+    }
     const inQuery = query.has("X-Amz-Algorithm") || query.has("X-Amz-Signature");
     if (authorization !== undefined && inQuery) {
       throw new S3Error("InvalidArgument", {
@@ -97,7 +101,10 @@ export class Authenticator {
     }
     const payload = parsePayload(payloadText);
     const secret = this.#secret(claim.accessKeyId);
-    this.#checkScope(claim, time, "AuthorizationHeaderMalformed");
+    if (!time.startsWith(claim.scope.date)) {
+      throw malformedHeader("Invalid credential date. Date is not the same as X-Amz-Date.");
+    }
+    this.#checkRegion(claim, malformedHeader);
     checkSignedHeaders(request, claim.signedHeaders, []);
     return this.#verify(claim, secret, time, payload, false, { ...request, payload: payloadText });
   }
@@ -110,10 +117,17 @@ export class Authenticator {
         "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
       );
     };
-    if (required("X-Amz-Algorithm") !== ALGORITHM) {
-      throw malformedQuery(`X-Amz-Algorithm only supports "${ALGORITHM}".`);
+    const algorithm = required("X-Amz-Algorithm");
+    if (algorithm !== ALGORITHM) {
+      const supported = algorithm.startsWith("AWS4-ECDSA")
+        ? ALGORITHM
+        : `${ALGORITHM} and AWS4-ECDSA-P256-SHA256`;
+      throw malformedQuery(`X-Amz-Algorithm only supports "${supported}"`);
     }
-    const { accessKeyId, scope } = parseCredential(required("X-Amz-Credential"), malformedQuery);
+    const { accessKeyId, scope } = parseCredential(
+      required("X-Amz-Credential"),
+      malformedCredentialParameter,
+    );
     const claim: Claim = {
       accessKeyId,
       scope,
@@ -133,7 +147,12 @@ export class Authenticator {
       query.get("X-Amz-Content-Sha256") ??
       "UNSIGNED-PAYLOAD";
     const secret = this.#secret(accessKeyId);
-    this.#checkScope(claim, time, "AuthorizationQueryParametersError");
+    this.#checkRegion(claim, malformedCredentialParameter);
+    if (!time.startsWith(scope.date)) {
+      throw malformedQuery(
+        `Invalid credential date "${scope.date}". This date is not the same as X-Amz-Date: "${time.slice(0, 8)}".`,
+      );
+    }
     // The body's hash protects itself; clients add it to presigned requests without signing it.
     checkSignedHeaders(request, claim.signedHeaders, ["x-amz-content-sha256"]);
     const signed = {
@@ -195,7 +214,7 @@ export class Authenticator {
     else if (date !== undefined) at = parseAmzTime(date) ?? Date.parse(date);
     if (at === undefined || Number.isNaN(at)) {
       throw new S3Error("AccessDenied", {
-        message: "AWS authentication requires a valid Date or x-amz-date header",
+        message: "AWS authentication requires a valid Date or x-amz-date header.",
       });
     }
     this.#checkSkew(at);
@@ -216,20 +235,21 @@ export class Authenticator {
 
   #checkExpiry(signedAt: number, expiresText: string): void {
     const expires = Number(expiresText);
-    if (!/^\d+$/.test(expiresText)) throw malformedQuery("X-Amz-Expires should be a number");
+    if (!/^-?\d+$/.test(expiresText)) throw malformedQuery("X-Amz-Expires should be a number");
+    if (expires < 0) throw malformedQuery("X-Amz-Expires must be non-negative");
     if (expires > MAX_EXPIRES_SECONDS) {
       throw malformedQuery(
-        `X-Amz-Expires must be less than a week (in seconds) that is ${MAX_EXPIRES_SECONDS}`,
+        `X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than ${MAX_EXPIRES_SECONDS} seconds`,
       );
     }
     const now = this.#now();
     if (signedAt > now + MAX_SKEW_MS) {
-      throw new S3Error("AccessDenied", { message: "Request is not valid yet" });
+      throw new S3Error("AccessDenied", { message: "Request is not valid yet." });
     }
     const end = signedAt + expires * 1000;
     if (now <= end) return;
     throw new S3Error("AccessDenied", {
-      message: "Request has expired",
+      message: "Request has expired.",
       details: {
         "X-Amz-Expires": expiresText,
         Expires: new Date(end).toISOString(),
@@ -238,27 +258,12 @@ export class Authenticator {
     });
   }
 
-  #checkScope(
-    { scope }: Claim,
-    time: string,
-    code: "AuthorizationHeaderMalformed" | "AuthorizationQueryParametersError",
-  ): void {
-    if (scope.service !== "s3") {
-      throw new S3Error(code, {
-        message: `The credential's service is "${scope.service}". This endpoint belongs to "s3".`,
-      });
-    }
-    if (scope.region !== this.#region) {
-      throw new S3Error(code, {
-        message: `The region '${scope.region}' is wrong; expecting '${this.#region}'`,
-        details: { Region: this.#region },
-      });
-    }
-    if (!time.startsWith(scope.date)) {
-      throw new S3Error(code, {
-        message: `Invalid credential date "${scope.date}". It is not the date of the request, "${time.slice(0, 8)}".`,
-      });
-    }
+  #checkRegion({ scope }: Claim, error: (problem: string) => S3Error): void {
+    if (scope.region === this.#region) return;
+    const { code, message } = error(
+      `the region "${scope.region}" is wrong; expecting "${this.#region}"`,
+    );
+    throw new S3Error(code, { message, details: { Region: this.#region } });
   }
 }
 
@@ -286,29 +291,38 @@ function checkSignedHeaders(
 }
 
 function parseAuthorization(text: string): Claim {
-  const malformed = (message: string): S3Error =>
-    new S3Error("AuthorizationHeaderMalformed", {
-      message: `The authorization header is malformed; ${message}`,
-    });
-  if (/^AWS\s/.test(text)) throw unsupportedMechanism();
-  if (!text.startsWith(ALGORITHM)) {
-    throw new S3Error(text.trim() === "" ? "AccessDenied" : "InvalidArgument", {
-      message: "Unsupported Authorization Type",
-      details: { ArgumentName: "Authorization" },
-    });
+  const [type = "", ...rest] = text.trim().split(" ");
+  if (type === "") throw new S3Error("AccessDenied");
+  if (type === "AWS") throw unsupportedMechanism();
+  const fieldText = rest.join(" ").trim();
+  if (fieldText === "") {
+    throw invalidAuthorization(
+      "Authorization header is invalid -- one and only one ' ' (space) required.",
+      text,
+    );
   }
+  if (type !== ALGORITHM) throw invalidAuthorization("Unsupported Authorization Type", type);
   const fields = new Map<string, string>();
-  for (const field of text.slice(ALGORITHM.length).split(",")) {
-    const [name, ...value] = field.trim().split("=");
-    if (name) fields.set(name, value.join("="));
+  const components = fieldText.split(",");
+  if (components.length !== 3) {
+    throw malformedHeader(
+      "the authorization header requires three components: Credential, SignedHeaders, and Signature.",
+    );
+  }
+  for (const component of components) {
+    const [name, ...value] = component.trim().split("=");
+    if (!name || value.length === 0) {
+      throw malformedHeader(`the authorization component "${component.trim()}" is malformed.`);
+    }
+    fields.set(name, value.join("="));
   }
   const required = (name: string): string => {
     const value = fields.get(name);
-    if (!value) throw malformed(`the authorization header requires ${name}.`);
+    if (!value) throw malformedHeader(`missing ${name}.`);
     return value;
   };
   return {
-    ...parseCredential(required("Credential"), malformed),
+    ...parseCredential(required("Credential"), malformedHeader),
     signedHeaders: required("SignedHeaders").split(";"),
     signature: required("Signature"),
   };
@@ -316,21 +330,47 @@ function parseAuthorization(text: string): Claim {
 
 function parseCredential(
   text: string,
-  malformed: (message: string) => S3Error,
+  malformed: (problem: string) => S3Error,
 ): Pick<Claim, "accessKeyId" | "scope"> {
-  const fields = text.split("/");
-  const [terminator, service, region, date] = fields.splice(-4).toReversed();
-  const accessKeyId = fields.join("/");
-  if (!accessKeyId || !date || !region || !service || terminator !== "aws4_request") {
+  const [accessKeyId, date, region, service, terminator, ...rest] = text.split("/");
+  if (!accessKeyId || !date || !region || !service || !terminator || rest.length > 0) {
     throw malformed(
       'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
+    );
+  }
+  if (terminator !== "aws4_request") {
+    throw malformed(`incorrect terminal "${terminator}". This endpoint uses "aws4_request".`);
+  }
+  if (service !== "s3") {
+    throw malformed(`incorrect service "${service}". This endpoint belongs to "s3".`);
+  }
+  if (!/^\d{8}$/.test(date)) {
+    throw malformed(
+      `incorrect date format "${date}". This date in the credential must be in the format "yyyyMMdd".`,
     );
   }
   return { accessKeyId, scope: { date, region, service } };
 }
 
+function malformedHeader(problem: string): S3Error {
+  return new S3Error("AuthorizationHeaderMalformed", {
+    message: `The authorization header is malformed; ${problem}`,
+  });
+}
+
 function malformedQuery(message: string): S3Error {
   return new S3Error("AuthorizationQueryParametersError", { message });
+}
+
+function malformedCredentialParameter(problem: string): S3Error {
+  return malformedQuery(`Error parsing the X-Amz-Credential parameter; ${problem}`);
+}
+
+function invalidAuthorization(message: string, value: string): S3Error {
+  return new S3Error("InvalidArgument", {
+    message,
+    details: { ArgumentName: "Authorization", ArgumentValue: value },
+  });
 }
 
 function unsupportedMechanism(): S3Error {

@@ -142,7 +142,7 @@ export class ChunkedDecoder {
     }
     const colon = line.indexOf(":");
     if (!this.#trailerAllowed || colon < 1 || this.#trailers.size >= MAX_TRAILERS) {
-      throw malformed("a trailing header cannot be read");
+      throw new S3Error("MalformedTrailerError");
     }
     this.#trailers.set(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim());
   }
@@ -179,6 +179,6 @@ export class ChunkedDecoder {
 
 function malformed(what: string): S3Error {
   return new S3Error("IncompleteBody", {
-    message: `The request body's aws-chunked framing is malformed: ${what}.`,
+    message: `The request body terminated unexpectedly: ${what}.`,
   });
 }

@@ -3,7 +3,7 @@
  * larger ones stream to a blob in batches. One batch is gathered while the one before is written,
  * so a request never holds more than two.
  */
-import type { RunningDigest } from "../checksums/checksum.ts";
+import type { RunningDigest } from "../checksums/running-digest.ts";
 import type { NewBlob } from "../metadata/contents.ts";
 import type { BlobStore, BlobWriter } from "./blob-store.ts";
 import { newBlobId } from "./file-blob-store.ts";

@@ -5,11 +5,22 @@
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { combineCrcs, type CombinableCrc } from "./crc-combine.ts";
-import { crc32c } from "./crc32c.ts";
-import { Crc64Nvme } from "./crc64nvme.ts";
+import type { RunningDigest } from "./running-digest.ts";
+import { isWasmAlgorithm, startWasmDigest } from "./wasm-digest.ts";
 
 /** Digest length in bytes of each algorithm. */
-const digestBytes = { CRC32: 4, CRC32C: 4, CRC64NVME: 8, SHA1: 20, SHA256: 32 } as const;
+const digestBytes = {
+  CRC32: 4,
+  CRC32C: 4,
+  CRC64NVME: 8,
+  MD5: 16,
+  SHA1: 20,
+  SHA256: 32,
+  SHA512: 64,
+  XXHASH128: 16,
+  XXHASH3: 8,
+  XXHASH64: 8,
+} as const;
 
 export type ChecksumAlgorithm = keyof typeof digestBytes;
 export type ChecksumType = "COMPOSITE" | "FULL_OBJECT";
@@ -22,13 +33,10 @@ export interface StoredChecksum {
   readonly value: string;
 }
 
-/** Something bytes are fed to and a digest comes out of. */
-export interface RunningDigest {
-  update(data: Uint8Array): void;
-  digest(): Buffer;
-}
-
 export const checksumAlgorithms = Object.keys(digestBytes) as readonly ChecksumAlgorithm[];
+
+/** What S3 says to a name it does not know. */
+export const UNSUPPORTED_ALGORITHM = `Checksum algorithm provided is unsupported. Please try again with any of the valid types: [${checksumAlgorithms.join(", ")}]`;
 
 /** Reads a name such as `CRC32` in any case; `undefined` when S3 has no such algorithm. */
 export function parseChecksumAlgorithm(name: string): ChecksumAlgorithm | undefined {
@@ -53,32 +61,21 @@ export function isChecksumValue(algorithm: ChecksumAlgorithm, value: string): bo
 }
 
 /** Starts a checksum. */
-export function createChecksum(algorithm: ChecksumAlgorithm): RunningDigest {
-  switch (algorithm) {
-    case "CRC32":
-      return running32((data, value) => crc32(data, value));
-    case "CRC32C":
-      return running32(crc32c);
-    case "CRC64NVME":
-      return new Crc64Nvme();
-    case "SHA1":
-      return createHash("sha1");
-    case "SHA256":
-      return createHash("sha256");
-    default:
-      return algorithm satisfies never;
-  }
+export async function createChecksum(algorithm: ChecksumAlgorithm): Promise<RunningDigest> {
+  if (algorithm === "CRC32") return runningCrc32();
+  if (isWasmAlgorithm(algorithm)) return startWasmDigest(algorithm);
+  return createHash(algorithm.toLowerCase());
 }
 
-function running32(step: (data: Uint8Array, value: number) => number): RunningDigest {
+function runningCrc32(): RunningDigest {
   let value = 0;
   return {
     update(data) {
-      value = step(data, value);
+      value = crc32(data, value);
     },
     digest() {
       const out = Buffer.alloc(4);
-      out.writeUInt32BE(value >>> 0, 0);
+      out.writeUInt32BE(value, 0);
       return out;
     },
   };
@@ -89,7 +86,7 @@ export function defaultChecksumType(algorithm: ChecksumAlgorithm): ChecksumType 
   return algorithm === "CRC64NVME" ? "FULL_OBJECT" : "COMPOSITE";
 }
 
-/** Whether S3 allows this pair: SHAs cannot be combined, CRC64NVME is never composite. */
+/** Whether S3 allows this pair: only CRCs combine, CRC64NVME is never composite. */
 export function allowsChecksumType(algorithm: ChecksumAlgorithm, type: ChecksumType): boolean {
   if (type === "COMPOSITE") return algorithm !== "CRC64NVME";
   return isCombinable(algorithm);
@@ -106,11 +103,11 @@ export interface PartChecksum {
 }
 
 /** The object's checksum from its parts', in order; at least one part. */
-export function assembleChecksum(
+export async function assembleChecksum(
   algorithm: ChecksumAlgorithm,
   type: ChecksumType,
   parts: readonly PartChecksum[],
-): StoredChecksum {
+): Promise<StoredChecksum> {
   const pieces = parts.map((part) => ({
     crc: Buffer.from(part.value, "base64"),
     bytes: part.bytes,
@@ -118,7 +115,7 @@ export function assembleChecksum(
   if (type === "FULL_OBJECT" && isCombinable(algorithm)) {
     return { algorithm, type, value: combineCrcs(algorithm, pieces).toString("base64") };
   }
-  const whole = createChecksum(algorithm);
+  const whole = await createChecksum(algorithm);
   for (const piece of pieces) whole.update(piece.crc);
   return {
     algorithm,

@@ -40,22 +40,25 @@ export function notImplemented(what: string): Operation {
 }
 
 /** Everything belongs to the one account, and only to it. */
-export const accessControlDocument = xmlDocument(
-  "AccessControlPolicy",
-  ownerElement(),
-  element(
-    "AccessControlList",
-    element(
-      "Grant",
-      `<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">${text("ID", "waybill")}${text("DisplayName", "waybill")}</Grantee>`,
-      text("Permission", "FULL_CONTROL"),
-    ),
-  ),
-);
+function accessControlDocument(ownerId: string): string {
+  const type = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"';
+  const grantee = `<Grantee ${type}>${text("ID", ownerId)}${text("DisplayName", ownerId)}</Grantee>`;
+  const grant = element("Grant", grantee, text("Permission", "FULL_CONTROL"));
+  return xmlDocument(
+    "AccessControlPolicy",
+    ownerElement(ownerId),
+    element("AccessControlList", grant),
+  );
+}
+
+export const getBucketAcl: Operation = ({ request, response, core }) => {
+  core.buckets.get(request.bucket);
+  response.xml(200, accessControlDocument(core.ownerId));
+};
 
 export const getObjectAcl: Operation = ({ request, response, core }) => {
   core.objects.get(core.buckets.get(request.bucket).id, request.key);
-  response.xml(200, accessControlDocument);
+  response.xml(200, accessControlDocument(core.ownerId));
 };
 
 /** PutBucketAcl, PutObjectAcl: `private` is what it is already; nothing else can be had. */

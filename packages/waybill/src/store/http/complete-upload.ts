@@ -1,34 +1,25 @@
 /** CompleteMultipartUpload: the parts' segments become the object's; no byte moves. */
-import {
-  checksumElement,
-  checksumHeader,
-  isChecksumValue,
-  type ChecksumAlgorithm,
-} from "../checksums/checksum.ts";
+import { checksumHeader, isChecksumValue } from "../checksums/checksum.ts";
 import type { StoreCore } from "../core.ts";
 import type { Bucket } from "../metadata/buckets.ts";
 import type { Transaction } from "../metadata/database.ts";
 import type { StoredObject } from "../metadata/objects.ts";
-import type { Upload } from "../metadata/uploads.ts";
+import type { Part, Upload } from "../metadata/uploads.ts";
 import { S3Error } from "../s3-error.ts";
-import { assemble, type Assembly, type ListedPart } from "../uploads/assemble.ts";
+import { assemble, type Assembly } from "../uploads/assemble.ts";
 import { checksumFields } from "./checksum-fields.ts";
-import { checkWrite, unquoteEtag, writeCondition, type WriteCondition } from "./conditions.ts";
+import { checkWrite, writeCondition } from "./conditions.ts";
+import { readChecksumType } from "./create-upload.ts";
 import type { Call } from "./operation.ts";
+import { readPartList } from "./part-list.ts";
 import type { S3Request } from "./s3-request.ts";
-import { childrenNamed, childText, malformed, parseXml, type XmlElement } from "./xml-reader.ts";
+import { parseXml } from "./xml-reader.ts";
 import { text, xmlDocument } from "./xml-writer.ts";
 
-const MAX_PARTS = 10_000;
-
-export async function completeUpload({ request, response, core }: Call): Promise<void> {
+export async function completeUpload(call: Call): Promise<void> {
+  const { request, response, core } = call;
   const bucket = core.buckets.get(request.bucket);
-  const condition = writeCondition(request);
-  const before = core.objects.find(bucket.id, request.key) !== undefined;
-  const document = parseXml(await request.readText(), "CompleteMultipartUpload");
-  const object = await core.db.transact((transaction) =>
-    complete(core, bucket, request, { condition, before, document }, transaction),
-  );
+  const object = await complete(core, bucket, request);
   response.xml(
     200,
     xmlDocument(
@@ -42,33 +33,60 @@ export async function completeUpload({ request, response, core }: Call): Promise
   );
 }
 
-interface Intent {
-  readonly condition: WriteCondition;
-  readonly before: boolean;
-  readonly document: XmlElement;
-}
-
-function complete(
+async function complete(
   core: StoreCore,
   bucket: Bucket,
   request: S3Request,
-  { condition, before, document }: Intent,
-  transaction: Transaction,
-): StoredObject {
+): Promise<StoredObject> {
   const { key } = request;
   const uploadId = request.query.get("uploadId") ?? "";
+  const condition = writeCondition(request);
+  const document = parseXml(await request.readText(), "CompleteMultipartUpload");
+  const before = core.objects.find(bucket.id, key);
+  // Parts may be replaced while the checksum is worked out; then begin again with the new ones.
+  for (;;) {
+    const done = findCompleted(core, bucket, key, uploadId);
+    if (done) return done;
+    const upload = core.uploads.get(bucket.id, key, uploadId);
+    const parts = core.uploads.parts(uploadId);
+    const assembly = await assemble(
+      readPartList(document, upload.attributes.checksum),
+      new Map(parts.map((part) => [part.number, part])),
+      upload.attributes.checksum,
+      core.minPartBytes,
+    );
+    checkClaims(request, assembly);
+    const object = await core.db.transact((transaction) => {
+      const existing = core.objects.find(bucket.id, key);
+      const current = core.uploads.parts(uploadId);
+      if (!sameParts(parts, current)) return undefined;
+      checkWrite(condition, key, existing, before !== undefined);
+      return commit(core, bucket, upload, assembly, transaction);
+    });
+    if (object) return object;
+  }
+}
+
+/** The answer to an earlier completion may have been lost: repeating it must not fail. */
+function findCompleted(
+  core: StoreCore,
+  bucket: Bucket,
+  key: string,
+  uploadId: string,
+): StoredObject | undefined {
+  const etag = core.uploads.findCompletion(bucket.id, key, uploadId);
   const existing = core.objects.find(bucket.id, key);
-  // The answer to an earlier completion may have been lost: repeating it must not fail.
-  const completed = core.uploads.findCompletion(bucket.id, key, uploadId);
-  if (completed !== undefined && existing?.etag === completed) return existing;
-  const upload = core.uploads.get(bucket.id, key, uploadId);
-  const { checksum } = upload.attributes;
-  const listed = readParts(document, checksum?.algorithm);
-  checkWrite(condition, key, existing, before);
-  const held = new Map(core.uploads.parts(uploadId).map((part) => [part.number, part]));
-  const assembly = assemble(listed, held, checksum, core.minPartBytes);
-  checkClaims(request, assembly);
-  return commit(core, bucket, upload, assembly, transaction);
+  return etag !== undefined && existing?.etag === etag ? existing : undefined;
+}
+
+function sameParts(seen: readonly Part[], current: readonly Part[]): boolean {
+  return (
+    seen.length === current.length &&
+    seen.every((part, index) => {
+      const now = current[index];
+      return now?.number === part.number && now.content === part.content && now.etag === part.etag;
+    })
+  );
 }
 
 function commit(
@@ -103,43 +121,36 @@ function commit(
   return object;
 }
 
-function readParts(document: XmlElement, algorithm: ChecksumAlgorithm | undefined): ListedPart[] {
-  const listed = childrenNamed(document, "Part").map((part): ListedPart => {
-    const number = childText(part, "PartNumber")?.trim() ?? "";
-    const etag = childText(part, "ETag");
-    if (!/^\d{1,5}$/.test(number) || etag === undefined) throw malformed();
-    const checksum = algorithm && childText(part, checksumElement(algorithm));
-    return { number: Number(number), etag: unquoteEtag(etag), checksum };
-  });
-  if (listed.length === 0 || listed.length > MAX_PARTS) throw malformed();
-  return listed;
-}
-
 /** What the client says of the whole object must be what the parts add up to. */
 function checkClaims(request: S3Request, { bytes, checksum }: Assembly): void {
-  const size = request.header("x-amz-mp-object-size");
-  if (size !== undefined && Number(size) !== bytes) {
-    throw new S3Error("InvalidRequest", {
-      message: `The provided 'x-amz-mp-object-size' header value ${size} does not match what was computed: ${bytes}`,
-    });
-  }
+  checkSize(request, bytes);
+  const type = readChecksumType(request);
   if (!checksum) return;
-  const type = request.header("x-amz-checksum-type")?.toUpperCase();
   if (type !== undefined && type !== checksum.type) {
     throw new S3Error("InvalidRequest", {
       message: `The upload was created using the ${checksum.type} checksum mode. The complete request must use the same checksum mode.`,
     });
   }
-  const claimed = request.header(checksumHeader(checksum.algorithm));
+  const name = checksumHeader(checksum.algorithm);
+  const claimed = request.header(name);
   if (claimed === undefined) return;
   const value = claimed.replace(/-\d+$/, "");
   if (!isChecksumValue(checksum.algorithm, value)) {
-    throw new S3Error("InvalidRequest", {
-      message: `Value for ${checksumHeader(checksum.algorithm)} header is invalid.`,
-    });
+    throw new S3Error("InvalidRequest", { message: `Value for ${name} header is invalid.` });
   }
   if (value === checksum.value.replace(/-\d+$/, "")) return;
   throw new S3Error("BadDigest", {
-    message: `The ${checksum.algorithm} you specified did not match the calculated checksum.`,
+    message: `The ${checksum.algorithm.toLowerCase()} you specified did not match the calculated checksum.`,
   });
+}
+
+function checkSize(request: S3Request, bytes: number): void {
+  const size = request.header("x-amz-mp-object-size");
+  if (size === undefined || size === String(bytes)) return;
+  const problem = !/^-?\d+$/.test(size)
+    ? `Value for x-amz-mp-object-size header is invalid: '${size}'`
+    : Number(size) < 0
+      ? `Value for x-amz-mp-object-size header is less than zero: '${size}'`
+      : `The provided 'x-amz-mp-object-size' header value ${size} does not match what was computed: ${bytes}`;
+  throw new S3Error("InvalidRequest", { message: problem });
 }

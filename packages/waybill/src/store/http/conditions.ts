@@ -59,13 +59,12 @@ export function writeCondition(request: S3Request): WriteCondition {
   const ifNoneMatch = request.header("if-none-match");
   if (ifNoneMatch !== undefined && ifNoneMatch.trim() !== "*") {
     throw new S3Error("NotImplemented", {
-      message: "If-None-Match on a write must be *.",
       details: { Header: "If-None-Match" },
     });
   }
   if (ifNoneMatch !== undefined && ifMatch !== undefined) {
     throw new S3Error("NotImplemented", {
-      message: "If-Match and If-None-Match cannot be used together on a write.",
+      details: { Header: "If-None-Match" },
     });
   }
   return { ifMatch, createOnly: ifNoneMatch !== undefined };

@@ -2,6 +2,7 @@
 import {
   createChecksum,
   parseChecksumAlgorithm,
+  UNSUPPORTED_ALGORITHM,
   type ChecksumAlgorithm,
   type StoredChecksum,
 } from "../checksums/checksum.ts";
@@ -70,8 +71,7 @@ function wantedAlgorithm(request: S3Request): ChecksumAlgorithm | undefined {
   const algorithm = parseChecksumAlgorithm(name);
   if (algorithm) return algorithm;
   throw new S3Error("InvalidRequest", {
-    message:
-      "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
+    message: UNSUPPORTED_ALGORITHM,
   });
 }
 
@@ -82,7 +82,7 @@ async function checksumOf(
 ): Promise<StoredChecksum | undefined> {
   const known = source.attributes.checksum;
   if (algorithm === undefined || algorithm === known?.algorithm) return known;
-  const digest = createChecksum(algorithm);
+  const digest = await createChecksum(algorithm);
   await digestRange(core, source, { start: 0, bytes: source.bytes }, [digest]);
   return { algorithm, type: "FULL_OBJECT", value: digest.digest().toString("base64") };
 }
@@ -106,9 +106,20 @@ function chooseAttributes(
   requested: ObjectAttributes,
   source: ObjectAttributes,
 ): ObjectAttributes {
-  const base = replacesMetadata(request) ? requested : source;
+  const base = replacesMetadata(request) ? requested : withoutRedirect(source, requested);
   const tags = replacesTags(request) ? requested.tags : source.tags;
   return { headers: base.headers, user: base.user, ...(tags ? { tags } : {}) };
+}
+
+/** S3 copies everything but the website redirect, which is the request's in either case. */
+function withoutRedirect(source: ObjectAttributes, requested: ObjectAttributes): ObjectAttributes {
+  const name = "x-amz-website-redirect-location";
+  const { [name]: _, ...headers } = source.headers;
+  const redirect = requested.headers[name];
+  return {
+    ...source,
+    headers: redirect === undefined ? headers : { ...headers, [name]: redirect },
+  };
 }
 
 function replacesMetadata(request: S3Request): boolean {
@@ -124,7 +135,7 @@ function saysReplace(request: S3Request, name: string): boolean {
   if (directive === "REPLACE") return true;
   if (directive === "COPY") return false;
   throw new S3Error("InvalidArgument", {
-    message: `Unknown ${name.slice("x-amz-".length)}.`,
+    message: `Unknown ${name.slice("x-amz-".length).replace("-", " ")}.`,
     details: { ArgumentName: name, ArgumentValue: directive },
   });
 }

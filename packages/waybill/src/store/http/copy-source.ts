@@ -1,6 +1,6 @@
 /** The source of CopyObject and UploadPartCopy. */
 import { readSegments } from "../blobs/read-segments.ts";
-import type { RunningDigest } from "../checksums/checksum.ts";
+import type { RunningDigest } from "../checksums/running-digest.ts";
 import type { StoreCore } from "../core.ts";
 import type { StoredObject } from "../metadata/objects.ts";
 import { S3Error } from "../s3-error.ts";
@@ -22,7 +22,7 @@ export interface CopySource {
 export function readCopySource(request: S3Request): CopySource {
   const header = request.header("x-amz-copy-source") ?? "";
   const [encoded, versionId] = header.split(/\?versionId=/i);
-  const source = decode(encoded ?? "");
+  const source = decodeSource(encoded ?? "", header);
   const match = /^\/?([^/]+)\/(.+)$/s.exec(source);
   if (!match) {
     throw new S3Error("InvalidArgument", {
@@ -32,6 +32,18 @@ export function readCopySource(request: S3Request): CopySource {
   }
   checkVersion(versionId);
   return { bucket: match[1]!, key: match[2]! };
+}
+
+function decodeSource(encoded: string, header: string): string {
+  try {
+    return decode(encoded);
+  } catch (error) {
+    throw new S3Error("InvalidArgument", {
+      message: "Invalid copy source encoding",
+      details: { ArgumentName: "x-amz-copy-source", ArgumentValue: header },
+      cause: error,
+    });
+  }
 }
 
 /**

@@ -4,6 +4,8 @@ import {
   allowsChecksumType,
   defaultChecksumType,
   parseChecksumAlgorithm,
+  UNSUPPORTED_ALGORITHM,
+  type ChecksumType,
 } from "../checksums/checksum.ts";
 import type { UploadAttributes } from "../metadata/objects.ts";
 import { S3Error } from "../s3-error.ts";
@@ -42,7 +44,7 @@ function uploadId(initiated: number): string {
 
 function readUploadChecksum(request: S3Request): UploadAttributes["checksum"] {
   const name = request.header("x-amz-checksum-algorithm");
-  const wantedType = request.header("x-amz-checksum-type")?.toUpperCase();
+  const wantedType = readChecksumType(request);
   if (name === undefined) {
     if (wantedType === undefined) return undefined;
     throw new S3Error("InvalidRequest", {
@@ -51,22 +53,21 @@ function readUploadChecksum(request: S3Request): UploadAttributes["checksum"] {
     });
   }
   const algorithm = parseChecksumAlgorithm(name);
-  if (!algorithm) {
-    throw new S3Error("InvalidRequest", {
-      message:
-        "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
-    });
-  }
+  if (!algorithm) throw new S3Error("InvalidRequest", { message: UNSUPPORTED_ALGORITHM });
   const type = wantedType ?? defaultChecksumType(algorithm);
-  if (type !== "COMPOSITE" && type !== "FULL_OBJECT") {
-    throw new S3Error("InvalidRequest", {
-      message: "Value for x-amz-checksum-type header is invalid.",
-    });
-  }
   if (!allowsChecksumType(algorithm, type)) {
     throw new S3Error("InvalidRequest", {
       message: `The ${type} checksum type cannot be used with the ${algorithm.toLowerCase()} checksum algorithm.`,
     });
   }
   return { algorithm, type };
+}
+
+/** Reads `x-amz-checksum-type`. */
+export function readChecksumType(request: S3Request): ChecksumType | undefined {
+  const type = request.header("x-amz-checksum-type")?.toUpperCase();
+  if (type === undefined || type === "COMPOSITE" || type === "FULL_OBJECT") return type;
+  throw new S3Error("InvalidRequest", {
+    message: "Value for x-amz-checksum-type header is invalid.",
+  });
 }

@@ -2,6 +2,7 @@
 import type { StoreCore } from "../core.ts";
 import type { Bucket } from "../metadata/buckets.ts";
 import type { Transaction } from "../metadata/database.ts";
+import type { StoredObject } from "../metadata/objects.ts";
 import { S3Error, toS3Error } from "../s3-error.ts";
 import { checkWrite } from "./conditions.ts";
 import { planIntegrity } from "./integrity.ts";
@@ -18,6 +19,9 @@ interface Target {
   readonly key: string;
   readonly versionId: string | undefined;
   readonly etag: string | undefined;
+  readonly bytes: string | undefined;
+  /** An HTTP date. */
+  readonly modified: string | undefined;
 }
 
 export async function deleteObject({ request, response, core }: Call): Promise<void> {
@@ -26,6 +30,8 @@ export async function deleteObject({ request, response, core }: Call): Promise<v
     key: request.key,
     versionId: request.query.get("versionId"),
     etag: request.header("if-match"),
+    bytes: request.header("x-amz-if-match-size"),
+    modified: request.header("x-amz-if-match-last-modified-time"),
   };
   await core.db.transact((transaction) => deleteOne(core, bucket, target, transaction));
   response.empty(204);
@@ -33,7 +39,7 @@ export async function deleteObject({ request, response, core }: Call): Promise<v
 
 export async function deleteObjects({ request, response, core }: Call): Promise<void> {
   const bucket = core.buckets.get(request.bucket);
-  const integrity = planIntegrity(request, { etag: "always-md5" });
+  const integrity = await planIntegrity(request, { etag: "always-md5" });
   const body = await request.readText((chunk) => {
     for (const digest of integrity.digests) digest.update(chunk);
   });
@@ -43,7 +49,13 @@ export async function deleteObjects({ request, response, core }: Call): Promise<
   const targets = childrenNamed(document, "Object").map((object): Target => {
     const key = childText(object, "Key");
     if (key === undefined || key === "") throw malformed();
-    return { key, versionId: childText(object, "VersionId"), etag: childText(object, "ETag") };
+    return {
+      key,
+      versionId: childText(object, "VersionId"),
+      etag: childText(object, "ETag"),
+      bytes: childText(object, "Size"),
+      modified: childText(object, "LastModifiedTime"),
+    };
   });
   if (targets.length === 0 || targets.length > MAX_KEYS) throw malformed();
   const results = await Promise.all(
@@ -74,13 +86,25 @@ function version(target: Target): string {
 function deleteOne(
   core: StoreCore,
   bucket: Bucket,
-  { key, versionId, etag }: Target,
+  target: Target,
   transaction: Transaction,
 ): void {
+  const { key, versionId, etag } = target;
   checkVersion(versionId === "" ? undefined : versionId);
-  if (etag !== undefined) {
-    const existing = core.objects.find(bucket.id, key);
-    checkWrite({ ifMatch: etag, createOnly: false }, key, existing);
-  }
+  const existing = core.objects.find(bucket.id, key);
+  if (etag !== undefined) checkWrite({ ifMatch: etag, createOnly: false }, key, existing);
+  if (existing) checkLook(target, existing);
   core.objects.delete(bucket.id, key, transaction);
+}
+
+/** Size and time the client believes the object to have. */
+function checkLook({ bytes, modified }: Target, existing: StoredObject): void {
+  if (bytes !== undefined && Number(bytes) !== existing.bytes) {
+    throw new S3Error("PreconditionFailed", { details: { Condition: "x-amz-if-match-size" } });
+  }
+  if (modified === undefined) return;
+  if (Math.floor(Date.parse(modified) / 1000) === Math.floor(existing.modified / 1000)) return;
+  throw new S3Error("PreconditionFailed", {
+    details: { Condition: "x-amz-if-match-last-modified-time" },
+  });
 }

@@ -9,6 +9,7 @@ import type { Call } from "./operation.ts";
 import { resolveRange, type ByteRange } from "./range.ts";
 import type { S3Request } from "./s3-request.ts";
 import type { ResponseHeaders } from "./s3-response.ts";
+import { readPartNumber } from "./upload-part.ts";
 import { checkVersion } from "./version-id.ts";
 
 /** What of an object is answered: all of it, a range, or one of its parts. */
@@ -21,6 +22,7 @@ interface Selection {
 export async function getObject({ request, response, core }: Call): Promise<void> {
   const bucket = core.buckets.get(request.bucket);
   checkVersion(request.query.get("versionId"));
+  const partNumber = request.query.has("partNumber") ? readPartNumber(request) : undefined;
   const object = core.objects.get(bucket.id, request.key);
   const headers = objectHeaders(object, request);
   if (!holdsForRead(readConditions(request), object)) {
@@ -32,7 +34,7 @@ export async function getObject({ request, response, core }: Call): Promise<void
     });
     return;
   }
-  const { range, partial, headers: selected } = select(core, request, object);
+  const { range, partial, headers: selected } = select(core, request, object, partNumber);
   Object.assign(headers, selected, { "content-length": range.bytes });
   if (partial) {
     const last = range.start + range.bytes - 1;
@@ -52,16 +54,21 @@ export async function getObject({ request, response, core }: Call): Promise<void
   }
 }
 
-function select(core: StoreCore, request: S3Request, object: StoredObject): Selection {
+function select(
+  core: StoreCore,
+  request: S3Request,
+  object: StoredObject,
+  partNumber: number | undefined,
+): Selection {
   const rangeHeader = request.header("range");
   const wantsChecksum = request.header("x-amz-checksum-mode")?.toUpperCase() === "ENABLED";
-  if (request.query.has("partNumber")) {
+  if (partNumber !== undefined) {
     if (rangeHeader !== undefined) {
       throw new S3Error("InvalidRequest", {
         message: "Cannot specify both Range header and partNumber query parameter",
       });
     }
-    return selectPart(core, request, object, wantsChecksum);
+    return selectPart(core, object, partNumber, wantsChecksum);
   }
   const range = resolveRange(rangeHeader, object.bytes);
   if (range) return { range, partial: true, headers: {} };
@@ -74,11 +81,10 @@ function select(core: StoreCore, request: S3Request, object: StoredObject): Sele
 
 function selectPart(
   core: StoreCore,
-  request: S3Request,
   object: StoredObject,
+  number: number,
   wantsChecksum: boolean,
 ): Selection {
-  const number = request.wholeNumber("partNumber", 1, 1, 10_000);
   const { checksum, partCount } = object.attributes;
   if (partCount === undefined) {
     if (number > 1) throw new S3Error("InvalidPartNumber");

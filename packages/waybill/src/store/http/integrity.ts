@@ -9,14 +9,13 @@
 import { createHash } from "node:crypto";
 import { Blake3Hasher } from "@napi-rs/blake-hash";
 import {
-  checksumAlgorithms,
   checksumHeader,
   createChecksum,
   isChecksumValue,
   parseChecksumAlgorithm,
   type ChecksumAlgorithm,
-  type RunningDigest,
 } from "../checksums/checksum.ts";
+import type { RunningDigest } from "../checksums/running-digest.ts";
 import { S3Error } from "../s3-error.ts";
 import type { S3Request } from "./s3-request.ts";
 
@@ -44,14 +43,24 @@ export interface IntegrityOptions {
   readonly etag: "always-md5" | "fast";
   /** Computed when the client claims no checksum. */
   readonly fallback?: ChecksumAlgorithm | undefined;
+  /** Set when only this algorithm will do: an upload's parts all carry the upload's. */
+  readonly only?: ChecksumAlgorithm | undefined;
 }
 
 /** Plans the hashing of a request's body. */
-export function planIntegrity(request: S3Request, options: IntegrityOptions): Integrity {
+export async function planIntegrity(
+  request: S3Request,
+  options: IntegrityOptions,
+): Promise<Integrity> {
   const contentMd5 = readContentMd5(request);
   const claim = readChecksumClaim(request);
   const algorithm = claim?.algorithm ?? options.fallback;
-  const checksum = algorithm && createChecksum(algorithm);
+  if (options.only !== undefined && algorithm !== options.only) {
+    throw new S3Error("InvalidRequest", {
+      message: `Checksum Type mismatch occurred, expected checksum Type: ${options.only}, actual checksum Type: ${algorithm ?? "null"}`,
+    });
+  }
+  const checksum = algorithm && (await createChecksum(algorithm));
   const fast = options.etag === "fast" && claim !== undefined && contentMd5 === undefined;
   const etag = fast ? createBlake3() : createHash("md5");
   return {
@@ -63,7 +72,7 @@ export function planIntegrity(request: S3Request, options: IntegrityOptions): In
         throw new S3Error("BadDigest", {
           message: "The Content-MD5 you specified did not match what we received.",
           details: {
-            ExpectedDigest: contentMd5.toString("base64"),
+            ExpectedDigest: contentMd5.toString("hex"),
             CalculatedDigest: tag.toString("base64"),
           },
         });
@@ -86,13 +95,14 @@ function createBlake3(): RunningDigest {
 }
 
 function trailer(request: S3Request, algorithm: ChecksumAlgorithm): string {
-  const value = request.body.trailers.get(checksumHeader(algorithm));
-  if (value === undefined) {
+  const name = checksumHeader(algorithm);
+  const value = request.body.trailers.get(name);
+  if (value === undefined) throw new S3Error("MalformedTrailerError");
+  if (!isChecksumValue(algorithm, value)) {
     throw new S3Error("InvalidRequest", {
-      message: `The trailer ${checksumHeader(algorithm)} was announced but did not come.`,
+      message: `Value for ${name} trailing header is invalid.`,
     });
   }
-  if (!isChecksumValue(algorithm, value)) throw invalidValue(algorithm);
   return value;
 }
 
@@ -117,17 +127,21 @@ function readContentMd5(request: S3Request): Buffer | undefined {
  * @throws S3Error `InvalidRequest` when there are several, or one that cannot be right
  */
 export function readChecksumClaim(request: S3Request): ChecksumClaim | undefined {
-  const announced = (request.header("x-amz-trailer") ?? "").toLowerCase().split(/\s*,\s*/);
   const claims: ChecksumClaim[] = [];
-  for (const algorithm of checksumAlgorithms) {
-    const name = checksumHeader(algorithm);
-    const value = request.header(name);
-    if (value !== undefined) {
-      if (!isChecksumValue(algorithm, value)) throw invalidValue(algorithm);
-      claims.push({ algorithm, value });
-    } else if (announced.includes(name)) {
-      claims.push({ algorithm, value: undefined });
+  for (const [name, value] of Object.entries(request.headersAfter(CHECKSUM_PREFIX))) {
+    if (notValues.has(name)) continue;
+    claims.push({ algorithm: knownAlgorithm(name), value });
+  }
+  const announced = request.header("x-amz-trailer")?.toLowerCase();
+  if (announced !== undefined) {
+    const name = announced.startsWith(CHECKSUM_PREFIX) ? announced : "";
+    const algorithm = parseChecksumAlgorithm(name.slice(CHECKSUM_PREFIX.length));
+    if (!algorithm) {
+      throw new S3Error("InvalidRequest", {
+        message: "The value specified in the x-amz-trailer header is not supported",
+      });
     }
+    claims.push({ algorithm, value: undefined });
   }
   if (claims.length > 1) {
     throw new S3Error("InvalidRequest", {
@@ -135,24 +149,33 @@ export function readChecksumClaim(request: S3Request): ChecksumClaim | undefined
         "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
     });
   }
-  checkSdkAlgorithm(request, claims[0]);
-  return claims[0];
+  const [claim] = claims;
+  if (claim?.value !== undefined && !isChecksumValue(claim.algorithm, claim.value)) {
+    throw invalidValue(claim.algorithm);
+  }
+  checkSdkAlgorithm(request, claim);
+  return claim;
+}
+
+const CHECKSUM_PREFIX = "x-amz-checksum-";
+/** Headers with that prefix that say something else. */
+const notValues = new Set(["algorithm", "mode", "type"]);
+
+function knownAlgorithm(name: string): ChecksumAlgorithm {
+  const algorithm = parseChecksumAlgorithm(name);
+  if (algorithm) return algorithm;
+  throw new S3Error("InvalidRequest", {
+    message: "The algorithm type you specified in x-amz-checksum- header is invalid.",
+  });
 }
 
 function checkSdkAlgorithm(request: S3Request, claim: ChecksumClaim | undefined): void {
   const named = request.header("x-amz-sdk-checksum-algorithm");
   if (named === undefined) return;
   const algorithm = parseChecksumAlgorithm(named);
-  // S3 takes MD5 here too, with Content-MD5 as its header.
-  if (!algorithm && named.toUpperCase() === "MD5") return;
-  if (!algorithm) {
+  if (!algorithm || (claim && claim.algorithm !== algorithm)) {
     throw new S3Error("InvalidRequest", {
       message: "Value for x-amz-sdk-checksum-algorithm header is invalid.",
-    });
-  }
-  if (claim && claim.algorithm !== algorithm) {
-    throw new S3Error("InvalidRequest", {
-      message: `Value for x-amz-sdk-checksum-algorithm header is invalid: it names ${algorithm}, the checksum is ${claim.algorithm}.`,
     });
   }
   if (claim || request.header("content-md5") !== undefined) return;

@@ -15,7 +15,7 @@ export function getLifecycle({ request, response, core }: Call): void {
 
 export async function putLifecycle({ request, response, core }: Call): Promise<void> {
   const bucket = core.buckets.get(request.bucket);
-  const integrity = planIntegrity(request, { etag: "always-md5" });
+  const integrity = await planIntegrity(request, { etag: "always-md5" });
   const body = await request.readText((chunk) => {
     for (const digest of integrity.digests) digest.update(chunk);
   });

@@ -18,7 +18,7 @@ export function listBuckets({ request, response, core }: Call): void {
   );
   const document = xmlDocument(
     "ListAllMyBucketsResult",
-    ownerElement(),
+    ownerElement(core.ownerId),
     element("Buckets", ...buckets),
     prefix === "" ? "" : text("Prefix", prefix),
     found.length > limit ? text("ContinuationToken", Buffer.from(last).toString("base64url")) : "",

@@ -21,6 +21,6 @@ export function keyEncoder(request: S3Request): KeyEncoder {
 }
 
 /** The one account everything belongs to. */
-export function ownerElement(name = "Owner"): string {
-  return element(name, text("ID", "waybill"), text("DisplayName", "waybill"));
+export function ownerElement(ownerId: string, name = "Owner"): string {
+  return element(name, text("ID", ownerId), text("DisplayName", ownerId));
 }

@@ -23,14 +23,14 @@ export function listObjects({ request, response, core }: Call): void {
   const marker = request.query.get("marker") ?? "";
   const listing = list(core, request, marker);
   const { page, encode } = listing;
+  const owner = ownerElement(core.ownerId);
   const document = xmlDocument(
     "ListBucketResult",
     ...head(request, listing),
     text("Marker", encode(marker)),
-    // Without a delimiter clients go on from the last key they were given.
-    page.truncated && listing.delimiter !== "" ? text("NextMarker", encode(page.last)) : "",
+    page.truncated ? text("NextMarker", encode(page.last)) : "",
     text("IsTruncated", page.truncated),
-    ...page.entries.map((entry) => listed(entry, encode, ownerElement())),
+    ...page.entries.map((entry) => listed(entry, encode, owner)),
   );
   response.xml(200, document);
 }
@@ -40,7 +40,7 @@ export function listObjectsV2({ request, response, core }: Call): void {
   const startAfter = request.query.get("start-after");
   const listing = list(core, request, token ? readToken(token) : (startAfter ?? ""));
   const { page, encode } = listing;
-  const owner = request.query.get("fetch-owner") === "true" ? ownerElement() : "";
+  const owner = request.query.get("fetch-owner") === "true" ? ownerElement(core.ownerId) : "";
   const document = xmlDocument(
     "ListBucketResult",
     ...head(request, listing),
@@ -67,7 +67,7 @@ export function listObjectVersions({ request, response, core }: Call): void {
     page.truncated
       ? text("NextKeyMarker", encode(page.last)) + text("NextVersionIdMarker", "null")
       : "",
-    ...page.entries.map((entry) => listedVersion(entry, encode)),
+    ...page.entries.map((entry) => listedVersion(entry, encode, ownerElement(core.ownerId))),
   );
   response.xml(200, document);
 }
@@ -111,7 +111,7 @@ function listed(entry: ListingEntry<ObjectRow>, encode: KeyEncoder, owner: strin
   );
 }
 
-function listedVersion(entry: ListingEntry<ObjectRow>, encode: KeyEncoder): string {
+function listedVersion(entry: ListingEntry<ObjectRow>, encode: KeyEncoder, owner: string): string {
   if (entry.kind === "prefix") return commonPrefix(entry.prefix, encode);
   const object = objectFromRow(entry.row);
   return element(
@@ -123,7 +123,7 @@ function listedVersion(entry: ListingEntry<ObjectRow>, encode: KeyEncoder): stri
     text("ETag", `"${object.etag}"`),
     text("Size", object.bytes),
     text("StorageClass", "STANDARD"),
-    ownerElement(),
+    owner,
   );
 }
 

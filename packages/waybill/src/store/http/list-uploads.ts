@@ -1,6 +1,7 @@
 /** ListMultipartUploads */
 import { listPage, type ListingEntry } from "../metadata/listing.ts";
 import { uploadFromRow, type UploadRow } from "../metadata/uploads.ts";
+import { S3Error } from "../s3-error.ts";
 import { keyEncoder, ownerElement, type KeyEncoder } from "./list-common.ts";
 import type { Call } from "./operation.ts";
 import { element, isoTime, text, xmlDocument } from "./xml-writer.ts";
@@ -16,6 +17,12 @@ export function listUploads({ request, response, core }: Call): void {
   const keyMarker = request.query.get("key-marker") ?? "";
   // S3 ignores an upload id marker without a key marker.
   const idMarker = keyMarker === "" ? "" : (request.query.get("upload-id-marker") ?? "");
+  if (idMarker !== "" && !core.uploads.has(bucket.id, keyMarker, idMarker)) {
+    throw new S3Error("InvalidArgument", {
+      message: "Invalid uploadId marker",
+      details: { ArgumentName: "upload-id-marker", ArgumentValue: idMarker },
+    });
+  }
   const limit = request.wholeNumber("max-uploads", MAX_UPLOADS, 0, MAX_UPLOADS);
   const marker = Buffer.from(keyMarker);
   const within = function* (): Generator<UploadRow> {
@@ -33,6 +40,7 @@ export function listUploads({ request, response, core }: Call): void {
   const entries = all.slice(0, limit);
   const truncated = limit > 0 && (page.truncated || all.length > limit);
   const last = entries.at(-1);
+  const owners = [ownerElement(core.ownerId, "Initiator"), ownerElement(core.ownerId)];
   const document = xmlDocument(
     "ListMultipartUploadsResult",
     text("Bucket", bucket.name),
@@ -44,7 +52,7 @@ export function listUploads({ request, response, core }: Call): void {
     text("MaxUploads", limit),
     text("EncodingType", request.query.get("encoding-type")),
     text("IsTruncated", truncated),
-    ...entries.map((entry) => listed(entry, encode)),
+    ...entries.map((entry) => listed(entry, encode, owners)),
   );
   response.xml(200, document);
 }
@@ -55,7 +63,11 @@ function nextMarkers(last: ListingEntry<UploadRow>, encode: KeyEncoder): string[
   return [text("NextKeyMarker", encode(key)), text("NextUploadIdMarker", id)];
 }
 
-function listed(entry: ListingEntry<UploadRow>, encode: KeyEncoder): string {
+function listed(
+  entry: ListingEntry<UploadRow>,
+  encode: KeyEncoder,
+  owners: readonly string[],
+): string {
   if (entry.kind === "prefix") {
     return element("CommonPrefixes", text("Prefix", encode(entry.prefix)));
   }
@@ -64,8 +76,7 @@ function listed(entry: ListingEntry<UploadRow>, encode: KeyEncoder): string {
     "Upload",
     text("Key", encode(key)),
     text("UploadId", id),
-    ownerElement("Initiator"),
-    ownerElement(),
+    ...owners,
     text("StorageClass", "STANDARD"),
     text("Initiated", isoTime(initiated)),
     text("ChecksumAlgorithm", attributes.checksum?.algorithm),

@@ -14,28 +14,37 @@ const MAX_PARTS = 1000;
 
 export function getObjectAttributes({ request, response, core }: Call): void {
   const bucket = core.buckets.get(request.bucket);
+  const wanted = readWanted(request);
+  const page = limits(request);
   checkVersion(request.query.get("versionId"));
   const object = core.objects.get(bucket.id, request.key);
-  const wanted = new Set(
-    (request.header("x-amz-object-attributes") ?? "").split(",").map((name) => name.trim()),
-  );
-  for (const name of wanted) {
-    if (known.has(name)) continue;
-    throw new S3Error("InvalidArgument", {
-      message: "Invalid attribute name specified.",
-      details: { ArgumentName: "x-amz-object-attributes", ArgumentValue: name },
-    });
-  }
   const { checksum } = object.attributes;
   const document = xmlDocument(
     "GetObjectAttributesResponse",
     wanted.has("ETag") ? text("ETag", object.etag) : "",
     wanted.has("Checksum") && checksum ? element("Checksum", checksumFields(checksum)) : "",
-    wanted.has("ObjectParts") ? objectParts(core, object, limits(request)) : "",
+    wanted.has("ObjectParts") ? objectParts(core, object, page) : "",
     wanted.has("StorageClass") ? text("StorageClass", "STANDARD") : "",
     wanted.has("ObjectSize") ? text("ObjectSize", object.bytes) : "",
   );
   response.xml(200, document, { "last-modified": new Date(object.modified).toUTCString() });
+}
+
+function readWanted(request: Call["request"]): ReadonlySet<string> {
+  const header = request.header("x-amz-object-attributes")?.trim();
+  if (!header) {
+    throw new S3Error("InvalidRequest", {
+      message:
+        "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
+    });
+  }
+  const wanted = header.split(",").map((name) => name.trim());
+  const unknown = wanted.find((name) => !known.has(name));
+  if (unknown === undefined) return new Set(wanted);
+  throw new S3Error("InvalidArgument", {
+    message: "Invalid attribute name specified.",
+    details: { ArgumentName: "x-amz-object-attributes", ArgumentValue: unknown },
+  });
 }
 
 interface PartPage {

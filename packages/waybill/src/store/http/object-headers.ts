@@ -45,6 +45,10 @@ export function readAttributes(request: S3Request): ObjectAttributes {
     const value = request.header(name);
     if (value) headers[name] = value;
   }
+  const redirect = headers["x-amz-website-redirect-location"];
+  if (redirect !== undefined && !/^(?:https?:\/\/|\/)/.test(redirect)) {
+    throw new S3Error("InvalidRedirectLocation");
+  }
   const encoding = headers["content-encoding"];
   if (encoding !== undefined) {
     // Framing of this request, not a property of the object.
@@ -68,13 +72,25 @@ export function readAttributes(request: S3Request): ObjectAttributes {
 
 /** Canned ACLs that mean what every object here is: the owner's alone. */
 const privateAcls = new Set(["private", "bucket-owner-full-control", "bucket-owner-read"]);
+const openAcls = new Set([
+  "public-read",
+  "public-read-write",
+  "authenticated-read",
+  "aws-exec-read",
+  "log-delivery-write",
+]);
 const storageClasses = new Set(["STANDARD", "REDUCED_REDUNDANCY"]);
 
 /** @throws S3Error for headers whose promise this store cannot keep */
 export function refuseUnsupported(request: S3Request): void {
   const acl = request.header("x-amz-acl");
+  if (acl !== undefined && !privateAcls.has(acl) && !openAcls.has(acl)) {
+    throw new S3Error("InvalidArgument", {
+      details: { ArgumentName: "x-amz-acl", ArgumentValue: acl },
+    });
+  }
   const grants = Object.keys(request.headersAfter("x-amz-grant-"));
-  if ((acl !== undefined && !privateAcls.has(acl)) || grants.length > 0) {
+  if ((acl !== undefined && openAcls.has(acl)) || grants.length > 0) {
     throw new S3Error("AccessControlListNotSupported");
   }
   const storageClass = request.header("x-amz-storage-class");
@@ -91,7 +107,7 @@ export function refuseUnsupported(request: S3Request): void {
   const lock = Object.keys(request.headersAfter("x-amz-object-lock-"));
   if (lock.length > 0) {
     throw new S3Error("InvalidRequest", {
-      message: "Bucket is missing Object Lock Configuration",
+      message: "Bucket is missing ObjectLockConfiguration",
     });
   }
 }
@@ -103,6 +119,7 @@ export function objectHeaders(object: StoredObject, request: S3Request): Respons
     etag: `"${object.etag}"`,
     "last-modified": new Date(object.modified).toUTCString(),
     "accept-ranges": "bytes",
+    "x-amz-storage-class": "STANDARD",
   };
   for (const [name, value] of Object.entries(object.attributes.user)) {
     headers[`${USER_PREFIX}${name}`] = value;

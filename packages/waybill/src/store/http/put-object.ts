@@ -14,7 +14,8 @@ export async function putObject({ request, response, core }: Call): Promise<void
   // Refuse before the body comes where the outcome is certain; the transaction decides for good.
   const before = core.objects.find(bucket.id, key);
   checkWrite(condition, key, before);
-  const integrity = planIntegrity(request, { etag: "always-md5" });
+  // S3's default checksum for bodies that come without one.
+  const integrity = await planIntegrity(request, { etag: "always-md5", fallback: "CRC64NVME" });
   const stored = await storeBody(core, request, integrity, (body, transaction) => {
     const { id } = core.buckets.get(bucket.name);
     const existing = core.objects.find(id, key);
@@ -36,6 +37,7 @@ export async function putObject({ request, response, core }: Call): Promise<void
   });
   response.empty(200, {
     etag: `"${stored.etag}"`,
+    "x-amz-object-size": stored.bytes,
     ...checksumHeaders(stored.attributes.checksum),
   });
 }

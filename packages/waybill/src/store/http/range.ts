@@ -14,14 +14,15 @@ export interface ByteRange {
  * @throws S3Error `InvalidRange` when nothing of the object lies in it
  */
 export function resolveRange(header: string | undefined, size: number): ByteRange | undefined {
-  const match = /^bytes\s*=\s*(\d*)\s*-\s*(\d*)$/i.exec(header?.trim() ?? "");
+  const match = /^bytes=(\d*)-(\d*)$/i.exec(header ?? "");
   if (!match) return undefined;
   const [, first, last] = match;
   if (first === "" && last === "") return undefined;
   if (first === "") {
+    if (Number(last) === 0) throw unsatisfiable(header ?? "", size);
     const bytes = Math.min(Number(last), size);
-    if (bytes === 0) throw unsatisfiable(header ?? "", size);
-    return { start: size - bytes, bytes };
+    // The last bytes of nothing are nothing: answered as the whole, empty object.
+    return bytes === 0 ? undefined : { start: size - bytes, bytes };
   }
   const start = Number(first);
   const end = last === "" ? size - 1 : Math.min(Number(last), size - 1);
@@ -33,7 +34,7 @@ export function resolveRange(header: string | undefined, size: number): ByteRang
 /**
  * Resolves `x-amz-copy-source-range`, which must be `bytes=first-last` within the source.
  *
- * @throws S3Error `InvalidArgument` (form), `InvalidRange` (beyond the end)
+ * @throws S3Error `InvalidArgument` for its form, or when it reaches beyond the end
  */
 export function resolveCopyRange(header: string, size: number): ByteRange {
   const match = /^bytes=(\d+)-(\d+)$/.exec(header);
@@ -47,9 +48,9 @@ export function resolveCopyRange(header: string, size: number): ByteRange {
     });
   }
   if (end >= size) {
-    throw new S3Error("InvalidRange", {
+    throw new S3Error("InvalidArgument", {
       message: `Range specified is not valid for source object of size: ${size}`,
-      details: { RangeRequested: header, ActualObjectSize: String(size) },
+      details: { ArgumentName: "x-amz-copy-source-range", ArgumentValue: header },
     });
   }
   return { start, bytes: end - start + 1 };

@@ -5,8 +5,8 @@
 import { S3Error } from "../s3-error.ts";
 import { abortUpload } from "./abort-upload.ts";
 import {
-  accessControlDocument,
   fixedDocument,
+  getBucketAcl,
   getObjectAcl,
   nothingToDelete,
   notConfigured,
@@ -53,7 +53,7 @@ const bucketTable: Table = {
     ["lifecycle", getLifecycle],
     ["tagging", getBucketTagging],
     ["versioning", fixedDocument(xmlDocument("VersioningConfiguration"))],
-    ["acl", fixedDocument(accessControlDocument)],
+    ["acl", getBucketAcl],
     ["policy", notConfigured("NoSuchBucketPolicy")],
     ["policyStatus", notConfigured("NoSuchBucketPolicy")],
     ["cors", notConfigured("NoSuchCORSConfiguration")],
@@ -156,7 +156,7 @@ const foreign = [
   "website",
 ] as const;
 
-/** @throws S3Error `MethodNotAllowed` when nothing serves it, also from the operation returned */
+/** @throws S3Error `MethodNotAllowed`, `NotImplemented` when nothing serves it */
 export function selectOperation(request: S3Request): Operation {
   if (request.bucket === "") {
     if (request.method === "GET") return listBuckets;

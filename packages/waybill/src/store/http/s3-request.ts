@@ -65,7 +65,9 @@ export class S3Request {
     const number = /^\d{1,10}$/.test(value) ? Number(value) : Number.NaN;
     if (number >= min && number <= 2 ** 31 - 1) return Math.min(number, max);
     throw new S3Error("InvalidArgument", {
-      message: `Argument ${name} must be an integer between ${min} and 2147483647`,
+      message: /^-\d+$/.test(value)
+        ? `Argument ${value} must be an integer between ${min} and 2147483647`
+        : `Provided ${value} not an integer or within integer range`,
       details: { ArgumentName: name, ArgumentValue: value },
     });
   }
@@ -97,8 +99,8 @@ function collectHeaders(
       if (lower.startsWith("x-amz-") && !notHeaders.has(lower)) headers.set(lower, value);
     }
   }
-  for (const [name, value] of Object.entries(message.headers)) {
-    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(",") : value);
+  for (const [name, value] of Object.entries(message.headersDistinct)) {
+    if (value !== undefined) headers.set(name, value.join(","));
   }
   return headers;
 }

@@ -129,6 +129,11 @@ export class S3Response {
 
 /** Answers a browser's preflight: any origin may use a presigned URL; the signature decides. */
 export function answerPreflight(request: IncomingMessage, response: ServerResponse): void {
+  if (request.headers.origin === undefined) {
+    response.writeHead(400, { "content-length": 0 });
+    response.end();
+    return;
+  }
   const wanted = request.headers["access-control-request-headers"];
   response.writeHead(204, {
     "access-control-allow-origin": "*",

@@ -121,6 +121,7 @@ export class StoreServer {
       headers: headerPairs(message.rawHeaders),
     });
     const request = new S3Request({ message, target, authentication, beforeBody });
+    checkExpectedOwner(request, this.#core.ownerId);
     await selectOperation(request)({ request, response, core: this.#core });
   }
 
@@ -155,6 +156,14 @@ export class StoreServer {
     });
     message.on("error", () => {});
     message.resume();
+  }
+}
+
+/** Clients may insist on whose bucket they touch; here all belong to one account. */
+function checkExpectedOwner(request: S3Request, ownerId: string): void {
+  for (const name of ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"]) {
+    const expected = request.header(name);
+    if (expected !== undefined && expected !== ownerId) throw new S3Error("AccessDenied");
   }
 }
 

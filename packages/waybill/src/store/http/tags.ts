@@ -1,7 +1,14 @@
 /** Tags of objects and buckets: S3's limits, its header form and its XML. */
 import { S3Error } from "../s3-error.ts";
 import { parseQuery } from "./target.ts";
-import { child, childText, childrenNamed, malformed, parseXml } from "./xml-reader.ts";
+import {
+  child,
+  childText,
+  childrenNamed,
+  malformed,
+  parseXml,
+  type XmlElement,
+} from "./xml-reader.ts";
 import { element, text, xmlDocument } from "./xml-writer.ts";
 
 export type Tags = Readonly<Record<string, string>>;
@@ -13,13 +20,26 @@ export const MAX_BUCKET_TAGS = 50;
 
 /** Reads `x-amz-tagging`: `a=1&b=2`, URL-encoded. */
 export function parseTagHeader(header: string): Tags {
-  return checkTags(parseQuery(header), MAX_OBJECT_TAGS);
+  const pairs = parseQuery(header);
+  if (new Set(pairs.map(([key]) => key)).size < pairs.length) {
+    throw new S3Error("InvalidArgument", {
+      message:
+        "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
+      details: { ArgumentName: "x-amz-tagging", ArgumentValue: header },
+    });
+  }
+  return checkTags(pairs, MAX_OBJECT_TAGS);
 }
 
 /** Reads a `Tagging` document. */
 export function parseTagDocument(source: string, limit: number): Tags {
   const set = child(parseXml(source, "Tagging"), "TagSet");
   if (!set) throw malformed();
+  return readTags(set, limit);
+}
+
+/** Tags from the `Tag` elements inside an element. */
+export function readTags(set: XmlElement, limit: number): Tags {
   const pairs = childrenNamed(set, "Tag").map((tag): [string, string] => {
     const key = childText(tag, "Key");
     const value = childText(tag, "Value");
@@ -39,8 +59,11 @@ export function tagDocument(tags: Tags): string {
 
 function checkTags(pairs: readonly (readonly [string, string])[], limit: number): Tags {
   if (pairs.length > limit) {
-    throw new S3Error("InvalidTag", {
-      message: `Tag count cannot be greater than ${limit}`,
+    throw new S3Error("BadRequest", {
+      message:
+        limit === MAX_BUCKET_TAGS
+          ? `Bucket tag count cannot be greater than ${limit}`
+          : `Object tags cannot be greater than ${limit}`,
     });
   }
   const tags: Record<string, string> = {};

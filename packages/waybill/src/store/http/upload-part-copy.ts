@@ -68,7 +68,7 @@ async function rangeChecksum(
   const known = source.attributes.checksum;
   const whole = range.start === 0 && range.bytes === source.bytes;
   if (whole && known?.algorithm === algorithm && known.type === "FULL_OBJECT") return known.value;
-  const digest = createChecksum(algorithm);
+  const digest = await createChecksum(algorithm);
   await digestRange(core, source, range, [digest]);
   return digest.digest().toString("base64");
 }

@@ -79,6 +79,14 @@ export class Uploads {
     return uploadFromRow(row);
   }
 
+  has(bucket: number, key: string, id: string): boolean {
+    return (
+      this.#db
+        .prepare("SELECT 1 FROM uploads WHERE bucket = ? AND key = ? AND id = ?")
+        .get(bucket, Buffer.from(key), id) !== undefined
+    );
+  }
+
   /** Forgets an upload and releases its parts' bytes. */
   delete(bucket: number, upload: Upload, transaction: Transaction): void {
     for (const part of this.parts(upload.id)) this.#contents.release(part.content, transaction);

@@ -1,5 +1,5 @@
 /**
- * Makes an object of an upload's parts. Pure: what the client listed and what the store holds go
+ * Makes an object of an upload's parts. No I/O: what the client listed and what the store holds go
  * in, what the object is comes out; the transaction that moves the rows is the caller's.
  */
 import { createHash } from "node:crypto";
@@ -39,12 +39,12 @@ export interface Assembly {
  * @param minPartBytes least size of every part but the last
  * @throws S3Error `InvalidPartOrder`, `InvalidPart`, `EntityTooSmall`
  */
-export function assemble(
+export async function assemble(
   listed: readonly ListedPart[],
   held: ReadonlyMap<number, Part>,
   checksum: { algorithm: ChecksumAlgorithm; type: ChecksumType } | undefined,
   minPartBytes: number,
-): Assembly {
+): Promise<Assembly> {
   const parts: Part[] = [];
   const layout: ContentPart[] = [];
   let bytes = 0;
@@ -78,7 +78,7 @@ export function assemble(
     layout,
     bytes,
     etag: `${etags.digest("hex")}-${parts.length}`,
-    checksum: checksum && objectChecksum(checksum.algorithm, checksum.type, parts),
+    checksum: checksum && (await objectChecksum(checksum.algorithm, checksum.type, parts)),
   };
 }
 
@@ -88,11 +88,11 @@ function disagrees(claim: ListedPart, part: Part): boolean {
   );
 }
 
-function objectChecksum(
+async function objectChecksum(
   algorithm: ChecksumAlgorithm,
   type: ChecksumType,
   parts: readonly Part[],
-): StoredChecksum | undefined {
+): Promise<StoredChecksum | undefined> {
   const pieces = parts.flatMap(({ checksum, bytes }) =>
     checksum === undefined ? [] : [{ value: checksum, bytes }],
   );
