@@ -7,13 +7,16 @@ import type { SignalingPort } from "./signaling-port.ts";
 type Passing = Extract<PeerToHub, { type: "signal" | "relay" }>;
 type FromHub<T extends HubToPeer["type"]> = Extract<HubToPeer, { type: T }>;
 type Events = {
-  readonly [T in "signal" | "relay" | "presence" | "error" | "welcome"]: Listeners<FromHub<T>>;
+  readonly [T in "signal" | "relay" | "presence" | "error" | "welcome" | "job.changed"]: Listeners<
+    FromHub<T>
+  >;
 };
 
 /** What becomes of a message: delivered so many times, each after so many milliseconds. */
 export type Fate = { readonly times: number; readonly delayMs: number };
 
 export type MemoryPort = SignalingPort & {
+  on(event: "job.changed", listener: (message: FromHub<"job.changed">) => void): () => void;
   /** As when the connection to the hub is lost, and found again. */
   cut(): void;
   restore(): void;
@@ -36,6 +39,7 @@ export class MemoryHub {
       presence: new Listeners(),
       error: new Listeners(),
       welcome: new Listeners(),
+      "job.changed": new Listeners(),
     };
     const joinedAt = "2026-01-01T00:00:00.000Z";
     const me = { info: { peerId, name: `name of ${peerId}`, role, joinedAt }, role, events };
@@ -78,6 +82,11 @@ export class MemoryHub {
     return port;
   }
 
+  /** Tells every peer. */
+  changed(message: FromHub<"job.changed">): void {
+    for (const { events } of this.#peers.values()) events["job.changed"].emit(message);
+  }
+
   #welcome(peerId: PeerId, role: Role): FromHub<"welcome"> {
     const others = [...this.#peers.values()].map(({ info }) => info);
     return {
@@ -104,7 +113,7 @@ export class MemoryHub {
     // The wire is text: what is delivered shares nothing with what was sent.
     const text = JSON.stringify(message.data);
     for (let i = 0; i < times; i++) {
-      if (delayMs === 0) queueMicrotask(() => this.#deliver(message, text, from));
+      if (delayMs === 0) setImmediate(() => this.#deliver(message, text, from));
       else setTimeout(() => this.#deliver(message, text, from), delayMs);
     }
   }

@@ -1,0 +1,406 @@
+// Following a job from any machine: the stored log first, then live from the worker that holds the job, over
+// the hub's relay or WebRTC; back to the stored log when the worker is gone. `event-merge.ts` makes one stream of it.
+//
+//   stored ──caught up, worker known──▶ asked ──answers──▶ serving
+//      ▲                                  │                   │
+//      └──refused, no answer, gone, job changed───────────────┘
+import type { HubClient } from "../hub-client/index.ts";
+import {
+  EVENT_WINDOW,
+  type HubToPeer,
+  type JobEvent,
+  type JobEventOf,
+  type JobId,
+  type PeerId,
+  type RoomId,
+  type RouteInput,
+  type RouteName,
+  type RouteOutput,
+  WaybillError,
+  cryptoRandom,
+  isRetryable,
+  isTerminal,
+  randomText,
+} from "../protocol/index.ts";
+import { type Clock, type LinkPath, type PeerLinks, systemClock } from "../swarm/index.ts";
+import { abortReason, backoffMs } from "../timing/index.ts";
+import { type Delivery, mergeEvents, startMerge } from "./event-merge.ts";
+import { LiveSubscription } from "./live-subscription.ts";
+
+/** Where events come from now. */
+export type WatchPath = LinkPath | { readonly kind: "stored" };
+
+type FromHub<T extends HubToPeer["type"]> = Extract<HubToPeer, { type: T }>;
+
+/** What watching needs of a `SignalingSession`. */
+export type WatchSession = {
+  on(event: "job.changed", listener: (message: FromHub<"job.changed">) => void): () => void;
+  on(event: "presence", listener: (message: FromHub<"presence">) => void): () => void;
+  on(event: "welcome", listener: () => void): () => void;
+};
+
+export type WatchDeps = {
+  readonly hub: Pick<HubClient, "call">;
+  readonly session: WatchSession;
+  readonly links: Pick<PeerLinks, "linkTo">;
+  readonly clock?: Clock;
+};
+
+export type WatchOptions = {
+  readonly room: RoomId;
+  readonly job: JobId;
+  /** The last event already seen; 0 for all. */
+  readonly sinceSeq: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onPath?: (path: WatchPath) => void;
+};
+
+/** A worker that got the question answers within a round trip. */
+const ANSWER_MS = 2000;
+/** Running workers report system metrics every 2 s: this much silence means that something was lost. */
+const SILENT_MS = 15_000;
+/** When nothing tells us of changes (the hub's messages do), the stored log is looked at this often. */
+const POLL_MS = 2000;
+/** A job in a terminal state has its last event stored; a hub killed in between writes it after its restart. */
+const LAST_EVENT_MS = 5000;
+/** A live gap is asked for once; again when the answer is this late. */
+const GAP_MS = 1000;
+/** A hole in the stored log is read again so many times before it counts as one. */
+const HOLE_TRIES = 5;
+/** Pages are not read ahead of a consumer by more than this. */
+const MAX_QUEUED = 4 * EVENT_WINDOW;
+
+/**
+ * Every event of a job after `sinceSeq`, each once and in order, until its terminal state; goes on across restarts of the hub
+ * and loss of either connection. Throws what the hub refuses for good (`not_found`, `forbidden`, …), `AbortError` when
+ * `signal` is aborted, `internal` when the stored log has a hole.
+ *
+ * @example
+ * for await (const event of watchJob({ hub, session, links }, { room, job, sinceSeq: 0 })) console.log(event);
+ */
+export async function* watchJob(
+  deps: WatchDeps,
+  options: WatchOptions,
+): AsyncGenerator<JobEvent, void, void> {
+  const watch = new JobWatch(deps, options);
+  try {
+    watch.start();
+    for (;;) {
+      const event = watch.shift() ?? (await watch.next());
+      if (event === undefined) return;
+      yield event;
+      watch.taken(event.seq);
+    }
+  } finally {
+    watch.stop();
+  }
+}
+
+class JobWatch {
+  readonly #deps: WatchDeps;
+  readonly #options: WatchOptions;
+  readonly #stopping = new AbortController();
+  readonly #clock: Clock;
+  readonly #live: LiveSubscription;
+  #off: (() => void)[] = [];
+  #merge;
+  #queue: JobEvent[] = [];
+  #error: Error | undefined;
+  #over = false;
+  /** Wakes the consumer, the loop. */
+  #wakeConsumer = () => {};
+  #wakeLoop = () => {};
+  /** The stored log may hold what we have not seen. */
+  #stale = true;
+  /** Something happened since the loop last looked. */
+  #poked = false;
+  #cancelLater = () => {};
+  #worker: PeerId | undefined;
+  /** Counts what we were told of the job, so that an older answer does not overwrite it. */
+  #told = 0;
+  #misses = 0;
+  #holes = 0;
+  #terminalSince: number | undefined;
+  #gap = { seq: -1, askedAt: 0 };
+  #path = "";
+
+  constructor(deps: WatchDeps, options: WatchOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#clock = deps.clock ?? systemClock;
+    this.#merge = startMerge(options.sinceSeq);
+    this.#live = new LiveSubscription({
+      links: deps.links,
+      job: options.job,
+      id: randomText(12, cryptoRandom),
+      clock: this.#clock,
+      lastSeq: () => this.#merge.lastSeq,
+      onEvents: (events) => {
+        this.#misses = 0;
+        // A worker that ignores the window would fill memory: what it sends then is asked for again.
+        if (this.#queue.length >= MAX_QUEUED) return;
+        if (this.#take({ kind: "live", events })) this.#askForGap();
+      },
+      onState: () => this.#reportPath(),
+      onGone: () => this.#pokeLater(),
+    });
+  }
+
+  start(): void {
+    const { session } = this.#deps;
+    const { signal, job } = this.#options;
+    signal?.throwIfAborted();
+    const onAbort = () => this.#fail(signal === undefined ? undefined : abortReason(signal));
+    signal?.addEventListener("abort", onAbort, { once: true });
+    this.#off = [
+      () => signal?.removeEventListener("abort", onAbort),
+      session.on("job.changed", (changed) => {
+        if (changed.job !== job) return;
+        this.#told += 1;
+        const moved = this.#worker !== changed.worker;
+        this.#worker = changed.worker;
+        if (isTerminal(changed.state) || moved || !this.#live.serving) this.#poke();
+      }),
+      session.on("welcome", () => {
+        this.#live.relayReset();
+        if (!this.#live.serving) this.#poke();
+      }),
+      session.on("presence", ({ peer, event }) => {
+        if (peer.peerId !== this.#worker) return;
+        if (event === "joined") this.#live.renew();
+        else this.#live.relayReset();
+        if (!this.#live.serving) this.#poke();
+      }),
+    ];
+    void this.#run();
+  }
+
+  stop(): void {
+    this.#over = true;
+    this.#stopping.abort();
+    for (const off of this.#off) off();
+    this.#cancelLater();
+    this.#live.stop();
+    this.#wakeLoop();
+  }
+
+  shift(): JobEvent | undefined {
+    // The queue is short while events flow; it is long only while catching up.
+    return this.#queue.shift();
+  }
+
+  /** The next event; undefined at the end. */
+  async next(): Promise<JobEvent | undefined> {
+    for (;;) {
+      const event = this.#queue.shift();
+      if (event !== undefined) return event;
+      if (this.#error !== undefined) throw this.#error;
+      if (this.#over) return undefined;
+      await new Promise<void>((resolve) => {
+        this.#wakeConsumer = resolve;
+      });
+    }
+  }
+
+  taken(seq: number): void {
+    this.#live.taken(seq);
+    if (this.#queue.length === MAX_QUEUED / 2) this.#wakeLoop();
+  }
+
+  #fail(error: Error | undefined): void {
+    this.#error ??= error;
+    if (this.#options.signal?.aborted === true) this.#queue = [];
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#over = true;
+    this.#wakeConsumer();
+    this.#wakeLoop();
+  }
+
+  #poke(): void {
+    this.#poked = true;
+    this.#stale = true;
+    this.#wakeLoop();
+  }
+
+  /** A worker that refuses at once must not be asked in a circle. */
+  #pokeLater(): void {
+    this.#cancelLater();
+    this.#cancelLater = this.#clock.after(this.#backoffMs(), () => this.#poke());
+  }
+
+  #askForGap(): void {
+    const { lastSeq: seq } = this.#merge;
+    const now = this.#clock.now();
+    // What is still under way shows the same gap; the answer is coming behind it.
+    if (this.#gap.seq === seq && now - this.#gap.askedAt < GAP_MS) return;
+    this.#gap = { seq, askedAt: now };
+    this.#live.ask();
+  }
+
+  /** Hands on what is new; says whether something is missing. */
+  #take(delivery: Delivery): boolean {
+    const step = mergeEvents(this.#merge, delivery);
+    this.#merge = step.state;
+    for (const event of step.events) {
+      this.#queue.push(event);
+      if (event.type === "state") this.#follow(event);
+    }
+    if (step.state.ended) this.#finish();
+    else if (step.events.length > 0) this.#wakeConsumer();
+    return step.gap;
+  }
+
+  #follow(event: JobEventOf<"state">): void {
+    if (event.worker === undefined && event.state !== "queued") return;
+    this.#worker = event.worker;
+    this.#told += 1;
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (!this.#over) {
+        this.#poked = false;
+        await this.#pause(await this.#round());
+      }
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  /** Does what is due; gives how long to wait for news before looking again. */
+  async #round(): Promise<number> {
+    if (this.#live.serving && !this.#stale) {
+      if (this.#live.silentMs() < SILENT_MS) return SILENT_MS;
+      this.#live.reset();
+    }
+    this.#reportPath();
+    this.#stale = false;
+    const caughtUp = await this.#catchUp();
+    if (this.#over) return 0;
+    if (!caughtUp || this.#terminalSince !== undefined) {
+      this.#stale = true;
+      return this.#missed();
+    }
+    return this.#live.serving ? SILENT_MS : this.#goLive();
+  }
+
+  /** Sees to a live subscription. */
+  async #goLive(): Promise<number> {
+    if (this.#worker === undefined || this.#misses > 0) await this.#findWorker();
+    if (this.#over) return 0;
+    if (this.#worker === undefined) return POLL_MS;
+    // Counted as a miss until the worker answers.
+    const retryMs = this.#missed();
+    return this.#live.follow(this.#worker) ? ANSWER_MS : retryMs;
+  }
+
+  #missed(): number {
+    const ms = this.#backoffMs();
+    this.#misses += 1;
+    return ms;
+  }
+
+  #backoffMs(): number {
+    return backoffMs(this.#misses, { baseMs: 50, capMs: POLL_MS });
+  }
+
+  /** Reads stored pages to the end of the log; false when the hub could not be reached. */
+  async #catchUp(): Promise<boolean> {
+    for (;;) {
+      await this.#roomInQueue();
+      const since = this.#merge.lastSeq;
+      const page = await this.#readPage(since);
+      if (page === undefined || this.#over) return false;
+      this.#take({ kind: "stored", events: page.events });
+      if (this.#merge.ended) return true;
+      if (page.events.length > 0 && this.#merge.lastSeq === since) {
+        this.#sawHole(since, page.events);
+        return false;
+      }
+      this.#holes = 0;
+      if (page.more) continue;
+      if (isTerminal(page.state)) await this.#sawTerminalState();
+      return true;
+    }
+  }
+
+  #readPage(since: number, limit?: number): Promise<RouteOutput<"readEvents"> | undefined> {
+    const { room, job } = this.#options;
+    const query = {
+      since: String(since),
+      ...(limit === undefined ? {} : { limit: String(limit) }),
+    };
+    return this.#ask("readEvents", { params: { room, job }, query });
+  }
+
+  async #roomInQueue(): Promise<void> {
+    while (this.#queue.length > MAX_QUEUED / 2 && !this.#over) {
+      await new Promise<void>((resolve) => {
+        this.#wakeLoop = resolve;
+      });
+    }
+  }
+
+  #sawHole(since: number, events: readonly JobEvent[]): void {
+    this.#holes += 1;
+    if (this.#holes < HOLE_TRIES) return;
+    const { job } = this.#options;
+    const text = `the stored events of job ${job} lack what lies between ${since} and ${events[0]?.seq}`;
+    throw new WaybillError("internal", text);
+  }
+
+  /** The job has ended: either its last event was seen before this viewer began, or it is on its way. */
+  async #sawTerminalState(): Promise<void> {
+    const seen = this.#merge.lastSeq;
+    const page = seen > 0 ? await this.#readPage(seen - 1, 1) : undefined;
+    const last = page?.events[0];
+    const now = this.#clock.now();
+    this.#terminalSince ??= now;
+    const before = last?.seq === seen && last.type === "state" && isTerminal(last.state);
+    if (before || now - this.#terminalSince >= LAST_EVENT_MS) this.#finish();
+  }
+
+  async #findWorker(): Promise<void> {
+    const { room, job } = this.#options;
+    const told = this.#told;
+    const doc = await this.#ask("showJob", { params: { room, job } });
+    if (doc !== undefined && told === this.#told) this.#worker = doc.worker;
+  }
+
+  /** Undefined when trying again later may help. */
+  async #ask<N extends RouteName>(
+    route: N,
+    input: RouteInput<N>,
+  ): Promise<RouteOutput<N> | undefined> {
+    const { signal } = this.#stopping;
+    try {
+      return await this.#deps.hub.call(route, input, { signal, retryForMs: 0 });
+    } catch (error) {
+      if (signal.aborted || isRetryable(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (this.#over || this.#poked) return;
+    await new Promise<void>((resolve) => {
+      const cancel = this.#clock.after(ms, resolve);
+      this.#wakeLoop = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+
+  #reportPath(): void {
+    if (this.#over) return;
+    const path: WatchPath = this.#live.path ?? { kind: "stored" };
+    const text = JSON.stringify({ ...path, rttMs: undefined });
+    if (text === this.#path) return;
+    this.#path = text;
+    this.#options.onPath?.(path);
+  }
+}
