@@ -2,6 +2,7 @@
 import {
   LIMITS,
   type Role,
+  type RoomId,
   type WorkerKeyInfo,
   WaybillError,
   cryptoRandom,
@@ -31,6 +32,8 @@ export type AccessDeps = {
   readonly tokens: Tokens;
   /** Counts failed joins only: it is guessing that must be slow, not a lab that joins at once. */
   readonly joinLimit: RateLimit;
+  /** A worker key is useless from now on: whoever is connected with it must go. */
+  readonly onKeyRevoked: (room: RoomId, key: string) => void;
   readonly clock: Clock;
   readonly log: Log;
 };
@@ -123,6 +126,7 @@ export function createAccessArea(deps: AccessDeps): AccessArea {
         );
         return { ...doc, workerKeys };
       });
+      deps.onKeyRevoked(params.room, params.key);
       log("info", "worker key revoked", { room: params.room, key: params.key });
       return { ok: true };
     },

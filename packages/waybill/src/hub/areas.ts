@@ -1,0 +1,184 @@
+// All areas of the hub over one storage, as one app. Nothing here decides anything; it says who knows whom.
+import {
+  type ArtifactId,
+  type ArtifactRecord,
+  type IceServer,
+  PROTOCOL_VERSION,
+  type RoomId,
+} from "@waybill/sdk/protocol";
+import { VERSION } from "../version.ts";
+import { createAccessArea } from "./access/access-area.ts";
+import { Authenticator } from "./access/authenticator.ts";
+import { Tokens } from "./access/tokens.ts";
+import { createApp } from "./app.ts";
+import { ArtifactRecords } from "./artifacts/artifact-records.ts";
+import { createArtifactsArea } from "./artifacts/artifacts-area.ts";
+import { Documents } from "./bucket/documents.ts";
+import { createHealth } from "./http/health.ts";
+import { remoteAddress } from "./http/http-server.ts";
+import { RateLimit } from "./http/rate-limit.ts";
+import { claimedJob } from "./jobs/fence.ts";
+import type { Clock, Log } from "./log.ts";
+import { createRegistryArea } from "./registry/index.ts";
+import { RoomDirectory } from "./rooms/room-directory.ts";
+import { createRoomsArea } from "./rooms/rooms-area.ts";
+import { RoomSessions } from "./rooms/sessions.ts";
+import { type Signaling, createSignaling } from "./signaling/index.ts";
+import type { Storage } from "./storage/storage.ts";
+import { createSweeper } from "./sweeper/sweeper.ts";
+import { createUploadsArea } from "./uploads/uploads-area.ts";
+
+export type AreasInit = {
+  readonly storage: Storage;
+  /** Signs tokens. */
+  readonly secret: Uint8Array;
+  readonly adminToken?: string | undefined;
+  readonly iceServers: () => readonly IceServer[];
+  readonly roomIdleMs: number;
+  readonly uploadTtlMs: number;
+  readonly sweepEveryMs: number;
+  readonly trustProxy: boolean;
+  readonly log: Log;
+  readonly clock: Clock;
+};
+
+export type Areas = {
+  readonly app: ReturnType<typeof createApp>;
+  readonly signaling: Signaling;
+  start(): void;
+  /** Idempotent. */
+  stop(): Promise<void>;
+  /** One round of the sweeper now. */
+  sweep(): Promise<void>;
+};
+
+/** A lab of 64 machines joins at once; after that a guess each 10 s a network, 1 s over all. */
+const JOINS = {
+  what: "failed attempts to join",
+  perRemote: { burst: 64, everyMs: 10_000 },
+  global: { burst: 512, everyMs: 1000 },
+};
+/** Rooms cost an object each; scripts make many at once. */
+const ROOMS = {
+  what: "new rooms",
+  perRemote: { burst: 120, everyMs: 1000 },
+  global: { burst: 600, everyMs: 250 },
+};
+
+/** Composes everything; does no I/O before `start`. */
+export function createAreas(init: AreasInit): Areas {
+  const { storage, clock, log } = init;
+  const roomsBucket = storage.rooms.bucket;
+  const documents = new Documents({ bucket: roomsBucket, now: clock });
+  const sessionDocuments = new Documents({ bucket: storage.uploads.bucket, now: clock });
+  const rooms = new RoomDirectory(documents);
+  const tokens = new Tokens({ secret: init.secret, clock });
+  const authenticator = new Authenticator({ tokens, rooms, clock });
+
+  const signaling = createSignaling({
+    authenticateHello: async (room, hello, path) => {
+      const proven = await authenticator.authenticateHello(room, hello, path);
+      sessions.touch(room);
+      return proven;
+    },
+    hubVersion: VERSION,
+    iceServers: init.iceServers,
+    clock,
+    log,
+  });
+  const sessions = new RoomSessions({
+    rooms,
+    idleMs: init.roomIdleMs,
+    clock,
+    log,
+    onEnded: (room) => signaling.dropRoom(room),
+  });
+  signaling.listen({ workerMessage: (peer) => sessions.touch(peer.room) });
+
+  const access = createAccessArea({
+    documents,
+    rooms,
+    tokens,
+    joinLimit: new RateLimit({ ...JOINS, clock }),
+    onKeyRevoked: (room, key) =>
+      signaling.expel(
+        ({ room: inRoom, caller }) => inRoom === room && caller.workerKey === key,
+        "the worker key has been revoked",
+      ),
+    clock,
+    log,
+  });
+  const records = new ArtifactRecords({ documents, clock });
+  const uploads = createUploadsArea({
+    sessions: sessionDocuments,
+    documents,
+    storage,
+    records,
+    assertAttempt: async (room, job, attempt, caller) => {
+      await claimedJob(documents, { room, job, attempt, caller }, clock());
+    },
+    ttlMs: init.uploadTtlMs,
+    clock,
+    log,
+  });
+  const registry = createRegistryArea({
+    rooms: roomsBucket,
+    documents,
+    artifactRecord: (room: RoomId, artifact: ArtifactId): Promise<ArtifactRecord | undefined> =>
+      records.find(room, artifact),
+    clock,
+  });
+
+  const app = createApp({
+    handlers: {
+      health: createHealth({ bucket: roomsBucket, clock }),
+      version: async () => ({ version: VERSION, protocol: PROTOCOL_VERSION }),
+      ...createRoomsArea({
+        rooms,
+        tokens,
+        adminToken: init.adminToken,
+        createLimit: new RateLimit({ ...ROOMS, clock }),
+        presence: (room) => {
+          const peers = signaling.peers(room);
+          return {
+            peers: peers.map((peer) => peer.info),
+            workers: peers.filter((peer) => peer.worker !== undefined).length,
+          };
+        },
+        clock,
+        log,
+      }).handlers,
+      ...access.handlers,
+      ...uploads.handlers,
+      ...createArtifactsArea({ records, presigner: storage.presigner }).handlers,
+      ...registry.handlers,
+    },
+    authenticator,
+    onActivity: (caller) => sessions.touch(caller.room),
+    remoteOf: (context) => remoteAddress(context, init.trustProxy),
+    log,
+  });
+
+  const sweeper = createSweeper({
+    everyMs: init.sweepEveryMs,
+    rooms: () => rooms.list(),
+    roomDuties: [
+      { name: "ending idle sessions", run: (room) => sessions.endIfIdle(room) },
+      { name: "removing expired uploads", run: (room) => uploads.sweep(room) },
+    ],
+    duties: [{ name: "removing old invites", run: () => access.sweep() }],
+    log,
+  });
+
+  return {
+    app,
+    signaling,
+    start: () => sweeper.start(),
+    async stop() {
+      await sweeper.stop();
+      await signaling.stop();
+      await sessions.stop();
+    },
+    sweep: () => sweeper.sweep(),
+  };
+}
