@@ -82,7 +82,9 @@ function offer(assignment: JobAssignment): JobId {
 }
 
 function ofType<T extends JobEvent["type"]>(job: JobId, type: T): Extract<JobEvent, { type: T }>[] {
-  return hub.events(job).filter((event): event is Extract<JobEvent, { type: T }> => event.type === type);
+  return hub
+    .events(job)
+    .filter((event): event is Extract<JobEvent, { type: T }> => event.type === type);
 }
 
 const states = (job: JobId) => ofType(job, "state").map(({ state }) => state);
@@ -91,10 +93,7 @@ const outcome = async (job: JobId) => {
   return hub.ended.get(job);
 };
 const logged = async (job: JobId, line: string) =>
-  vi.waitFor(
-    () => expect(ofType(job, "log").map((event) => event.line)).toContain(line),
-    WAIT,
-  );
+  vi.waitFor(() => expect(ofType(job, "log").map((event) => event.line)).toContain(line), WAIT);
 
 describe("a worker", () => {
   it("runs a trainer and publishes what it wrote", async () => {
@@ -119,7 +118,11 @@ describe("a worker", () => {
     ]);
     expect(ofType(job, "published")).toHaveLength(1);
     expect(hub.publications).toMatchObject([
-      { alias: "prod", tags: ["a"], training: { metrics: { best: 2, loss: 0.25 }, config: { lr: 0.1 } } },
+      {
+        alias: "prod",
+        tags: ["a"],
+        training: { metrics: { best: 2, loss: 0.25 }, config: { lr: 0.1 } },
+      },
     ]);
     const seqs = hub.events(job).map(({ seq }) => seq);
     expect(seqs).toEqual(seqs.map((_, i) => assignment.firstSeq + i));
@@ -166,7 +169,9 @@ describe("a worker", () => {
     for (const name of ["WAYBILL_TOKEN", "WAYBILL_KEY", "AWS_SECRET_ACCESS_KEY", "MY_API_TOKEN"]) {
       expect(report["names"]).not.toContain(name);
     }
-    const pulls = ofType(job, "transfer").filter(({ direction, done }) => direction === "down" && done);
+    const pulls = ofType(job, "transfer").filter(
+      ({ direction, done }) => direction === "down" && done,
+    );
     expect(pulls.map(({ what }) => what).sort()).toEqual(["code", "dataset"]);
     const again = offer(assign({ command: [process.execPath, "-e", ""], dataset: DATASET }));
     await outcome(again);
@@ -174,7 +179,11 @@ describe("a worker", () => {
   });
 
   it.each([
-    ["exits with 3", `console.error("out of memory"); process.exit(3)`, /exited with code 3: out of memory/],
+    [
+      "exits with 3",
+      `console.error("out of memory"); process.exit(3)`,
+      /exited with code 3: out of memory/,
+    ],
     ["is killed", `process.kill(process.pid, "SIGKILL")`, /killed by SIGKILL/],
     ["writes no model", `say({loss: 1})`, /without writing any file to WAYBILL_OUTPUT/],
   ])("fails the job with a reason when the trainer %s", async (_, code, reason) => {
@@ -272,7 +281,9 @@ describe("a worker", () => {
 
   it("finishes and publishes a job whose hub was away meanwhile, losing no event", async () => {
     await startWorker();
-    const job = offer(trainer(`console.log("up"); setTimeout(() => { say({loss: 1}); save(); }, 200)`));
+    const job = offer(
+      trainer(`console.log("up"); setTimeout(() => { say({loss: 1}); save(); }, 200)`),
+    );
     await vi.waitFor(() => expect(hub.calls).toContain("renewLease"), WAIT);
     hub.down = true;
     const reader = feed.readers.get(job);
@@ -312,7 +323,8 @@ describe("a worker", () => {
     const pid = Number(ofType(job, "log")[0]?.line);
     hub.stale = job;
     await vi.waitFor(
-      () => expect(events).toContainEqual({ type: "job.ended", job, attempt: 1, outcome: "dropped" }),
+      () =>
+        expect(events).toContainEqual({ type: "job.ended", job, attempt: 1, outcome: "dropped" }),
       WAIT,
     );
     expect(() => process.kill(pid, 0)).toThrow(/ESRCH/);

@@ -35,6 +35,8 @@ import { WORKER_TIMING, type WorkerTiming } from "./timing.ts";
 import { TokenRenewal } from "./token-renewal.ts";
 import type { WorkerEventListener } from "./worker-events.ts";
 
+export type { WorkerEvent } from "./worker-events.ts";
+
 export type WorkerInit = {
   readonly hub: HubCalls;
   readonly room: RoomId;

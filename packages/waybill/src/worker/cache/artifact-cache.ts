@@ -107,7 +107,10 @@ export class ArtifactCache {
         total -= bytes;
         this.#init.log("info", `cache: removed artifact ${artifact.slice(0, 12)} (${bytes} bytes)`);
       } catch (error) {
-        this.#init.log("warn", `cache: cannot remove ${artifact.slice(0, 12)}: ${messageOf(error)}`);
+        this.#init.log(
+          "warn",
+          `cache: cannot remove ${artifact.slice(0, 12)}: ${messageOf(error)}`,
+        );
       }
     }
   }

@@ -17,7 +17,11 @@ export async function treeState(dir: string): Promise<string | undefined> {
   return hash.digest("hex");
 }
 
-async function add(hash: ReturnType<typeof createHash>, dir: string, prefix: string): Promise<void> {
+async function add(
+  hash: ReturnType<typeof createHash>,
+  dir: string,
+  prefix: string,
+): Promise<void> {
   const entries = await readdir(dir, { withFileTypes: true });
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   for (let first = 0; first < entries.length; first += STATS_AT_ONCE) {

@@ -111,7 +111,7 @@ export class EventFile {
   async *#readLines(from: number): AsyncGenerator<string> {
     const buffer = Buffer.allocUnsafe(READ_BYTES);
     let carry: Buffer = Buffer.alloc(0);
-    for (let offset = from; ; ) {
+    for (let offset = from; ;) {
       const { bytesRead } = await this.#file.read(buffer, 0, READ_BYTES, offset);
       if (bytesRead === 0) return;
       offset += bytesRead;

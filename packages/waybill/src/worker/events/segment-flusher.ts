@@ -1,6 +1,12 @@
 // Stores a job's events in the room, a segment at a time. It reads them back from the log, so it may lag
 // as far behind as the hub is away: the spool is the truth, and nothing waits for it but the job's end.
-import { type JobEvent, type JobId, LIMITS, type RoomId, WaybillError } from "@waybill/sdk/protocol";
+import {
+  type JobEvent,
+  type JobId,
+  LIMITS,
+  type RoomId,
+  WaybillError,
+} from "@waybill/sdk/protocol";
 import { abortReason } from "@waybill/sdk/timing";
 import type { HubCalls } from "../ports.ts";
 import type { EventLog } from "./event-log.ts";

@@ -1,6 +1,15 @@
 // Everything a trainer needs before it starts: the dataset in the cache, the code in its working directory,
 // the output directory, the configuration file.
-import { chmod, constants, copyFile, mkdir, readdir, stat, symlink, readlink } from "node:fs/promises";
+import {
+  chmod,
+  constants,
+  copyFile,
+  mkdir,
+  readdir,
+  stat,
+  symlink,
+  readlink,
+} from "node:fs/promises";
 import { join } from "node:path";
 import {
   type ArtifactId,

@@ -1,5 +1,5 @@
 // What pause, resume, stop and cancel mean in each phase of a job. Every command is acknowledged as received
-// and later as applied or rejected, once each (docs/protocol/events.md).
+// and later as applied or rejected, or rejected at once (docs/protocol/events.md §7).
 import { assertNever } from "@waybill/sdk/protocol";
 import { ack, announce, launch, leavePreparing, rejectAll, split } from "./run-steps.ts";
 import type { Ending, In, RunEffect, RunState, Step, Waiting } from "./run-types.ts";
@@ -8,10 +8,8 @@ import type { Ending, In, RunEffect, RunState, Step, Waiting } from "./run-types
 export function command(state: RunState, { id, name }: Waiting): Step {
   const one: Waiting = { id, name };
   const received = ack(one, "received");
-  const reject = (message: string): Step => ({
-    state,
-    effects: [received, ack(one, "rejected", message)],
-  });
+  // Refused at once: whoever asked through the hub is told so in its answer.
+  const reject = (message: string): Step => ({ state, effects: [ack(one, "rejected", message)] });
   const already = (message?: string): Step => ({
     state,
     effects: [received, ack(one, "applied", message)],

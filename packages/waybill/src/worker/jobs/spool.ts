@@ -46,5 +46,7 @@ export function spoolPaths(dir: string): SpoolPaths {
 /** Spools a former daemon left. */
 export async function listSpools(spoolDir: string): Promise<SpoolPaths[]> {
   const names = await readdir(spoolDir);
-  return names.filter((name) => name.startsWith("j_")).map((name) => spoolPaths(join(spoolDir, name)));
+  return names
+    .filter((name) => name.startsWith("j_"))
+    .map((name) => spoolPaths(join(spoolDir, name)));
 }

@@ -8,7 +8,11 @@ import type { WorkerTiming } from "../timing.ts";
 import { OutputReader } from "../trainers/output-reader.ts";
 import type { Results } from "../trainers/results.ts";
 import type { Samples } from "../trainers/samples.ts";
-import { type TrainerExit, type TrainerProcess, startTrainer } from "../trainers/trainer-process.ts";
+import {
+  type TrainerExit,
+  type TrainerProcess,
+  startTrainer,
+} from "../trainers/trainer-process.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunEvent } from "./run-types.ts";
 import type { SpoolPaths } from "./spool.ts";

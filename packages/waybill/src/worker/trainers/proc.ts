@@ -10,6 +10,8 @@ export type ProcessInfo = {
   readonly group: number;
   /** Stopped by a signal. */
   readonly stopped: boolean;
+  /** Inside the kernel and not to be interrupted: it stops or dies before it runs its own code again. */
+  readonly blocked: boolean;
   /** Dead and not yet waited for by its parent. */
   readonly zombie: boolean;
   /** CPU time used so far, user and system. */
@@ -62,6 +64,7 @@ function infoOf(pid: number, group: number): ProcessInfo | undefined {
     pid,
     group,
     stopped: state === "T" || state === "t",
+    blocked: state === "D",
     zombie: state === "Z" || state === "X",
     cpuMs: (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK,
     rssBytes: Number(fields[21]) * PAGE_BYTES,
@@ -106,6 +109,7 @@ async function psGroup(group: number): Promise<ProcessInfo[]> {
           pid: Number(pid),
           group,
           stopped: state.startsWith("T"),
+          blocked: state.startsWith("U") || state.startsWith("D"),
           zombie: state.startsWith("Z"),
           cpuMs: clockMs(time),
           rssBytes: Number(rss) * 1024,

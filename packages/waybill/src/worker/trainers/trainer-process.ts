@@ -5,7 +5,7 @@ import { open } from "node:fs/promises";
 import { delay } from "@waybill/sdk/timing";
 import { WaybillError } from "@waybill/sdk/protocol";
 import { hasCode } from "../data-dir/files.ts";
-import { listGroup, processStartId, sameBoot } from "./proc.ts";
+import { type ProcessInfo, listGroup, processStartId, sameBoot } from "./proc.ts";
 
 export type TrainerInit = {
   readonly command: readonly string[];
@@ -86,11 +86,12 @@ class Trainer implements TrainerProcess {
   }
 
   async pause(): Promise<void> {
-    await this.#until("SIGSTOP", "stopped", (stopped) => stopped);
+    // A parent inside vfork waits uninterruptibly for a child that is stopped: as good as stopped itself.
+    await this.#until("SIGSTOP", "stopped", ({ stopped, blocked }) => stopped || blocked);
   }
 
   async resume(): Promise<void> {
-    await this.#until("SIGCONT", "running again", (stopped) => !stopped);
+    await this.#until("SIGCONT", "running again", ({ stopped }) => !stopped);
   }
 
   terminate(graceMs: number): void {
@@ -107,7 +108,7 @@ class Trainer implements TrainerProcess {
   async #until(
     signal: NodeJS.Signals,
     what: string,
-    holds: (stopped: boolean) => boolean,
+    holds: (one: ProcessInfo) => boolean,
   ): Promise<void> {
     const endMs = performance.now() + this.#verifyMs;
     for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 50)) {
@@ -115,7 +116,7 @@ class Trainer implements TrainerProcess {
         throw new WaybillError("conflict", "the trainer has ended");
       }
       const living = (await listGroup(this.pid)).filter(({ zombie }) => !zombie);
-      if (living.length > 0 && living.every(({ stopped }) => holds(stopped))) return;
+      if (living.length > 0 && living.every((one) => holds(one))) return;
       if (performance.now() > endMs) {
         throw new WaybillError(
           "timeout",

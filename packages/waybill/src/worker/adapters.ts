@@ -1,0 +1,139 @@
+// Fits the SDK to the worker's ports: the signaling session, links over WebRTC or the hub's relay, transfers.
+import { pullArtifact, pushArtifact } from "@waybill/sdk/client";
+import { type HubClient, type SignalingSession, createSession } from "@waybill/sdk/hub-client";
+import { blake3Hex } from "@waybill/sdk/platform";
+import { type RoomId, isAbort } from "@waybill/sdk/protocol";
+import {
+  type PeerConnectionConstructor,
+  type SignalingPort,
+  createEventFeed,
+  createPeerLinks,
+} from "@waybill/sdk/swarm";
+import type { FeedPort, SessionListener, SessionPort, TransferPort } from "./ports.ts";
+import type { WorkerInit } from "./worker.ts";
+
+export type ConnectInit = {
+  readonly hub: HubClient;
+  readonly room: RoomId;
+  /** Shown to the others in the room. */
+  readonly name: string;
+  /** Absent: viewers are served through the hub's relay only. */
+  readonly RTCPeerConnection?: PeerConnectionConstructor | undefined;
+  /** Takes a renewed token to keep. */
+  readonly onToken?: (token: string) => void | Promise<void>;
+};
+
+type Connected = Pick<
+  WorkerInit,
+  "hub" | "room" | "name" | "createSession" | "createFeed" | "transfer" | "digest" | "token"
+>;
+
+/** Everything of a `WorkerInit` that talks to the outside. */
+export function connectWorker(init: ConnectInit): Connected {
+  const { hub, room, name } = init;
+  const sessions = new WeakMap<SessionPort, SignalingSession>();
+  return {
+    hub,
+    room,
+    name,
+    createSession: ({ instance, hello }) => {
+      const worker = () => {
+        const { capabilities, jobs } = hello();
+        return { capabilities, jobs: [...jobs] };
+      };
+      const session = createSession({ hub, room, name, instance, worker });
+      const port = sessionPort(session);
+      sessions.set(port, session);
+      return port;
+    },
+    createFeed: (port) => {
+      const session = sessions.get(port);
+      if (session === undefined) throw new TypeError("the feed needs this worker's own session");
+      return feedPort(session, init.RTCPeerConnection);
+    },
+    transfer: transferPort(hub),
+    digest: blake3Hex,
+    token: {
+      current: () => hub.credential?.token,
+      renewed: async (token) => {
+        const identity = hub.credential?.identity;
+        if (identity !== undefined) hub.useCredential({ token, identity });
+        await init.onToken?.(token);
+      },
+    },
+  };
+}
+
+function sessionPort(session: SignalingSession): SessionPort {
+  const off: (() => void)[] = [];
+  return {
+    start: (listener: SessionListener) => {
+      const pass = (message: Parameters<SessionListener["onMessage"]>[0]) =>
+        listener.onMessage(message);
+      off.push(
+        session.on("welcome", pass),
+        session.on("job.offer", pass),
+        session.on("job.revoke", pass),
+        session.on("job.command", pass),
+        session.on("closed", ({ code, reason }) =>
+          listener.onOffline(reason === "" ? `the connection closed (${code})` : reason),
+        ),
+        session.on("failed", (error) => listener.onRefused(error)),
+      );
+      session.start();
+    },
+    stop: async () => {
+      for (const one of off) one();
+      await session.stop();
+    },
+    send: (message) => {
+      try {
+        session.send(message);
+        return true;
+      } catch (error) {
+        if (isAbort(error)) throw error;
+        return false;
+      }
+    },
+  };
+}
+
+function feedPort(
+  signaling: SignalingPort,
+  RTCPeerConnection: PeerConnectionConstructor | undefined,
+): FeedPort {
+  const links = createPeerLinks({ signaling, RTCPeerConnection });
+  const feed = createEventFeed({ links });
+  return {
+    add: (job, reader) => feed.add(job, reader),
+    remove: (job) => feed.remove(job),
+    onCommand: (handler) => {
+      feed.onCommand((command, from, ack) => {
+        handler(command, from, ({ stage, message }) => ack(stage, message));
+      });
+    },
+    stop: async () => {
+      feed.stop();
+      await links.stop();
+    },
+  };
+}
+
+function transferPort(hub: HubClient): TransferPort {
+  const retryForMs = Number.POSITIVE_INFINITY;
+  return {
+    pull: async ({ room, artifact, dir, signal, onProgress }) => {
+      const pulled = await pullArtifact(hub, {
+        room,
+        ref: artifact,
+        dir,
+        overwrite: true,
+        signal,
+        onProgress,
+      });
+      return { bytes: pulled.bytes, seconds: pulled.seconds, sources: pulled.sources };
+    },
+    push: async ({ room, dir, name, purpose, signal, onProgress }) =>
+      pushArtifact(hub, { room, path: dir, name, purpose, signal, onProgress, retryForMs }),
+  };
+}
