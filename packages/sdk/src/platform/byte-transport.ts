@@ -18,7 +18,7 @@ export type PutRequest = ByteRequest & {
 export type PutAnswer = {
   readonly status: number;
   /** Case-insensitive. */
-  header(name: string): string | undefined;
+  readonly header: (name: string) => string | undefined;
   /** The first 64 KiB of the answer's body. */
   readonly text: string;
 };
@@ -26,7 +26,7 @@ export type PutAnswer = {
 export type GetAnswer = {
   readonly status: number;
   /** Case-insensitive. */
-  header(name: string): string | undefined;
+  readonly header: (name: string) => string | undefined;
   /**
    * Body as it arrives. **A chunk is valid until the next one is asked for**: its memory is read into
    * again. Ends when the body is complete and throws `unreachable` when the connection ends before it.

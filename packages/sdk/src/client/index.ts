@@ -1,0 +1,13 @@
+// What a user of the SDK does with artifacts: push a tree, pull it back, watch a job.
+export { pushArtifact, type HubCalls, type PushOptions, type PushResult } from "./push.ts";
+export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
+export { watchJob, type WatchDeps, type WatchOptions, type WatchPath } from "./watch-job.ts";
+export {
+  LocalTreeSource,
+  localTree,
+  type PullProgress,
+  type Source,
+  type SourceFactory,
+  type SourceKind,
+  type UploadProgress,
+} from "../transfer/index.ts";

@@ -1,0 +1,44 @@
+// The S3 side of an upload: one PUT per presigned URL. Says in our words what a store's refusal means, so
+// that the upload's machine knows whether to sign again, wait, or stop (docs/protocol/artifact.md §7).
+import type { ByteTransport } from "../platform/index.ts";
+import { type SignedPart, WaybillError } from "../protocol/index.ts";
+import { storeError } from "./store-error.ts";
+
+export type PutPart = (
+  permit: SignedPart,
+  body: Uint8Array,
+  options: { readonly signal: AbortSignal; readonly onSent: (bytes: number) => void },
+) => Promise<void>;
+
+/**
+ * A function that puts bodies through presigned URLs. It throws `url_expired` (sign again), `unreachable`,
+ * `timeout` or `storage_failed` (try again), `not_found` (the multipart upload is gone), `storage_full`.
+ */
+export function createPresignedPut(transport: ByteTransport, idleMs?: number): PutPart {
+  return async (permit, body, { signal, onSent }) => {
+    // The transport sets the length itself, from the body: the same as was signed.
+    const { "content-length": _, ...headers } = permit.headers;
+    const answer = await transport.put({
+      url: permit.url,
+      headers,
+      body,
+      signal,
+      onSent,
+      ...(idleMs === undefined ? {} : { idleMs }),
+    });
+    if (answer.status >= 200 && answer.status < 300) {
+      const stored = answer.header("x-amz-checksum-crc32");
+      const expected = headers["x-amz-checksum-crc32"];
+      if (stored === undefined || expected === undefined || stored === expected) return;
+      throw new WaybillError(
+        "storage_failed",
+        `the store kept ${permit.key} with another checksum`,
+      );
+    }
+    throw storeError(
+      `${permit.key}${permit.part > 0 ? ` part ${permit.part}` : ""}`,
+      permit.url,
+      answer,
+    );
+  };
+}

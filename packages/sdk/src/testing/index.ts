@@ -1,0 +1,4 @@
+// Doubles for tests: a hub and an object store over real HTTP, with faults on demand. Never imported by
+// shipped code.
+export { HubDouble } from "./hub-double.ts";
+export { StoreDouble, type StoreFault, type StoreRequest } from "./store-double.ts";

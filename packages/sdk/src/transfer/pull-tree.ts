@@ -1,0 +1,191 @@
+// Pulls an artifact into a folder: looks at what is there, counts what is right, fetches the rest, and puts
+// files in place one by one.
+import { ShardMap, findCollisions } from "../artifact/index.ts";
+import { TimeSlice, files } from "../platform/index.ts";
+import { type ArtifactId, type ArtifactManifest, WaybillError } from "../protocol/index.ts";
+import { runDownload } from "./download-runner.ts";
+import { LocalTreeSource, checkShards } from "./local-tree-source.ts";
+import { ShardSet } from "./shard-set.ts";
+import type { Source, SourceFactory, SourceKind } from "./source.ts";
+import { STATE_FOLDER, TreeKeeper } from "./tree-keeper.ts";
+
+export type PullProgress = {
+  /** Verified bytes, those that were there before included. */
+  readonly bytes: number;
+  readonly total: number;
+  /** By where they came from. */
+  readonly sources: Readonly<Partial<Record<SourceKind, number>>>;
+};
+
+export type PullTreeInput = {
+  readonly artifact: ArtifactId;
+  readonly manifest: ArtifactManifest;
+  /** Folder the files are laid out in; made when it is not there. */
+  readonly dir: string;
+  readonly sources: readonly SourceFactory[];
+  /** Replace files that have other content; otherwise they are a `conflict`. */
+  readonly overwrite?: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: PullProgress) => void) | undefined;
+  readonly onDrop?: ((source: string, reason: string) => void) | undefined;
+};
+
+/**
+ * Pulls the tree; resumes what an earlier pull left in `dir`. Gives bytes by kind of source. Throws
+ * `conflict` (files with other content, before anything is changed), `no_source_left`, `storage_full`,
+ * `local_io`, `unsafe_path`, or the signal's reason.
+ */
+export async function pullTree(
+  input: PullTreeInput,
+): Promise<{ bytes: number; sources: Partial<Record<SourceKind, number>> }> {
+  const map = new ShardMap(input.manifest);
+  const dir = files.absolute(input.dir);
+  const tally = new Tally(map.bytes, input.onProgress);
+  const there = await lookAround(map, dir, input);
+  tally.add("cache", there.bytes);
+  const keeper = new TreeKeeper(map, dir, input.artifact);
+  try {
+    for (const index of there.right) keeper.skip(index);
+    const resumed = await resumeParts(map, keeper, there.done, input.signal);
+    if (!resumed.isEmpty) tally.add("cache", bytesOf(map, resumed));
+    await keeper.keepEmptyFiles();
+    const open = { artifact: input.artifact, manifest: input.manifest, map };
+    const made = await Promise.all(input.sources.map(async (make) => make(open)));
+    const sources: Source[] = made.filter((source) => source !== undefined);
+    if (!there.usable.isEmpty) {
+      sources.unshift(new LocalTreeSource({ map, dir, shards: there.usable }));
+    }
+    await runDownload({
+      map,
+      done: there.done.union(resumed),
+      sources,
+      keeper,
+      signal: input.signal,
+      onBytes: (kind, bytes) => tally.add(kind, bytes),
+      ...(input.onDrop === undefined ? {} : { onDrop: input.onDrop }),
+    });
+    await keeper.finish();
+  } finally {
+    await keeper.close();
+  }
+  return { bytes: map.bytes, sources: tally.sources };
+}
+
+/** Counts bytes by kind of source. */
+class Tally {
+  readonly sources: Partial<Record<SourceKind, number>> = {};
+  #bytes = 0;
+  readonly #total: number;
+  readonly #onProgress: ((progress: PullProgress) => void) | undefined;
+
+  constructor(total: number, onProgress: ((progress: PullProgress) => void) | undefined) {
+    this.#total = total;
+    this.#onProgress = onProgress;
+  }
+
+  add(kind: SourceKind, bytes: number): void {
+    if (bytes === 0) return;
+    this.sources[kind] = (this.sources[kind] ?? 0) + bytes;
+    this.#bytes += bytes;
+    this.#onProgress?.({ bytes: this.#bytes, total: this.#total, sources: { ...this.sources } });
+  }
+}
+
+type Surroundings = {
+  /** Files that are right where they are. */
+  readonly right: readonly number[];
+  /** Their shards. */
+  readonly done: ShardSet;
+  readonly bytes: number;
+  /** Right shards in files with otherwise other content, which are about to be replaced. */
+  readonly usable: ShardSet;
+};
+
+/** Hashes what lies where files will be put; throws `conflict` when it is something else. */
+async function lookAround(
+  map: ShardMap,
+  dir: string,
+  { overwrite = false, signal }: PullTreeInput,
+): Promise<Surroundings> {
+  const facts = files.follow(dir);
+  const right: number[] = [];
+  let done = ShardSet.empty;
+  let usable = ShardSet.empty;
+  const inTheWay: string[] = [];
+  if (facts !== undefined && facts.kind !== "directory") {
+    throw new WaybillError("conflict", `${dir} is in the way: it is not a folder`);
+  }
+  const fresh = facts === undefined || files.names(dir).every((name) => name === STATE_FOLDER);
+  const slice = new TimeSlice();
+  for (const [index, file] of fresh ? [] : map.manifest.files.entries()) {
+    await slice.pause(signal);
+    const path = files.join(dir, file.path);
+    const own = files.lookAt(path);
+    if (own === undefined) continue;
+    const shards = map.shardsOf(index);
+    const matching =
+      own.kind === "file"
+        ? await checkShards(map, path, shards.count > 0 ? [shards] : [], signal)
+        : ShardSet.empty;
+    if (own.kind === "file" && own.size === file.size && matching.size === shards.count) {
+      if (own.executable !== (file.executable ?? false)) {
+        files.setExecutable(path, file.executable ?? false);
+      }
+      right.push(index);
+      done = done.with(shards);
+    } else {
+      usable = usable.union(matching);
+      if (!overwrite || own.kind === "directory") inTheWay.push(file.path);
+    }
+  }
+  if (inTheWay.length > 0) throw otherContent(dir, inTheWay);
+  assertHoldable(map, dir);
+  return { right, done, usable, bytes: bytesOf(map, done) };
+}
+
+/** Checks the shards an earlier pull's journal names and hands the right ones to the keeper. */
+async function resumeParts(
+  map: ShardMap,
+  keeper: TreeKeeper,
+  done: ShardSet,
+  signal: AbortSignal | undefined,
+): Promise<ShardSet> {
+  let resumed = ShardSet.empty;
+  const noted = keeper.noted.intersect(ShardSet.all(map.count)).minus(done);
+  for (let run = noted.firstRun(); run !== undefined;) {
+    const own = map.shardsOf(map.fileOf(run.first));
+    const ofFile = noted.intersect(ShardSet.of([own])).runs();
+    const path = keeper.partPath(map.fileOf(run.first));
+    const right = await checkShards(map, path, ofFile, signal);
+    for (const each of right.runs()) await keeper.resume(each);
+    resumed = resumed.union(right);
+    run = noted.firstRun(own.first + own.count);
+  }
+  return resumed;
+}
+
+function bytesOf(map: ShardMap, shards: ShardSet): number {
+  return shards.runs().reduce((sum, run) => sum + map.bytesOf(run), 0);
+}
+
+function otherContent(dir: string, paths: readonly string[]): WaybillError {
+  const named = paths.slice(0, 3).join(", ");
+  const more = paths.length > 3 ? ` and ${paths.length - 3} more` : "";
+  return new WaybillError("conflict", `${dir} holds other content under ${named}${more}`, {
+    hint: "pull into another folder, or replace those files with --overwrite",
+  });
+}
+
+/** Two paths that are one file here cannot both be laid out. */
+function assertHoldable(map: ShardMap, dir: string): void {
+  const [group] = findCollisions(map.manifest.files.map((file) => file.path));
+  if (group === undefined) return;
+  const probe = files.join(dir, STATE_FOLDER, "Case-Probe");
+  files.makeDirectory(probe);
+  const ignoresCase = files.lookAt(files.join(dir, STATE_FOLDER, "case-probe")) !== undefined;
+  files.remove(probe);
+  if (!ignoresCase) return;
+  throw new WaybillError("unsafe_path", `${group.join(" and ")} would be one file in ${dir}`, {
+    hint: "pull on a file system that tells upper from lower case",
+  });
+}
