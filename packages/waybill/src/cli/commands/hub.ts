@@ -1,0 +1,168 @@
+// waybill hub: HTTP API, signaling and, by default, the embedded object store, in one process.
+import path from "node:path";
+import { Command, Option } from "commander";
+import { IceServer, WaybillError, decodeJson } from "@waybill/sdk/protocol";
+import * as v from "valibot";
+import { type EmbeddedStorage, type ExternalStorage, createHub } from "../../hub/hub.ts";
+import type { LogFields, LogLevel } from "../../hub/log.ts";
+import type { Context } from "../context.ts";
+import { duration, wholeNumber, withCommon } from "../options.ts";
+import type { Runner } from "../runner.ts";
+
+type HubOptions = {
+  readonly host: string;
+  readonly port: number;
+  readonly s3Port?: number;
+  readonly publicUrl?: string;
+  readonly s3PublicEndpoint?: string;
+  readonly s3Endpoint?: string;
+  readonly s3Bucket?: string;
+  readonly s3UploadsBucket?: string;
+  readonly s3Region: string;
+  readonly adminToken?: string;
+  readonly iceServers?: string;
+  readonly roomIdle?: number;
+  readonly uploadTtl?: number;
+  readonly trustProxy?: boolean;
+  readonly verbose?: boolean;
+};
+
+const DEFAULT_S3_PORT = 8701;
+
+export function hubCommand(run: Runner): Command {
+  return withCommon(new Command("hub"))
+    .option("--host <address>", "address to listen on; 0.0.0.0 for all", "127.0.0.1")
+    .option(
+      "--port <n>",
+      "port of API and signaling; 0 picks free ones for both",
+      wholeNumber(0),
+      8700,
+    )
+    .option("--s3-port <n>", "port of the embedded object store (default: 8701)", wholeNumber(0))
+    .option("--public-url <url>", "what others reach this hub by, behind a proxy")
+    .option(
+      "--s3-public-endpoint <url>",
+      "what clients reach the store by, when it is another address than the hub's",
+    )
+    .option(
+      "--s3-endpoint <url>",
+      "use this S3 store instead of the embedded one (AWS credentials from the environment)",
+    )
+    .option(
+      "--s3-bucket <name>",
+      "bucket for the rooms on another store; AWS's own when no endpoint is given",
+    )
+    .option(
+      "--s3-uploads-bucket <name>",
+      "bucket for uploads on another store (default: the rooms' with -uploads)",
+    )
+    .option("--s3-region <region>", "region of the other store", "us-east-1")
+    .addOption(
+      new Option("--admin-token <token>", "only who knows it may create rooms").env(
+        "WAYBILL_ADMIN_TOKEN",
+      ),
+    )
+    .addOption(
+      new Option("--ice-servers <json>", 'STUN and TURN for peers, as [{"urls":["stun:…"]}]').env(
+        "WAYBILL_ICE_SERVERS",
+      ),
+    )
+    .option(
+      "--room-idle <time>",
+      "end a room's presence after this time without activity (2h)",
+      duration,
+    )
+    .option(
+      "--upload-ttl <time>",
+      "remove uploads that are not kept after this time (24h)",
+      duration,
+    )
+    .option("--trust-proxy", "believe X-Forwarded-For of the proxy in front")
+    .option("--verbose", "log refused requests too")
+    .description("run a hub: API, signaling and an S3-compatible object store")
+    .addHelpText(
+      "after",
+      `
+Everything the hub knows is in the object store; it may be killed and started again at any time.
+
+Examples:
+  $ waybill hub
+  $ waybill hub --host 0.0.0.0 --public-url http://lab.example:8700
+  $ AWS_PROFILE=lab waybill hub --s3-endpoint https://s3.example --s3-bucket waybill
+`,
+    )
+    .action(run<[], HubOptions>(serve));
+}
+
+async function serve(context: Context, _args: [], options: HubOptions): Promise<void> {
+  const { output, signal } = context;
+  const log = (level: LogLevel, message: string, fields: LogFields = {}) => {
+    if (level === "debug" && options.verbose !== true) return;
+    const time = new Date().toISOString();
+    output.record({ ...fields, type: "log", time, level, message });
+    const facts = Object.entries(fields)
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => ` ${key}=${String(value)}`);
+    output.note(`${time} ${level} ${message}${facts.join("")}`);
+  };
+  const buckets = bucketsOf(options);
+  await using hub = createHub({
+    dataDir: path.join(context.dataDir, "hub"),
+    host: options.host,
+    port: options.port,
+    storage: storageOf(options),
+    ...buckets,
+    ...(options.publicUrl === undefined
+      ? {}
+      : { publicUrl: options.publicUrl.replace(/\/+$/, "") }),
+    ...(options.s3PublicEndpoint === undefined
+      ? {}
+      : { s3PublicEndpoint: options.s3PublicEndpoint }),
+    ...(options.adminToken === undefined ? {} : { adminToken: options.adminToken }),
+    ...(options.iceServers === undefined ? {} : { iceServers: iceServersOf(options.iceServers) }),
+    ...(options.roomIdle === undefined ? {} : { roomIdleMs: options.roomIdle }),
+    ...(options.uploadTtl === undefined ? {} : { uploadTtlMs: options.uploadTtl }),
+    trustProxy: options.trustProxy === true,
+    log,
+  });
+  const { url, s3 } = await hub.start();
+  output.record({ type: "ready", url, s3 });
+  output.line(`hub     ${url}`);
+  output.line(`store   ${s3.endpoint} (buckets ${s3.uploadsBucket}, ${s3.roomsBucket})`);
+  if (s3.credentialsFile !== undefined)
+    output.line(`        S3 tools: AWS_SHARED_CREDENTIALS_FILE=${s3.credentialsFile}`);
+  output.line("next    waybill room create NAME");
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  log("info", "stopping: requests under way may end");
+}
+
+function storageOf(options: HubOptions): EmbeddedStorage | ExternalStorage {
+  if (options.s3Endpoint !== undefined && options.s3Bucket === undefined) {
+    throw new WaybillError("invalid_request", "--s3-endpoint needs --s3-bucket");
+  }
+  if (options.s3Bucket === undefined) {
+    return { kind: "embedded", port: options.s3Port ?? (options.port === 0 ? 0 : DEFAULT_S3_PORT) };
+  }
+  const endpoint =
+    options.s3Endpoint === undefined ? {} : { endpoint: options.s3Endpoint.replace(/\/+$/, "") };
+  return { kind: "external", ...endpoint, region: options.s3Region };
+}
+
+function bucketsOf(options: HubOptions): { roomsBucket?: string; uploadsBucket?: string } {
+  if (options.s3Bucket === undefined) return {};
+  const uploadsBucket = options.s3UploadsBucket ?? `${options.s3Bucket}-uploads`;
+  if (uploadsBucket === options.s3Bucket) {
+    throw new WaybillError(
+      "invalid_request",
+      "rooms and uploads need two buckets: uploads expire by a rule on theirs",
+    );
+  }
+  return { roomsBucket: options.s3Bucket, uploadsBucket };
+}
+
+function iceServersOf(text: string): IceServer[] {
+  return decodeJson(v.array(IceServer), text, "--ice-servers", 64 * 1024);
+}

@@ -1,0 +1,76 @@
+// Following a job to its end: replay, live events, the outcome as an exit code.
+import { type WatchPath, watchJob } from "@waybill/sdk/client";
+import {
+  type JobEvent,
+  type JobId,
+  type JobState,
+  type RoomId,
+  isAbort,
+  isTerminal,
+} from "@waybill/sdk/protocol";
+import type { Context } from "../context.ts";
+import { EXIT } from "../exit.ts";
+import { openLive } from "../live.ts";
+import { JobView } from "../render/job-view.ts";
+
+/** Exit code of a job's outcome. */
+export function exitCodeOf(state: JobState): number {
+  if (state === "completed") return EXIT.ok;
+  return state === "cancelled" ? EXIT.cancelled : EXIT.failed;
+}
+
+/** Prints every event after `sinceSeq` until the job ends; gives the exit code of its outcome. */
+export async function followJob(
+  context: Context,
+  room: RoomId,
+  job: JobId,
+  sinceSeq: number,
+): Promise<number> {
+  const { output, signal } = context;
+  const hub = await context.client(room, "transfer");
+  await using live = await openLive(context, room, hub);
+  const view = new JobView(job);
+  let last: JobEvent | undefined;
+  let state: JobState = "queued";
+  let via = "stored";
+  try {
+    const onPath = (path: WatchPath) => {
+      via = path.kind;
+      view.via(describePath(path));
+      output.status(view.lines());
+      if (!output.interactive) output.note(`watching via ${describePath(path)}`);
+    };
+    for await (const event of watchJob({ hub, ...live }, { room, job, sinceSeq, signal, onPath })) {
+      last = event;
+      if (event.type === "state") ({ state } = event);
+      output.record({ ...event, via });
+      const line = view.feed(event);
+      if (output.interactive) {
+        if (line !== undefined && event.type !== "metric" && event.type !== "log")
+          output.line(line);
+        output.status(view.lines());
+      } else if (line !== undefined) output.line(line);
+    }
+  } catch (error) {
+    if (isAbort(error)) {
+      output.complain(
+        `job ${job} goes on; come back with \`waybill job watch ${job} --room ${room} --since ${last?.seq ?? sinceSeq}\`, end it with \`waybill job stop ${job} --room ${room}\``,
+      );
+    }
+    throw error;
+  }
+  if (!isTerminal(state))
+    ({ state } = await hub.call("showJob", { params: { room, job } }, { signal }));
+  output.status(view.lines(), true);
+  output.settle();
+  return exitCodeOf(state);
+}
+
+/** `webrtc (host, 0.4 ms)`, `relay (1.2 ms)`, `stored events`. */
+function describePath(path: WatchPath): string {
+  if (path.kind === "stored") return "stored events";
+  const rtt = path.rttMs === undefined ? [] : [`${path.rttMs.toFixed(1)} ms`];
+  const how = path.kind === "webrtc" ? [path.candidateType, ...rtt] : rtt;
+  const known = how.filter((one) => one !== undefined);
+  return known.length === 0 ? path.kind : `${path.kind} (${known.join(", ")})`;
+}

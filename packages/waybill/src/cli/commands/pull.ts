@@ -1,0 +1,70 @@
+// waybill pull: an artifact out of a room into a folder, verified shard by shard.
+import { Command } from "commander";
+import { pullArtifact, type PullResult } from "@waybill/sdk/client";
+import { type RoomId, isAbort } from "@waybill/sdk/protocol";
+import type { Context } from "../context.ts";
+import { withRoom } from "../options.ts";
+import { formatBytes, formatRate, formatSeconds } from "../render/format.ts";
+import { transferProgress } from "../render/transfer-progress.ts";
+import type { Runner } from "../runner.ts";
+
+type PullOptions = { readonly overwrite?: boolean };
+
+export function pullCommand(run: Runner): Command {
+  return withRoom(new Command("pull"))
+    .argument("<ref>", "artifact id, a prefix of at least 8 digits, or a name (the newest)")
+    .argument("<dir>", "folder to fill")
+    .option("--overwrite", "replace files that are there with other content")
+    .description(
+      "download an artifact; run it again after any interruption and it goes on where it was",
+    )
+    .addHelpText("after", "\nExample:\n  $ waybill pull digits ./digits --room lab\n")
+    .action(run<[string, string], PullOptions>(pull));
+}
+
+async function pull(
+  context: Context,
+  [ref, dir]: [string, string],
+  options: PullOptions,
+): Promise<void> {
+  const room = await context.room();
+  const result = await pullInto(context, room, { ref, dir, label: `pull ${ref}`, ...options });
+  const { artifact, bytes, seconds, sources, files } = result;
+  context.output.record({ type: "done", artifact, bytes, seconds, sources, files });
+  context.output.line(pullSummary(result, dir));
+}
+
+/** One line about a finished pull. */
+export function pullSummary(result: PullResult, dir: string): string {
+  const from = Object.entries(result.sources)
+    .filter(([, bytes]) => bytes > 0)
+    .map(([kind, bytes]) => `${formatBytes(bytes)} from ${kind}`);
+  return `${result.files} files, ${formatBytes(result.bytes)} verified in ${dir} in ${formatSeconds(result.seconds)} (${formatRate(result.bytes, result.seconds)}; ${from.join(", ") || "nothing to fetch"})`;
+}
+
+/** Pulls with progress; says how to resume when it is interrupted. */
+export async function pullInto(
+  context: Context,
+  room: RoomId,
+  what: { readonly ref: string; readonly dir: string; readonly label: string } & PullOptions,
+): Promise<PullResult> {
+  const hub = await context.client(room, "transfer");
+  try {
+    return await pullArtifact(hub, {
+      room,
+      ref: what.ref,
+      dir: what.dir,
+      overwrite: what.overwrite === true,
+      signal: context.signal,
+      onProgress: transferProgress(context.output, what.label),
+    });
+  } catch (error) {
+    if (isAbort(error))
+      context.output.complain(
+        "pull stopped; verified shards are kept: run the same command again to go on",
+      );
+    throw error;
+  } finally {
+    context.output.settle();
+  }
+}

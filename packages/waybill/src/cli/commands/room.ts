@@ -1,0 +1,223 @@
+// waybill room …: rooms, invites and worker keys.
+import os from "node:os";
+import { Command, Option } from "commander";
+import { generateIdentityKey } from "@waybill/sdk/hub-client";
+import { InviteRole, RoomId, decodeValue } from "@waybill/sdk/protocol";
+import type { Context } from "../context.ts";
+import { encodeWorkerKey, saveRoom, savedRooms } from "../credentials.ts";
+import { wholeNumber, withCommon, withRoom } from "../options.ts";
+import { formatTime, table } from "../render/format.ts";
+import type { Runner } from "../runner.ts";
+
+export function roomCommand(run: Runner): Command {
+  const room = new Command("room").description("create rooms, invite people and workers into them");
+  room.addCommand(
+    withCommon(new Command("create"))
+      .argument("<name>", "1–40 of a–z, 0–9 and inner hyphens")
+      .option(
+        "--admin-token <token>",
+        "what a hub that restricts this asks for (WAYBILL_ADMIN_TOKEN)",
+      )
+      .description("create a room; prints its owner token, once")
+      .addHelpText("after", "\nExample:\n  $ waybill room create lab\n")
+      .action(run<[string], { adminToken?: string }>(createRoom)),
+  );
+  room.addCommand(
+    withCommon(new Command("ls"))
+      .description("rooms this machine has tokens for")
+      .action(run<[]>(listRooms)),
+  );
+  room.addCommand(
+    withRoom(new Command("show"))
+      .argument("[name]")
+      .description("a room and who is present")
+      .action(run<[string | undefined]>(showRoom)),
+  );
+  room.addCommand(
+    withRoom(new Command("invite"))
+      .addOption(
+        new Option("--role <role>", "what the code makes of who uses it")
+          .choices(["member", "worker", "viewer"])
+          .default("member"),
+      )
+      .description("print a single-use code, good for 10 minutes")
+      .addHelpText(
+        "after",
+        "\nExamples:\n  $ waybill room invite --room lab\n  $ waybill room invite --room lab --role worker\n",
+      )
+      .action(run<[], { role: string }>(invite)),
+  );
+  room.addCommand(
+    withCommon(new Command("join"))
+      .argument("<code>", "like ABCD-2345")
+      .option("--name <name>", "how others see this machine", os.hostname())
+      .description("exchange a code for a token bound to this machine's key")
+      .action(run<[string], { name: string }>(join)),
+  );
+  room.addCommand(keyCommand(run));
+  return room;
+}
+
+function keyCommand(run: Runner): Command {
+  const key = new Command("key").description("long-lived worker keys for pods (WAYBILL_KEY)");
+  key.addCommand(
+    withRoom(new Command("create"))
+      .option("--label <text>", "what it is for", "pods")
+      .option("--days <n>", "how long it is good for", wholeNumber(1), 365)
+      .description("print a new WAYBILL_KEY; it is shown once and stored nowhere")
+      .action(run<[], { label: string; days: number }>(createKey)),
+  );
+  key.addCommand(
+    withRoom(new Command("ls")).description("the room's worker keys").action(run<[]>(listKeys)),
+  );
+  key.addCommand(
+    withRoom(new Command("revoke"))
+      .argument("<id>")
+      .description("make a worker key useless")
+      .action(run<[string]>(revokeKey)),
+  );
+  return key;
+}
+
+async function createRoom(
+  context: Context,
+  [name]: [string],
+  options: { adminToken?: string },
+): Promise<void> {
+  const { output, signal } = context;
+  const adminToken = options.adminToken ?? process.env["WAYBILL_ADMIN_TOKEN"];
+  const body = {
+    name: decodeValue(RoomId, name, `room "${name}"`),
+    ...(adminToken === undefined ? {} : { adminToken }),
+  };
+  const created = await context.publicClient().call("createRoom", { body }, { signal });
+  await saveRoom(context.dataDir, {
+    hub: context.hubUrl,
+    room: created.room,
+    role: "owner",
+    token: created.token,
+  });
+  output.record(created);
+  output.line(`room ${created.room} created; its owner token is saved on this machine`);
+  output.line(`  elsewhere: WAYBILL_TOKEN=${created.token}`);
+  output.line(`  next: waybill worker --room ${created.room}`);
+}
+
+async function listRooms(context: Context): Promise<void> {
+  const rooms = (await savedRooms(context.dataDir)).map(({ hub, room, role }) => ({
+    hub,
+    room,
+    role,
+  }));
+  for (const one of rooms) context.output.record(one);
+  if (rooms.length === 0) context.output.line("no rooms yet: waybill room create NAME");
+  else
+    context.output.line(
+      table([["ROOM", "ROLE", "HUB"], ...rooms.map((one) => [one.room, one.role, one.hub])]),
+    );
+}
+
+async function showRoom(context: Context, [name]: [string | undefined]): Promise<void> {
+  const room =
+    name === undefined ? await context.room() : decodeValue(RoomId, name, `room "${name}"`);
+  const client = await context.client(room);
+  const shown = await client.call("showRoom", { params: { room } }, { signal: context.signal });
+  const { workers } = await client.call(
+    "listWorkers",
+    { params: { room } },
+    { signal: context.signal },
+  );
+  context.output.record({ ...shown, workerList: workers });
+  context.output.line(
+    `room ${shown.room}  created ${formatTime(shown.createdAt)}  session ${shown.session}  you are ${shown.role}`,
+  );
+  context.output.line(
+    table([
+      ["PEER", "NAME", "ROLE", "SINCE"],
+      ...shown.peers.map((one) => [one.peerId, one.name, one.role, formatTime(one.joinedAt)]),
+    ]),
+  );
+  if (workers.length === 0) return;
+  const rows = workers.map((one) => [
+    one.workerId,
+    one.name,
+    one.capabilities.kind,
+    `${one.capabilities.cpus} CPUs`,
+    one.capabilities.gpus.map((gpu) => gpu.name).join(", ") || "–",
+    one.jobs.join(", ") || "free",
+  ]);
+  context.output.line(`\n${table([["WORKER", "NAME", "KIND", "SIZE", "GPUS", "JOBS"], ...rows])}`);
+}
+
+async function invite(context: Context, _: [], options: { role: string }): Promise<void> {
+  const room = await context.room();
+  const role = decodeValue(InviteRole, options.role, "--role");
+  const client = await context.client(room);
+  const { code, expiresAt } = await client.call(
+    "createInvite",
+    { params: { room }, body: { role } },
+    { signal: context.signal },
+  );
+  context.output.record({ code, role, expiresAt });
+  context.output.line(code);
+  const command = role === "worker" ? `waybill worker --join ${code}` : `waybill room join ${code}`;
+  context.output.note(
+    `for one ${role}, until ${formatTime(expiresAt)} UTC: ${command} --hub ${context.hubUrl}`,
+  );
+}
+
+async function join(context: Context, [code]: [string], options: { name: string }): Promise<void> {
+  const { room, role, token } = await context.join(code, options.name);
+  context.output.record({ room, role, token });
+  context.output.line(
+    `joined room ${room} as ${role}; the token is saved on this machine and bound to its key`,
+  );
+}
+
+async function createKey(
+  context: Context,
+  _: [],
+  options: { label: string; days: number },
+): Promise<void> {
+  const room = await context.room();
+  const client = await context.client(room);
+  const key = await generateIdentityKey();
+  const body = { publicKey: key.x, label: options.label, days: options.days };
+  const made = await client.call(
+    "createWorkerKey",
+    { params: { room }, body },
+    { signal: context.signal },
+  );
+  const text = encodeWorkerKey(key, made.token);
+  context.output.record({ id: made.key.id, key: text, expiresAt: made.key.expiresAt });
+  context.output.line(text);
+  context.output.note(
+    `worker key ${made.key.id} for room ${room}, until ${formatTime(made.key.expiresAt)} UTC; give it to pods as WAYBILL_KEY`,
+  );
+}
+
+async function listKeys(context: Context): Promise<void> {
+  const room = await context.room();
+  const client = await context.client(room);
+  const { keys } = await client.call(
+    "listWorkerKeys",
+    { params: { room } },
+    { signal: context.signal },
+  );
+  for (const one of keys) context.output.record(one);
+  const rows = keys.map((one) => [
+    one.id,
+    one.label,
+    formatTime(one.expiresAt),
+    one.revokedAt === undefined ? "valid" : `revoked ${formatTime(one.revokedAt)}`,
+  ]);
+  context.output.line(table([["ID", "LABEL", "EXPIRES", "STATE"], ...rows]));
+}
+
+async function revokeKey(context: Context, [key]: [string]): Promise<void> {
+  const room = await context.room();
+  const client = await context.client(room);
+  await client.call("revokeWorkerKey", { params: { room, key } }, { signal: context.signal });
+  context.output.record({ revoked: key });
+  context.output.line(`worker key ${key} is revoked`);
+}

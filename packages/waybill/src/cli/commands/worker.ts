@@ -1,0 +1,200 @@
+// waybill worker: the daemon that takes jobs.
+import { availableParallelism, hostname } from "node:os";
+import path from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { type Credential, HubClient } from "@waybill/sdk/hub-client";
+import { type RoomId, WaybillError, WorkerKind, decodeValue } from "@waybill/sdk/protocol";
+import { VERSION } from "../../version.ts";
+import { closeWebRtc, loadWebRtc, webRtcProblem } from "../../webrtc.ts";
+import { connectWorker } from "../../worker/adapters.ts";
+import type { WorkerEvent } from "../../worker/worker-events.ts";
+import { createWorker } from "../../worker/worker.ts";
+import type { Context } from "../context.ts";
+import { saveRoom } from "../credentials.ts";
+import { byteSize, collectPairs, wholeNumber, withRoom } from "../options.ts";
+import type { Runner } from "../runner.ts";
+
+type WorkerOptions = {
+  readonly join?: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly label?: Record<string, string>;
+  readonly trainer?: Record<string, string[]>;
+  readonly onlyTrainers?: boolean;
+  readonly slots: number;
+  readonly cache?: number;
+};
+
+export function workerCommand(run: Runner): Command {
+  return withRoom(new Command("worker"))
+    .option("--join <code>", "join with this invite code first")
+    .addOption(
+      new Option(
+        "--kind <kind>",
+        "desktop: a disk to rely on; ephemeral: may vanish; shared: one volume for many",
+      )
+        .choices(["desktop", "ephemeral", "shared"])
+        .default("desktop"),
+    )
+    .option("--name <name>", "how others see this worker", hostname())
+    .option("-l, --label <key=value>", "what jobs may ask for (repeatable)", collectPairs)
+    .option(
+      "--trainer <name=command>",
+      "a trainer that jobs may name (repeatable)",
+      collectTrainers,
+    )
+    .option("--only-trainers", "take no commands from jobs, only the trainers named here")
+    .option(
+      "--slots <n>",
+      `jobs at once (this machine has ${availableParallelism()} CPUs)`,
+      wholeNumber(1),
+      1,
+    )
+    .option(
+      "--cache <size>",
+      "most the artifact cache may take (100G; default: half of its disk)",
+      byteSize,
+    )
+    .description("take jobs of a room and run them on this machine")
+    .addHelpText(
+      "after",
+      `
+Jobs run the commands that members of the room send, as this user. --only-trainers restricts that.
+
+Examples:
+  $ waybill worker --room lab
+  $ waybill worker --join ABCD-2345 --hub http://lab.example:8700 --label gpu=a100
+  $ waybill worker --room lab --only-trainers --trainer 'sleap=sleap-train config.json'
+  $ WAYBILL_KEY=wbk_… waybill worker --kind ephemeral
+`,
+    )
+    .action(run<[], WorkerOptions>(work));
+}
+
+/** `name=program arg "arg with blanks"`, repeated. */
+export function collectTrainers(
+  value: string,
+  earlier: Record<string, string[]> = {},
+): Record<string, string[]> {
+  const at = value.indexOf("=");
+  const words = [...value.slice(at + 1).matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
+    (match) => match[1] ?? match[2] ?? match[3] ?? "",
+  );
+  if (at < 1 || words.length === 0)
+    throw new InvalidArgumentError("it looks like name=program arguments");
+  return { ...earlier, [value.slice(0, at)]: words };
+}
+
+async function work(context: Context, _: [], options: WorkerOptions): Promise<number> {
+  const { output } = context;
+  const { room, credential } = await credentialOf(context, options);
+  const name = options.name.slice(0, 64);
+  // A worker outlives any outage of its hub.
+  const hub = new HubClient({
+    url: context.hubUrl,
+    credential,
+    retryForMs: Number.POSITIVE_INFINITY,
+  });
+  await checkAccess(context, credential, room);
+  const RTCPeerConnection = context.webrtc ? await loadWebRtc() : undefined;
+  const problem = webRtcProblem();
+  if (problem !== undefined) output.note(`${problem}; viewers are served through the hub`);
+  const onToken = (token: string) => {
+    if (process.env["WAYBILL_KEY"] !== undefined || process.env["WAYBILL_TOKEN"] !== undefined)
+      return;
+    return saveRoom(context.dataDir, { hub: context.hubUrl, room, role: "worker", token });
+  };
+  let refused: Error | undefined;
+  const ended = Promise.withResolvers<void>();
+  const onEvent = (event: WorkerEvent) => {
+    report(context, event, room);
+    if (event.type !== "refused") return;
+    refused = event.error;
+    ended.resolve();
+  };
+  const worker = createWorker({
+    ...connectWorker({ hub, room, name, RTCPeerConnection, onToken }),
+    kind: decodeValue(WorkerKind, options.kind, "--kind"),
+    dataDir: path.join(context.dataDir, "worker"),
+    labels: options.label ?? {},
+    trainers: options.trainer ?? {},
+    commands: options.onlyTrainers !== true,
+    slots: options.slots,
+    version: VERSION,
+    ...(options.cache === undefined ? {} : { cacheBytes: options.cache }),
+    onEvent,
+  });
+  context.signal.addEventListener("abort", () => ended.resolve());
+  try {
+    await worker.start();
+    await ended.promise;
+    if (refused === undefined) output.note("stopping: running jobs end as interrupted");
+  } finally {
+    await worker.stop();
+    closeWebRtc();
+  }
+  if (refused !== undefined) throw refused;
+  return 0;
+}
+
+async function credentialOf(
+  context: Context,
+  options: WorkerOptions,
+): Promise<{ room: RoomId; credential: Credential }> {
+  if (options.join !== undefined) {
+    const { room, role, token, identity } = await context.join(
+      options.join,
+      options.name.slice(0, 64),
+    );
+    if (role !== "worker") {
+      throw new WaybillError("forbidden", `the code is for a ${role}`, {
+        hint: "ask for one with `waybill room invite --role worker`",
+      });
+    }
+    return { room, credential: { token, identity } };
+  }
+  const pod = await context.podCredential();
+  if (pod !== undefined) return pod;
+  const room = await context.room();
+  return { room, credential: await context.workerCredential(room, options.name.slice(0, 64)) };
+}
+
+/** One call that fails at once with the reason when hub, token or room are not as they should be. */
+async function checkAccess(context: Context, credential: Credential, room: RoomId): Promise<void> {
+  const hub = new HubClient({ url: context.hubUrl, credential, retryForMs: 3000 });
+  await hub.call("showRoom", { params: { room } }, { signal: context.signal });
+}
+
+function report({ output }: Context, event: WorkerEvent, room: RoomId): void {
+  switch (event.type) {
+    case "ready":
+      output.record({ type: "ready", workerId: event.workerId, kind: event.kind });
+      output.note(`worker ${event.workerId} (${event.kind}) is ready in room ${room}`);
+      return;
+    case "refused":
+      return;
+    case "job.ended":
+      output.record(event);
+      output.note(`job ${event.job} ended: ${event.outcome}`);
+      return;
+    case "job.accepted":
+      output.record(event);
+      output.note(`job ${event.job} accepted (by ${event.submittedBy})`);
+      return;
+    case "job.resumed":
+      output.record(event);
+      output.note(`job ${event.job} taken up again`);
+      return;
+    case "online":
+      output.record(event);
+      output.note("connected to the hub");
+      return;
+    case "offline":
+      output.record(event);
+      output.note(`connection to the hub lost (${event.reason}); trying again`);
+      return;
+    case "log":
+      output.record(event);
+      output.note(`${event.level === "info" ? "" : `${event.level}: `}${event.message}`);
+  }
+}

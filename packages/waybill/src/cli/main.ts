@@ -1,0 +1,76 @@
+// The `waybill` command: one file per command in commands/, composed here.
+import { Command, CommanderError } from "commander";
+import { hubCommand } from "./commands/hub.ts";
+import { jobCommand } from "./commands/job.ts";
+import { artifactCommand } from "./commands/artifact.ts";
+import { modelCommand } from "./commands/model.ts";
+import { pullCommand } from "./commands/pull.ts";
+import { pushCommand } from "./commands/push.ts";
+import { roomCommand } from "./commands/room.ts";
+import { trainCommand } from "./commands/train.ts";
+import { workerCommand } from "./commands/worker.ts";
+import { EXIT } from "./exit.ts";
+import { run } from "./runner.ts";
+import { VERSION } from "../version.ts";
+
+/** Builds the whole command tree. */
+export function buildProgram(): Command {
+  const program = new Command("waybill")
+    .description("Move big machine-learning data, train where it lands, keep the models.")
+    .version(VERSION)
+    .showHelpAfterError("(add --help for what it takes)")
+    .showSuggestionAfterError()
+    .addHelpText(
+      "after",
+      `
+A first run, each in its own terminal:
+  $ waybill hub
+  $ waybill room create lab && waybill worker --room lab
+  $ waybill train --room lab --dataset ./data --alias prod-v1 --tag baseline -- python3 train.py
+  $ waybill model pull prod-v1 ./out --room lab
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 6 unreachable, 7 job cancelled.
+`,
+    );
+  for (const make of [
+    hubCommand,
+    workerCommand,
+    roomCommand,
+    pushCommand,
+    pullCommand,
+    artifactCommand,
+    trainCommand,
+    jobCommand,
+    modelCommand,
+  ]) {
+    program.addCommand(make(run));
+  }
+  exitByException(program);
+  return program;
+}
+
+/** commander would exit with 1 on wrong usage; ours is 2, and it must not cut off what is being written. */
+function exitByException(command: Command): void {
+  command.exitOverride();
+  for (const child of command.commands) exitByException(child);
+}
+
+/** Runs the command line; sets `process.exitCode`. */
+export async function main(argv: readonly string[]): Promise<void> {
+  // Set by bin/waybill.js when it runs us under the pinned Node: its death must be ours.
+  if (process.channel !== undefined && process.env["WAYBILL_PINNED_NODE"] === "1") {
+    process.channel.unref();
+    process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
+  }
+  // `waybill … | head` closes our stdout early; that is no error of ours.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(EXIT.ok);
+    throw error;
+  });
+  try {
+    await buildProgram().parseAsync([...argv]);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  }
+}

@@ -1,0 +1,30 @@
+import { describe, expect, it } from "vitest";
+import { byteSize, collect, collectPairs, duration, wholeNumber } from "./options.ts";
+
+describe("option values", () => {
+  it("reads sizes and times with their units", () => {
+    expect([byteSize("500M"), byteSize("24g"), byteSize("1.5KiB"), byteSize("7")]).toEqual([
+      500 * 1024 ** 2,
+      24 * 1024 ** 3,
+      1536,
+      7,
+    ]);
+    expect([duration("90s"), duration("2h"), duration("250ms")]).toEqual([90_000, 7_200_000, 250]);
+  });
+
+  it("refuses what is neither", () => {
+    for (const wrong of ["", "big", "-1", "5X"]) expect(() => byteSize(wrong)).toThrow("500M");
+    for (const wrong of ["", "2 hours", "-1s"]) expect(() => duration(wrong)).toThrow("90s");
+    expect(() => wholeNumber(1)("0")).toThrow("at least 1");
+    expect(() => wholeNumber(1)("1.5")).toThrow("whole number");
+    expect(() => collectPairs("=x")).toThrow("key=value");
+  });
+
+  it("collects what is repeated, values with '=' included", () => {
+    expect(collect("b", collect("a"))).toEqual(["a", "b"]);
+    expect(collectPairs("url=http://x/?a=b", collectPairs("k=v"))).toEqual({
+      k: "v",
+      url: "http://x/?a=b",
+    });
+  });
+});

@@ -1,0 +1,52 @@
+import type { JobEvent, NewJobEvent } from "@waybill/sdk/protocol";
+import { describe, expect, it } from "vitest";
+import { JobView, sparkline } from "./job-view.ts";
+
+const event = (body: NewJobEvent): JobEvent => ({
+  seq: 1,
+  time: "2026-01-01T00:00:00.000Z",
+  attempt: 1,
+  ...body,
+});
+
+describe("job view", () => {
+  it("shows counters with their totals, metrics, and a curve of the loss", () => {
+    const view = new JobView("j_x", () => 0);
+    view.feed(event({ type: "state", state: "running" }));
+    for (const [batch, loss] of [
+      [1, 2],
+      [2, 1],
+    ])
+      view.feed(
+        event({
+          type: "metric",
+          data: { epoch: 1, epochs: 4, batch, batches: 2, loss, accuracy: 0.5 },
+        }),
+      );
+    const block = view.lines().join("\n");
+    expect(block).toContain("running");
+    expect(block).toContain("epoch 1/4");
+    expect(block).toContain("batch 2/2");
+    expect(block).toContain("accuracy 0.5000");
+    expect(block).toContain("loss █▁");
+  });
+
+  it("prints metrics now and then where there is no terminal, and states always", () => {
+    let nowMs = 0;
+    const view = new JobView("j_x", () => nowMs);
+    const metric = (step: number) => view.feed(event({ type: "metric", data: { step } }));
+    expect(metric(1)).toContain("step=1");
+    nowMs = 500;
+    expect(metric(2)).toBeUndefined();
+    nowMs = 2500;
+    expect(metric(3)).toContain("step=3");
+    expect(view.feed(event({ type: "state", state: "failed", reason: "no GPU" }))).toContain(
+      "failed: no GPU",
+    );
+  });
+
+  it("draws a flat curve for a constant and survives values that are no numbers", () => {
+    expect(sparkline([1, 1, 1])).toBe("▁▁▁");
+    expect(sparkline([Number.NaN, 1, 2])).toBe("▁█");
+  });
+});

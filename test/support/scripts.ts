@@ -1,0 +1,50 @@
+// Trainers as users write them, in the language every machine here has. Each prints JSON lines and obeys
+// the environment; `node` is the pinned one.
+
+/** Prints `epochs` metrics, writes a model file and ends. */
+export const QUICK_TRAINER = `
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+const { WAYBILL_DATASET: data, WAYBILL_OUTPUT: out, WAYBILL_CONFIG: config } = process.env;
+const { epochs = 3 } = JSON.parse(readFileSync(config, "utf8"));
+console.log("files:", readdirSync(data).sort().join(","));
+for (let epoch = 1; epoch <= epochs; epoch++) console.log(JSON.stringify({ epoch, epochs, loss: 1 / epoch, note: "kept as it is" }));
+mkdirSync(out, { recursive: true });
+writeFileSync(path.join(out, "weights.bin"), Buffer.alloc(100_000, 7));
+writeFileSync(path.join(out, "model.json"), JSON.stringify({ epochs }));
+console.log(JSON.stringify({ type: "result", loss: 1 / epochs }));
+`;
+
+/** Prints a metric every 20 ms until it gets SIGTERM; writes its model as it goes. */
+export const ENDLESS_TRAINER = `
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+let step = 0;
+setInterval(() => {
+  step += 1;
+  console.log(JSON.stringify({ step, loss: 1 / step }));
+  writeFileSync(path.join(process.env.WAYBILL_OUTPUT, "weights.bin"), String(step));
+}, 20);
+process.on("SIGTERM", () => process.exit(0));
+`;
+
+/** Prints a metric every 20 ms until the file that its configuration names exists, then ends. */
+export const HELD_TRAINER = `
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+const { release } = JSON.parse(readFileSync(process.env.WAYBILL_CONFIG, "utf8"));
+let step = 0;
+const timer = setInterval(() => {
+  step += 1;
+  console.log(JSON.stringify({ step }));
+  if (!existsSync(release)) return;
+  clearInterval(timer);
+  writeFileSync(path.join(process.env.WAYBILL_OUTPUT, "weights.bin"), Buffer.alloc(1_000_000, 3));
+}, 20);
+`;
+
+/** Fails. */
+export const FAILING_TRAINER = `
+console.error("CUDA is out of memory");
+process.exit(3);
+`;
