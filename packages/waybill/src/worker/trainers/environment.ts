@@ -6,7 +6,7 @@ import { type JobAssignment, TRAINER_ENV } from "@waybill/sdk/protocol";
 const PRIVATE_PREFIX = /^(?:WAYBILL|AWS|AZURE|GOOGLE|GCP|GCLOUD|ALIYUN|OCI|R2|CLOUDFLARE)_/i;
 /** Names that say that their value is a secret. */
 const SECRET_NAME =
-  /TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|PRIVATE_?KEY|ACCESS_?KEY|API_?KEY|_AUTH\b|^SSH_AUTH_SOCK$/i;
+  /TOKEN(?!I[SZ])|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|PRIVATE_?KEY|ACCESS_?KEY|API_?KEY|_AUTH\b|^SSH_AUTH_SOCK$/i;
 
 export type TrainerPaths = {
   readonly dataset: string | undefined;

@@ -1,0 +1,82 @@
+import { chmod, mkdir, mkdtemp, readFile, readdir, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import * as v from "valibot";
+import { ArtifactId } from "@waybill/sdk/protocol";
+import { removeTree } from "../data-dir/data-dir.ts";
+import { ArtifactCache } from "./artifact-cache.ts";
+
+const id = (digit: string) => v.parse(ArtifactId, digit.repeat(64));
+let dir: string;
+let pulls: number;
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "waybill-cache-"));
+  pulls = 0;
+});
+
+afterEach(async () => {
+  await removeTree(dir);
+});
+
+const cacheOf = (maxBytes = 1000) =>
+  new ArtifactCache({ cacheDir: dir, maxBytes, log: () => undefined });
+
+async function pull(into: string) {
+  pulls += 1;
+  await mkdir(join(into, "sub"), { recursive: true });
+  await writeFile(join(into, "sub/a.txt"), "hello");
+  return { bytes: 100, seconds: 0.1, sources: { s3: 100 } };
+}
+
+async function kept(): Promise<string[]> {
+  const names = await readdir(join(dir, "artifacts"));
+  return names.map((name) => name.slice(0, 1)).sort((x, y) => x.localeCompare(y));
+}
+
+describe("the artifact cache", () => {
+  it("pulls once, read-only, and serves from the disk afterwards", async () => {
+    const cache = cacheOf();
+    const [first, second] = await Promise.all([cache.open(id("a"), pull), cache.open(id("a"), pull)]);
+    expect(pulls).toBe(1);
+    expect([first.sources, second.sources]).toEqual([{ s3: 100 }, { cache: 100 }]);
+    expect(await readFile(join(first.dir, "sub/a.txt"), "utf8")).toBe("hello");
+    expect((await stat(join(first.dir, "sub/a.txt"))).mode & 0o222).toBe(0);
+    expect((await cacheOf().open(id("a"), pull)).sources).toEqual({ cache: 100 });
+  });
+
+  it("fetches again what was changed behind its back", async () => {
+    const cache = cacheOf();
+    const before = await cache.open(id("a"), pull);
+    await chmod(join(before.dir, "sub/a.txt"), 0o644);
+    await writeFile(join(before.dir, "sub/a.txt"), "HELLO, you");
+    const after = await cache.open(id("a"), pull);
+    expect(pulls).toBe(2);
+    expect(await readFile(join(after.dir, "sub/a.txt"), "utf8")).toBe("hello");
+  });
+
+  it("removes the least recently used when it is full, never what is in use", async () => {
+    const cache = cacheOf(250);
+    const a = await cache.open(id("a"), pull);
+    const b = await cache.open(id("b"), pull);
+    b.release();
+    const c = await cache.open(id("c"), pull);
+    c.release();
+    expect(await kept()).toEqual(["a", "c"]);
+    a.release();
+    const d = await cache.open(id("d"), pull);
+    d.release();
+    expect(await kept()).toEqual(["c", "d"]);
+  });
+
+  it("does not take a pull that failed for an artifact", async () => {
+    const cache = cacheOf();
+    const failing = cache.open(id("a"), async (into) => {
+      await mkdir(into, { recursive: true });
+      throw new Error("broken off");
+    });
+    await expect(failing).rejects.toThrow("broken off");
+    expect((await cache.open(id("a"), pull)).sources).toEqual({ s3: 100 });
+  });
+});

@@ -1,0 +1,149 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { JobAssignment, NewJobEvent } from "@waybill/sdk/protocol";
+import { EventLog } from "../events/event-log.ts";
+import {
+  FakeFeed,
+  FakeHub,
+  FakeSession,
+  ROOM,
+  TEST_TIMING,
+  assign,
+  fakeDigest,
+  fakeTransfers,
+} from "../fakes.fixture.ts";
+import { processStartId } from "../trainers/proc.ts";
+import { type Worker, createWorker } from "../worker.ts";
+import type { RunRecord } from "./run-journal.ts";
+import { newRecord } from "./run-parts.ts";
+import { openSpool } from "./spool.ts";
+
+const WAIT = { timeout: 10_000, interval: 5 };
+let dir: string;
+let hub: FakeHub;
+let worker: Worker | undefined;
+let orphan: ChildProcess | undefined;
+const command = [process.execPath, "-e", `require("fs").writeFileSync(process.env.WAYBILL_OUTPUT + "/m", "x")`];
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "waybill-recovery-"));
+  hub = new FakeHub();
+});
+
+afterEach(async () => {
+  await worker?.stop();
+  orphan?.kill("SIGKILL");
+  await rm(dir, { recursive: true, force: true });
+});
+
+/** Leaves a spool as a daemon that was killed does. */
+async function leave(
+  assignment: JobAssignment,
+  record: Partial<RunRecord>,
+  events: readonly NewJobEvent[] = [],
+): Promise<void> {
+  const paths = await openSpool(join(dir, "spool"), assignment.job, assignment.attempt);
+  await mkdir(paths.output);
+  await writeFile(join(paths.output, "model.bin"), "weights");
+  await writeFile(paths.journal, JSON.stringify({ ...newRecord(assignment), ...record }));
+  const log = await EventLog.open({
+    path: paths.events,
+    attempt: 1,
+    firstSeq: assignment.firstSeq,
+    seqReserved: assignment.seqReserved,
+    now: Date.now,
+    log: () => undefined,
+  });
+  log.appendAll(events);
+  await log.close();
+}
+
+async function restart(): Promise<void> {
+  const session = new FakeSession();
+  worker = createWorker({
+    hub,
+    room: ROOM,
+    name: "lab-1",
+    kind: "desktop",
+    dataDir: dir,
+    version: "0.0.0",
+    createSession: () => session,
+    createFeed: () => new FakeFeed(),
+    transfer: fakeTransfers(),
+    digest: fakeDigest,
+    onEvent: () => undefined,
+    timing: TEST_TIMING,
+  });
+  await worker.start();
+}
+
+async function outcome(job: JobAssignment["job"]) {
+  await vi.waitFor(() => expect(hub.ended.get(job)).toBeDefined(), WAIT);
+  return hub.ended.get(job);
+}
+
+describe("a restarted worker", () => {
+  it("begins a job again whose trainer had not been started", async () => {
+    const assignment = assign({ command });
+    await leave(assignment, { stage: "preparing" }, [{ type: "log", stream: "waybill", line: "a" }]);
+    await restart();
+    expect((await outcome(assignment.job))?.state).toBe("completed");
+    expect(hub.events(assignment.job)[0]).toMatchObject({ seq: assignment.firstSeq, line: "a" });
+  });
+
+  it("kills a trainer that outlived the daemon and fails its job", async () => {
+    orphan = spawn("sleep", ["60"], { detached: true, stdio: "ignore" });
+    const pid = orphan.pid ?? 0;
+    const gone = new Promise((resolve) => orphan?.once("exit", (_, signal) => resolve(signal)));
+    const assignment = assign({ command });
+    const startId = (await processStartId(pid)) ?? "";
+    await leave(assignment, { stage: "training", trainer: { pid, startId } });
+    await restart();
+    expect(await gone).toBe("SIGKILL");
+    expect(await outcome(assignment.job)).toMatchObject({
+      state: "failed",
+      reason: expect.stringMatching(/worker restarted/),
+    });
+    expect(hub.publications).toEqual([]);
+  });
+
+  it("publishes a training that had ended, telling its result once", async () => {
+    const assignment = assign({ command, alias: "prod" });
+    const result = { stoppedEarly: false, data: { loss: 0.5 } };
+    await leave(assignment, { stage: "publishing", result }, [
+      { type: "metric", data: { loss: 0.5 } },
+      { type: "result", ...result, files: 1, bytes: 7 },
+    ]);
+    await restart();
+    expect((await outcome(assignment.job))?.state).toBe("completed");
+    expect(hub.publications).toMatchObject([{ alias: "prod", training: { metrics: { loss: 0.5 } } }]);
+    const types = hub.events(assignment.job).map(({ type }) => type);
+    expect(types.filter((type) => type === "result")).toHaveLength(1);
+    expect(types.slice(-2)).toEqual(["published", "state"]);
+  });
+
+  it("tells an outcome again that the hub may not have heard, with the same events", async () => {
+    const assignment = assign({ command });
+    const end = { outcome: "failed", reason: "r", exitCode: 1 } as const;
+    await leave(assignment, { stage: "ending", end }, [
+      { type: "log", stream: "stdout", line: "a" },
+      { type: "state", state: "failed", reason: "r", exitCode: 1 },
+    ]);
+    await restart();
+    expect(await outcome(assignment.job)).toMatchObject({ state: "failed", reason: "r" });
+    expect(hub.events(assignment.job).map(({ type }) => type)).toEqual(["log", "state"]);
+  });
+
+  it("drops a job that is no longer its own (I11)", async () => {
+    const assignment = assign({ command });
+    hub.stale = assignment.job;
+    const result = { stoppedEarly: false, data: {} };
+    await leave(assignment, { stage: "publishing", result });
+    await restart();
+    await vi.waitFor(() => expect(hub.calls).toContain("publishModel"), WAIT);
+    expect(hub.ended.size).toBe(0);
+  });
+});
