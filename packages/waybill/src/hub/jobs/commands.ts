@@ -1,0 +1,149 @@
+// Commands to running jobs: forwarded to the worker, answered when it acknowledges, done once per id
+// (docs/protocol/events.md §7).
+import {
+  type CommandName,
+  type HubToPeer,
+  type JobDoc,
+  type JobId,
+  type PeerId,
+  type RoomId,
+  WaybillError,
+} from "@waybill/sdk/protocol";
+import type { Clock } from "../log.ts";
+import type { Signaling, WorkerMessage } from "../signaling/index.ts";
+
+export type CommandRelayDeps = {
+  readonly signaling: Pick<Signaling, "listen" | "send">;
+  readonly clock: Clock;
+  readonly ackTimeoutMs?: number;
+};
+
+export type Command = { readonly id: string; readonly name: CommandName; readonly by: string };
+
+type Ack = Extract<WorkerMessage, { type: "command.ack" }>;
+/** How far a command has come: the worker has it, or it is done. */
+export type CommandStage = "received" | "applied";
+type Done = { readonly name: CommandName; readonly stage: Promise<CommandStage> };
+
+/** `docs/protocol/events.md` §7. */
+const ACK_TIMEOUT_MS = 5000;
+/** Commands whose outcome is remembered; workers know theirs for longer. */
+const MAX_REMEMBERED = 2000;
+const MAX_DEPARTED = 2000;
+
+export class CommandRelay {
+  readonly #deps: CommandRelayDeps;
+  /** By room, worker and command id. */
+  readonly #waiting = new Map<string, (ack: Ack) => void>();
+  /** By room, job and command id. */
+  readonly #done = new Map<string, Done>();
+  /** When workers were last seen here. */
+  readonly #departedMs = new Map<string, number>();
+  readonly #startedMs: number;
+  #unlisten: (() => void) | undefined;
+
+  constructor(deps: CommandRelayDeps) {
+    this.#deps = deps;
+    this.#startedMs = deps.clock();
+  }
+
+  start(): void {
+    this.#unlisten ??= this.#deps.signaling.listen({
+      workerMessage: ({ room, info }, message) => {
+        if (message.type !== "command.ack") return;
+        this.#waiting.get(`${room}/${info.peerId}/${message.id}`)?.(message);
+      },
+      joined: ({ room, info }) => this.#departedMs.delete(`${room}/${info.peerId}`),
+      left: ({ room, info }) => {
+        remember(this.#departedMs, `${room}/${info.peerId}`, this.#deps.clock(), MAX_DEPARTED);
+      },
+    });
+  }
+
+  stop(): void {
+    this.#unlisten?.();
+  }
+
+  /**
+   * Runs a command unless its id was seen: then it answers what became of it. Throws `conflict` when the id was used
+   * for another command; otherwise what `run` throws, after which the id may be used again.
+   */
+  async once(
+    room: RoomId,
+    job: JobId,
+    { id, name }: Command,
+    run: () => Promise<CommandStage>,
+  ): Promise<CommandStage> {
+    const key = `${room}/${job}/${id}`;
+    const before = this.#done.get(key);
+    if (before !== undefined) {
+      if (before.name === name) return before.stage;
+      throw new WaybillError(
+        "conflict",
+        `command ${id} of job ${job} is ${before.name}, not ${name}`,
+      );
+    }
+    const stage = run();
+    remember(this.#done, key, { name, stage }, MAX_REMEMBERED);
+    try {
+      return await stage;
+    } catch (error) {
+      this.#done.delete(key);
+      throw error;
+    }
+  }
+
+  /**
+   * Sends a command to the job's worker and resolves when it has received it. Throws `conflict` when the worker
+   * rejects it, `unreachable`, `timeout`.
+   */
+  async send(doc: JobDoc, { id, name, by }: Command): Promise<void> {
+    const { room, job, worker } = doc;
+    if (worker === undefined) throw new WaybillError("internal", `job ${job} has no worker`);
+    const acknowledged = Promise.withResolvers<Ack>();
+    const key = `${room}/${worker}/${id}`;
+    this.#waiting.set(key, acknowledged.resolve);
+    const timeoutMs = this.#deps.ackTimeoutMs ?? ACK_TIMEOUT_MS;
+    const timer = setTimeout(() => {
+      acknowledged.reject(
+        new WaybillError(
+          "timeout",
+          `worker ${worker} did not acknowledge ${name} of job ${job} within ${timeoutMs / 1000} s`,
+        ),
+      );
+    }, timeoutMs);
+    try {
+      const message: HubToPeer = { type: "job.command", command: { id, job, name }, by };
+      if (!this.#deps.signaling.send(room, worker, message)) throw this.#away(room, worker);
+      const ack = await acknowledged.promise;
+      if (ack.stage === "rejected") {
+        const why = ack.message ?? "no reason given";
+        throw new WaybillError("conflict", `the worker rejected ${name} of job ${job}: ${why}`);
+      }
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(key);
+    }
+  }
+
+  #away(room: RoomId, worker: PeerId): WaybillError {
+    const leftMs = this.#departedMs.get(`${room}/${worker}`);
+    const since =
+      leftMs === undefined
+        ? `since this hub started at ${new Date(this.#startedMs).toISOString()}`
+        : `since ${new Date(leftMs).toISOString()}`;
+    return new WaybillError("unreachable", `worker ${worker} is not connected ${since}`, {
+      hint: "it may come back by itself; its job ends when its lease runs out",
+    });
+  }
+}
+
+/** Sets a key of a map of bounded size, oldest out first. */
+function remember<T>(map: Map<string, T>, key: string, value: T, max: number): void {
+  map.delete(key);
+  map.set(key, value);
+  for (const oldest of map.keys()) {
+    if (map.size <= max) break;
+    map.delete(oldest);
+  }
+}

@@ -1,0 +1,131 @@
+// Brings queued jobs to connected workers: one `RoomDispatch` for each room with a worker here. Rebuilt from the bucket
+// when a room's first worker connects; nothing of it must survive a restart.
+import type { HubToPeer, JobDoc, JobId, PeerId, RoomId, WorkerInfo } from "@waybill/sdk/protocol";
+import type { Signaling } from "../signaling/index.ts";
+import { whyWaiting } from "./matching.ts";
+import { wantedOf } from "./job-queue.ts";
+import { RoomDispatch, type RoomDispatchDeps } from "./room-dispatch.ts";
+
+export type DispatcherDeps = Omit<
+  RoomDispatchDeps,
+  "send" | "requeue" | "stopping" | "acceptTimeoutMs"
+> & {
+  readonly signaling: Pick<Signaling, "listen" | "send" | "peers">;
+  /** Asks for a look at the room's live jobs in the bucket. */
+  readonly requestReview: (room: RoomId) => void;
+  readonly acceptTimeoutMs?: number;
+};
+
+/** `docs/protocol/signaling.md` §5. */
+const ACCEPT_TIMEOUT_MS = 10_000;
+
+export class Dispatcher {
+  readonly #deps: DispatcherDeps;
+  readonly #rooms = new Map<RoomId, RoomDispatch>();
+  readonly #stopping = new AbortController();
+  #unlisten: (() => void) | undefined;
+
+  constructor(deps: DispatcherDeps) {
+    this.#deps = deps;
+  }
+
+  /** Begins to listen to workers. */
+  start(): void {
+    this.#unlisten ??= this.#deps.signaling.listen({
+      joined: (peer, held) => {
+        if (peer.worker === undefined) return;
+        this.#dispatchOf(peer.room).join(peer, held);
+        // What waits for this worker, and what was given to it and never arrived.
+        this.#deps.requestReview(peer.room);
+      },
+      left: (peer) => {
+        const dispatch = this.#rooms.get(peer.room);
+        dispatch?.leave(peer);
+        if (dispatch?.hasWorkers !== false) return;
+        dispatch.stop();
+        this.#rooms.delete(peer.room);
+      },
+      workerMessage: (peer, message) => {
+        if (message.type === "command.ack") return;
+        this.#rooms.get(peer.room)?.onMessage(peer, message);
+      },
+    });
+  }
+
+  stop(): void {
+    this.#unlisten?.();
+    this.#stopping.abort();
+    for (const dispatch of this.#rooms.values()) dispatch.stop();
+    this.#rooms.clear();
+  }
+
+  /** A job is queued; without a worker here it waits in the bucket. */
+  enqueue(doc: JobDoc): void {
+    this.#rooms.get(doc.room)?.enqueue(doc);
+  }
+
+  /** A job is queued no more. */
+  forget(room: RoomId, job: JobId): void {
+    this.#rooms.get(room)?.forget(job);
+  }
+
+  /** See `RoomDispatch.reclaim`. */
+  reclaim(doc: JobDoc): void {
+    this.#rooms.get(doc.room)?.reclaim(doc);
+  }
+
+  /** Whether a job waits here or was given to a worker connected here. */
+  knows(room: RoomId, job: JobId): boolean {
+    return this.#rooms.get(room)?.knows(job) ?? false;
+  }
+
+  /** Takes an attempt from a worker that is connected here. */
+  revoke(doc: JobDoc, reason: string): void {
+    const { room, job, worker, attempt } = doc;
+    if (worker === undefined) return;
+    this.#deps.signaling.send(room, worker, { type: "job.revoke", job, attempt, reason });
+  }
+
+  /** A queued job's document with the reason why it waits, as far as this hub knows. */
+  withReason(doc: JobDoc): JobDoc {
+    if (doc.state !== "queued") return doc;
+    const job = { wanted: wantedOf(doc), refusals: new Map() };
+    const reason =
+      this.#rooms.get(doc.room)?.whyWaiting(doc) ?? whyWaiting(job, [], this.#deps.clock());
+    return { ...doc, reason };
+  }
+
+  /** Workers connected here. */
+  workers(room: RoomId): WorkerInfo[] {
+    return this.#deps.signaling.peers(room).flatMap(({ info, worker }) =>
+      worker === undefined
+        ? []
+        : [
+            {
+              workerId: info.peerId,
+              name: info.name,
+              capabilities: worker.capabilities,
+              jobs: this.#rooms.get(room)?.jobsOf(info.peerId) ?? [],
+              connectedAt: worker.connectedAt,
+            },
+          ],
+    );
+  }
+
+  #dispatchOf(room: RoomId): RoomDispatch {
+    const known = this.#rooms.get(room);
+    if (known !== undefined) return known;
+    const { signaling, acceptTimeoutMs = ACCEPT_TIMEOUT_MS, ...deps } = this.#deps;
+    const send = (to: RoomId, worker: PeerId, message: HubToPeer) =>
+      signaling.send(to, worker, message);
+    const made = new RoomDispatch(room, {
+      ...deps,
+      send,
+      requeue: (doc) => this.enqueue(doc),
+      acceptTimeoutMs,
+      stopping: this.#stopping.signal,
+    });
+    this.#rooms.set(room, made);
+    return made;
+  }
+}

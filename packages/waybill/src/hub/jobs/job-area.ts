@@ -1,0 +1,120 @@
+// Routes of jobs, and the parts behind them put together: documents and logs in the bucket, the dispatcher, the sweep
+// and the commands (docs/protocol/events.md).
+import type { ArtifactId, ArtifactRecord, RoomId } from "@waybill/sdk/protocol";
+import type { Bucket } from "../bucket/bucket.ts";
+import type { Documents } from "../bucket/documents.ts";
+import type { Handlers } from "../http/handler.ts";
+import type { Clock, Log } from "../log.ts";
+import type { Signaling } from "../signaling/index.ts";
+import { BackgroundTasks } from "./background-tasks.ts";
+import { CommandRelay } from "./commands.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { EventLog } from "./event-log.ts";
+import { type JobHandlerDeps, jobHandlers } from "./job-handlers.ts";
+import { JobStore } from "./job-store.ts";
+import { LiveJobs } from "./live-jobs.ts";
+import { workerHandlers } from "./worker-handlers.ts";
+
+/** What jobs need of signaling. */
+export type JobSignaling = Pick<Signaling, "listen" | "send" | "broadcast" | "peers" | "rooms">;
+
+export type JobAreaDeps = {
+  readonly rooms: Bucket;
+  readonly documents: Documents;
+  readonly signaling: JobSignaling;
+  readonly artifactRecord: (
+    room: RoomId,
+    artifact: ArtifactId,
+  ) => Promise<ArtifactRecord | undefined>;
+  /** A URL that reads one object of the rooms bucket. */
+  readonly presignGet: (key: string) => Promise<{ url: string; expiresAt: string }>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly acceptTimeoutMs?: number;
+  readonly ackTimeoutMs?: number;
+  readonly sweepMs?: number;
+};
+
+export type JobRoute =
+  | "submitJob"
+  | "listJobs"
+  | "showJob"
+  | "commandJob"
+  | "readEvents"
+  | "appendEvents"
+  | "renewLease"
+  | "endJob"
+  | "putSample"
+  | "readSample"
+  | "listWorkers";
+
+export type JobArea = {
+  readonly handlers: Handlers<JobRoute>;
+  readonly dispatcher: Dispatcher;
+  /** Begins to listen to workers and to sweep. */
+  start(): void;
+  /** Stops and waits for what is under way. Idempotent. */
+  stop(): Promise<void>;
+  /** One sweep: expired leases, orphaned markers, jobs that wait. `start` does it every few seconds. */
+  sweep(nowMs: number): Promise<void>;
+};
+
+/** A lost worker is noticed this long after its lease at most. */
+const SWEEP_MS = 10_000;
+
+/** Puts the area together; nothing happens before `start`. */
+export function createJobArea(deps: JobAreaDeps): JobArea {
+  const { rooms, documents, signaling, clock, log } = deps;
+  const tasks = new BackgroundTasks(log);
+  const events = new EventLog(rooms);
+  const store = new JobStore({
+    rooms,
+    documents,
+    events,
+    tasks,
+    clock,
+    broadcast: (room, message) => signaling.broadcast(room, message),
+  });
+  const dispatcher: Dispatcher = new Dispatcher({
+    store,
+    tasks,
+    clock,
+    log,
+    signaling,
+    requestReview: (room) => live.requestReview(room),
+    ...(deps.acceptTimeoutMs === undefined ? {} : { acceptTimeoutMs: deps.acceptTimeoutMs }),
+  });
+  const activeRooms = () => signaling.rooms();
+  const live = new LiveJobs({ rooms, store, events, dispatcher, tasks, clock, activeRooms });
+  const commands = new CommandRelay({
+    signaling,
+    clock,
+    ...(deps.ackTimeoutMs === undefined ? {} : { ackTimeoutMs: deps.ackTimeoutMs }),
+  });
+  const handlerDeps: JobHandlerDeps = { ...deps, store, events, dispatcher, live, commands };
+  let timer: NodeJS.Timeout | undefined;
+  let sweeping: Promise<void> | undefined;
+  const sweep = (nowMs: number) =>
+    (sweeping ??= live.sweep(nowMs).finally(() => {
+      sweeping = undefined;
+    }));
+  return {
+    handlers: { ...jobHandlers(handlerDeps), ...workerHandlers(handlerDeps) },
+    dispatcher,
+    start() {
+      dispatcher.start();
+      commands.start();
+      timer ??= setInterval(
+        () => tasks.run("sweep live jobs", () => sweep(clock())),
+        deps.sweepMs ?? SWEEP_MS,
+      );
+    },
+    async stop() {
+      clearInterval(timer);
+      dispatcher.stop();
+      commands.stop();
+      await tasks.idle();
+    },
+    sweep,
+  };
+}

@@ -1,0 +1,167 @@
+// Routes for those who submit, command and watch jobs.
+import {
+  type JobDoc,
+  type JobEvent,
+  type RoomId,
+  WaybillError,
+  isTerminal,
+} from "@waybill/sdk/protocol";
+import type { Caller, Handlers } from "../http/handler.ts";
+import type { CommandRelay, CommandStage } from "./commands.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { EventLog, Page } from "./event-log.ts";
+import type { JobAreaDeps, JobRoute } from "./job-area.ts";
+import { sampleKey } from "./job-keys.ts";
+import { endEvent, submitted } from "./job-state.ts";
+import type { JobStore } from "./job-store.ts";
+import type { LiveJobs } from "./live-jobs.ts";
+import { checkSubmission } from "./submission.ts";
+
+export type JobHandlerDeps = JobAreaDeps & {
+  readonly store: JobStore;
+  readonly events: EventLog;
+  readonly dispatcher: Dispatcher;
+  readonly live: LiveJobs;
+  readonly commands: CommandRelay;
+};
+
+export type WorkerRoute = "appendEvents" | "renewLease" | "endJob" | "putSample";
+
+const DEFAULT_JOBS = 50;
+const MAX_JOBS = 500;
+const MAX_PAGE_EVENTS = 5000;
+
+/** The handlers but those only workers call. */
+export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, WorkerRoute>> {
+  const { store, events, dispatcher, commands, clock } = deps;
+  return {
+    async submitJob({ params: { room }, body: { job, spec, submittedBy }, caller: anyone }) {
+      const caller = known(anyone);
+      const nowMs = clock();
+      const doc = submitted(room, job, spec, submittedBy ?? caller.subject, nowMs);
+      try {
+        await checkSubmission(deps, room, spec, caller, nowMs);
+      } catch (error) {
+        // What it names may have gone since it was submitted: the same submission is still answered.
+        if ((await store.find(room, job)) === undefined) throw error;
+      }
+      const stored = await store.create(doc);
+      deps.live.note(room);
+      if (stored.doc.state === "queued") dispatcher.enqueue(stored.doc);
+      return dispatcher.withReason(stored.doc);
+    },
+
+    async listJobs({ params: { room }, query }) {
+      const limit = Math.min(MAX_JOBS, Math.max(1, query.limit ?? DEFAULT_JOBS));
+      const wanted = (doc: JobDoc) => query.state === undefined || doc.state === query.state;
+      const live = query.state !== undefined && !isTerminal(query.state);
+      const ids = live
+        ? (await store.markers(room)).map(({ job }) => job)
+        : await store.jobIds(room);
+      const jobs: JobDoc[] = [];
+      for (let end = ids.length; end > 0 && jobs.length < limit; end -= limit) {
+        const batch = await readCurrent(store, room, ids.slice(Math.max(0, end - limit), end));
+        jobs.push(...batch.toReversed().filter(wanted));
+      }
+      return { jobs: jobs.slice(0, limit).map((doc) => dispatcher.withReason(doc)) };
+    },
+
+    async showJob({ params: { room, job } }) {
+      return dispatcher.withReason(await store.read(room, job));
+    },
+
+    async commandJob({ params: { room, job }, body: { id, name, by: label }, caller }) {
+      const command = { id, name, by: label ?? known(caller).subject };
+      const run = async (): Promise<CommandStage> => {
+        let doc = await store.read(room, job);
+        if (doc.state === "queued") {
+          if (name !== "cancel") throw notApplicable(doc, name, "only cancel applies");
+          const cancelled = await store.apply(room, job, { type: "cancel", by: command.by });
+          if (cancelled.changed) {
+            dispatcher.forget(room, job);
+            return "applied";
+          }
+          doc = cancelled.doc;
+        }
+        if (isTerminal(doc.state)) throw notApplicable(doc, name, "it has ended");
+        await commands.send(doc, command);
+        return "received";
+      };
+      return { id, stage: await commands.once(room, job, command, run) };
+    },
+
+    async readEvents({ params: { room, job }, query: { since = 0, limit = MAX_PAGE_EVENTS } }) {
+      // events.md §4: the state from before the page, so that a terminal one means the log is whole.
+      const doc = await store.read(room, job);
+      const count = Math.min(MAX_PAGE_EVENTS, Math.max(1, limit));
+      const page = await events.read(room, job, since, count);
+      const end = page.more ? undefined : await restoreEnd(events, doc, page, since);
+      const all = end === undefined ? page.events : [...page.events, end];
+      return {
+        events: all,
+        more: page.more,
+        lastSeq: all.at(-1)?.seq ?? since,
+        state: doc.state,
+      };
+    },
+
+    async readSample({ params: { room, job, file } }) {
+      const key = sampleKey(room, job, file);
+      if ((await deps.rooms.head(key)) === undefined) {
+        throw new WaybillError("not_found", `job ${job} has no sample ${file}`);
+      }
+      return deps.presignGet(key);
+    },
+
+    async listWorkers({ params: { room } }) {
+      return { workers: dispatcher.workers(room) };
+    },
+  };
+}
+
+/** The frame authorises before it calls; a missing caller is a mistake in the route table. */
+export function known(caller: Caller | undefined): Caller {
+  if (caller === undefined) throw new WaybillError("internal", "route has no caller");
+  return caller;
+}
+
+/** Documents as they are now; those that have ended never change, so memory will do for them. */
+async function readCurrent(
+  store: JobStore,
+  room: RoomId,
+  ids: readonly JobDoc["job"][],
+): Promise<JobDoc[]> {
+  const maxAgeMs = Number.POSITIVE_INFINITY;
+  const remembered = await store.readMany(room, ids, { maxAgeMs });
+  const live = remembered.flatMap((doc) =>
+    doc === undefined || isTerminal(doc.state) ? [] : [doc.job],
+  );
+  const fresh = new Map(
+    (await store.readMany(room, live)).flatMap((doc) =>
+      doc === undefined ? [] : [[doc.job, doc]],
+    ),
+  );
+  return remembered.flatMap((doc) => (doc === undefined ? [] : [fresh.get(doc.job) ?? doc]));
+}
+
+/** The end of a job the hub ended, when the hub was killed before it wrote it to the log. */
+async function restoreEnd(
+  events: EventLog,
+  doc: JobDoc,
+  page: Page,
+  since: number,
+): Promise<JobEvent | undefined> {
+  if (!isTerminal(doc.state)) return undefined;
+  const last = page.events.at(-1) ?? (await events.tail(doc.room, doc.job, since))?.last;
+  if (last?.type === "state" && isTerminal(last.state)) return undefined;
+  const end = endEvent(doc);
+  if (last !== undefined && end.seq <= last.seq) return undefined;
+  await events.put(doc.room, doc.job, end);
+  return end.seq > since ? end : undefined;
+}
+
+function notApplicable(doc: JobDoc, name: string, why: string): WaybillError {
+  return new WaybillError("conflict", `cannot ${name} job ${doc.job}: it is ${doc.state}`, {
+    hint: why,
+  });
+}

@@ -1,0 +1,193 @@
+// Jobs in the bucket: documents by compare-and-swap, the markers of live jobs, and what follows from each change of
+// state: the hub's event in the log, the news to the room. Decisions are in job-state.ts.
+import { isDeepStrictEqual } from "node:util";
+import {
+  type HubToPeer,
+  JobDoc,
+  type JobId,
+  type RoomId,
+  WaybillError,
+  isTerminal,
+} from "@waybill/sdk/protocol";
+import { retry } from "@waybill/sdk/timing";
+import type { Bucket } from "../bucket/bucket.ts";
+import type { Documents } from "../bucket/documents.ts";
+import type { Clock } from "../log.ts";
+import type { BackgroundTasks } from "./background-tasks.ts";
+import type { EventLog } from "./event-log.ts";
+import { noSuchJob } from "./fence.ts";
+import { jobIdOf, jobKey, jobsPrefix, markerKey, markersPrefix } from "./job-keys.ts";
+import {
+  type Happening,
+  type StateEvent,
+  type Transition,
+  next,
+  queuedEvent,
+} from "./job-state.ts";
+import { mapParallel } from "./map-parallel.ts";
+
+export type JobStoreDeps = {
+  readonly rooms: Bucket;
+  readonly documents: Documents;
+  readonly events: EventLog;
+  readonly tasks: BackgroundTasks;
+  readonly clock: Clock;
+  readonly broadcast: (room: RoomId, message: HubToPeer) => void;
+};
+
+export type Applied = {
+  readonly doc: JobDoc;
+  /** Whether this call changed the document. */
+  readonly changed: boolean;
+  readonly event?: StateEvent;
+};
+
+export type Marker = { readonly job: JobId; readonly modifiedMs: number };
+
+/** GETs at once when many jobs are read. */
+const PARALLEL_READS = 16;
+/** How long the hub tries to store an event of its own; readers can do without all but the last (`endEvent`). */
+const EVENT_RETRY_MS = 20_000;
+
+export class JobStore {
+  readonly #deps: JobStoreDeps;
+
+  constructor(deps: JobStoreDeps) {
+    this.#deps = deps;
+  }
+
+  /** The job as stored, or as remembered for at most `maxAgeMs`; throws `not_found`. */
+  async read(room: RoomId, job: JobId, options: { maxAgeMs?: number } = {}): Promise<JobDoc> {
+    const found = await this.find(room, job, options);
+    if (found === undefined) throw noSuchJob(room, job);
+    return found;
+  }
+
+  async find(
+    room: RoomId,
+    job: JobId,
+    options: { maxAgeMs?: number } = {},
+  ): Promise<JobDoc | undefined> {
+    return (await this.#deps.documents.read(JobDoc, jobKey(room, job), options))?.doc;
+  }
+
+  /**
+   * Stores a new job with its marker and first event. The same job again answers what is stored. Throws `conflict`
+   * when the id names another job.
+   */
+  async create(doc: JobDoc): Promise<Applied> {
+    const { room, job } = doc;
+    const { documents, rooms, events } = this.#deps;
+    // events.md §1: a job without a marker would be forgotten by a restart.
+    await rooms.put(markerKey(room, job), "");
+    const created = await Promise.allSettled([
+      documents.create(JobDoc, jobKey(room, job), doc),
+      events.begin(room, job, queuedEvent(doc)),
+    ]);
+    const failed = created.find((each) => each.status === "rejected");
+    if (failed === undefined) {
+      this.#tell(doc);
+      return { doc, changed: true };
+    }
+    if (!(failed.reason instanceof WaybillError) || failed.reason.code !== "conflict") {
+      throw failed.reason;
+    }
+    const stored = await this.read(room, job);
+    if (isTerminal(stored.state)) this.#dropMarker(room, job);
+    if (!isDeepStrictEqual(stored.spec, doc.spec)) {
+      throw new WaybillError("conflict", `job id ${job} is taken by another job`);
+    }
+    // The first try may have ended between the document and its event.
+    if (stored.state === "queued") await events.put(room, job, queuedEvent(stored));
+    return { doc: stored, changed: false };
+  }
+
+  /**
+   * Applies what happened. `onStored` is called as soon as the document is stored, before the log and the room
+   * know. Throws what `next` throws, `not_found`, `storage_failed`.
+   */
+  async apply(
+    room: RoomId,
+    job: JobId,
+    happening: Happening,
+    onStored: (applied: Applied) => void = () => {},
+  ): Promise<Applied> {
+    const { documents, clock, tasks } = this.#deps;
+    let before: JobDoc | undefined;
+    let transition: Transition | undefined;
+    const updated = await documents.update(JobDoc, jobKey(room, job), (doc) => {
+      if (doc === undefined) throw noSuchJob(room, job);
+      before = doc;
+      transition = next(doc, happening, clock());
+      return transition.doc === doc ? undefined : transition.doc;
+    });
+    if (updated === undefined || before === undefined) throw noSuchJob(room, job);
+    const { doc, changed } = updated;
+    if (!changed) return { doc, changed };
+    const event = transition?.event;
+    const applied = { doc, changed, ...(event === undefined ? {} : { event }) };
+    onStored(applied);
+    if (event !== undefined) await tasks.finish(this.#record(doc, event));
+    if (doc.state !== before.state || doc.attempt !== before.attempt) this.#tell(doc);
+    if (isTerminal(doc.state)) this.#dropMarker(room, job);
+    return applied;
+  }
+
+  /** Ids of a room's jobs, oldest first by their own clock. */
+  async jobIds(room: RoomId): Promise<JobId[]> {
+    const ids: JobId[] = [];
+    for await (const name of this.#deps.rooms.listFolders(jobsPrefix(room))) {
+      const job = jobIdOf(name);
+      if (job !== undefined) ids.push(job);
+    }
+    return ids;
+  }
+
+  /** Markers of a room's jobs that have not ended, as far as is known. */
+  async markers(room: RoomId): Promise<Marker[]> {
+    const markers: Marker[] = [];
+    const prefix = markersPrefix(room);
+    for await (const { key, modifiedMs } of this.#deps.rooms.list(prefix)) {
+      const job = jobIdOf(key.slice(prefix.length));
+      if (job !== undefined) markers.push({ job, modifiedMs });
+    }
+    return markers;
+  }
+
+  /** Documents of several jobs in the order given; `undefined` for those that are not there. */
+  async readMany(
+    room: RoomId,
+    jobs: readonly JobId[],
+    options: { maxAgeMs?: number } = {},
+  ): Promise<(JobDoc | undefined)[]> {
+    return mapParallel(jobs, PARALLEL_READS, (job) => this.find(room, job, options));
+  }
+
+  /** Removes a marker whose job has ended or was never created. */
+  async removeMarker(room: RoomId, job: JobId): Promise<void> {
+    await this.#deps.rooms.delete([markerKey(room, job)]);
+  }
+
+  #dropMarker(room: RoomId, job: JobId): void {
+    // A marker that stays is removed by the sweep.
+    this.#deps.tasks.run("remove marker", () => this.removeMarker(room, job));
+  }
+
+  async #record(doc: JobDoc, event: StateEvent): Promise<void> {
+    const { events, clock } = this.#deps;
+    const put = () => events.put(doc.room, doc.job, event);
+    await retry(put, { forMs: EVENT_RETRY_MS, now: clock }).catch(() => {
+      // The document is the truth; `readEvents` restores a missing last event from it.
+    });
+  }
+
+  #tell({ room, job, state, worker, attempt }: JobDoc): void {
+    this.#deps.broadcast(room, {
+      type: "job.changed",
+      job,
+      state,
+      attempt,
+      ...(worker === undefined ? {} : { worker }),
+    });
+  }
+}

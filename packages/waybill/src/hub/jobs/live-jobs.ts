@@ -1,0 +1,151 @@
+// Looks after the jobs that have not ended: what the bucket's markers name is queued for workers here, taken from
+// workers that were lost, or forgotten when it has ended. Run for a room when a worker joins it, for active rooms
+// every few seconds, and for all rooms now and then.
+import {
+  type JobDoc,
+  LIMITS,
+  type RoomId,
+  RoomId as RoomIdSchema,
+  isTerminal,
+} from "@waybill/sdk/protocol";
+import * as v from "valibot";
+import type { Bucket } from "../bucket/bucket.ts";
+import type { Clock } from "../log.ts";
+import type { BackgroundTasks } from "./background-tasks.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { EventLog } from "./event-log.ts";
+import { type Happening, leaseOver, queuedEvent } from "./job-state.ts";
+import type { JobStore, Marker } from "./job-store.ts";
+import { mapParallel } from "./map-parallel.ts";
+
+export type LiveJobsDeps = {
+  readonly rooms: Bucket;
+  readonly store: JobStore;
+  readonly events: EventLog;
+  readonly dispatcher: Dispatcher;
+  readonly tasks: BackgroundTasks;
+  readonly clock: Clock;
+  /** Rooms with peers connected here. */
+  readonly activeRooms: () => readonly RoomId[];
+};
+
+/** A marker without a job: its submission failed or is under way. */
+const ORPHAN_MS = 3_600_000;
+/** Between two looks at every room, for jobs whose hub and worker are both gone. */
+const ALL_ROOMS_MS = 300_000;
+/** What is remembered of jobs other hubs may handle is asked again after this. */
+const FOREIGN_MAX_AGE_MS = 15_000;
+const PARALLEL_ROOMS = 8;
+const PARALLEL_JOBS = 16;
+
+export class LiveJobs {
+  readonly #deps: LiveJobsDeps;
+  readonly #reviews = new Map<RoomId, { again: boolean }>();
+  /** Rooms that had live jobs when last looked at. */
+  readonly #busyRooms = new Set<RoomId>();
+  #allRoomsAtMs = Number.NEGATIVE_INFINITY;
+  /** No lease is taken to be over before this. */
+  #trustLeasesFromMs: number;
+
+  constructor(deps: LiveJobsDeps) {
+    this.#deps = deps;
+    this.#trustLeasesFromMs = deps.clock() + LIMITS.leaseMs;
+  }
+
+  /** Workers could not renew for a while (the hub or its store was away): gives them a lease's time to do so. */
+  forgiveLeases(): void {
+    this.#trustLeasesFromMs = this.#deps.clock() + LIMITS.leaseMs;
+  }
+
+  /** A room has a live job. */
+  note(room: RoomId): void {
+    this.#busyRooms.add(room);
+  }
+
+  /** Looks at a room's live jobs soon; calls while one look is under way share the next. */
+  requestReview(room: RoomId): void {
+    const running = this.#reviews.get(room);
+    if (running !== undefined) {
+      running.again = true;
+      return;
+    }
+    const review = { again: false };
+    this.#reviews.set(room, review);
+    this.#deps.tasks.run("look after live jobs", async () => {
+      try {
+        do {
+          review.again = false;
+          await this.review(room, this.#deps.clock());
+        } while (review.again);
+      } finally {
+        this.#reviews.delete(room);
+      }
+    });
+  }
+
+  /** One round over the rooms that need it. Throws `storage_failed`. */
+  async sweep(nowMs: number): Promise<void> {
+    try {
+      const rooms = new Set([...this.#deps.activeRooms(), ...this.#busyRooms]);
+      if (nowMs - this.#allRoomsAtMs >= ALL_ROOMS_MS) {
+        for await (const name of this.#deps.rooms.listFolders("")) {
+          const parsed = v.safeParse(RoomIdSchema, name);
+          if (parsed.success) rooms.add(parsed.output);
+        }
+        this.#allRoomsAtMs = nowMs;
+      }
+      await mapParallel([...rooms], PARALLEL_ROOMS, (room) => this.review(room, nowMs));
+    } catch (error) {
+      this.forgiveLeases();
+      throw error;
+    }
+  }
+
+  /** Looks at every live job of a room. */
+  async review(room: RoomId, nowMs: number): Promise<void> {
+    const markers = await this.#deps.store.markers(room);
+    if (markers.length > 0) this.#busyRooms.add(room);
+    else this.#busyRooms.delete(room);
+    await mapParallel(markers, PARALLEL_JOBS, (marker) => this.#look(room, marker, nowMs));
+  }
+
+  async #look(room: RoomId, { job, modifiedMs }: Marker, nowMs: number): Promise<void> {
+    const { store, dispatcher, events } = this.#deps;
+    const known = dispatcher.knows(room, job);
+    const maxAgeMs = known ? Number.POSITIVE_INFINITY : FOREIGN_MAX_AGE_MS;
+    const doc = await store.find(room, job, { maxAgeMs });
+    if (doc === undefined) {
+      if (nowMs - modifiedMs > ORPHAN_MS) await store.removeMarker(room, job);
+    } else if (isTerminal(doc.state)) {
+      dispatcher.forget(room, job);
+      await store.removeMarker(room, job);
+    } else if (doc.state === "queued") {
+      if (known) return;
+      // The submitting hub may have been killed before it wrote this.
+      if (doc.attempt === 0) await events.put(room, job, queuedEvent(doc));
+      dispatcher.enqueue(doc);
+    } else if (leaseOver(doc, nowMs) && nowMs >= this.#trustLeasesFromMs) {
+      await this.#expire(doc);
+    } else {
+      dispatcher.reclaim(doc);
+    }
+  }
+
+  async #expire(remembered: JobDoc): Promise<void> {
+    const { store, dispatcher } = this.#deps;
+    const { room, job } = remembered;
+    const { doc, changed } = await store.apply(room, job, await this.#howItEnded(remembered));
+    if (changed) dispatcher.revoke(doc, doc.reason ?? "its lease ran out");
+  }
+
+  /** Lost, unless the log holds its end: then the hub was killed between the last events and the document. */
+  async #howItEnded({ room, job, attempt }: JobDoc): Promise<Happening> {
+    const last = (await this.#deps.events.tail(room, job))?.last;
+    if (last?.type !== "state" || !isTerminal(last.state) || last.attempt !== attempt) {
+      return { type: "expire" };
+    }
+    const page = await this.#deps.events.read(room, job, Math.max(0, last.seq - 20), 20);
+    const published = page.events.findLast((event) => event.type === "published");
+    return { type: "recover", end: last, model: published?.model };
+  }
+}

@@ -1,0 +1,104 @@
+// Which worker gets a job, and why a job waits: pure (docs/protocol/events.md §6).
+import {
+  type JobDoc,
+  type JobId,
+  type PeerId,
+  type WorkerCapabilities,
+  unmetRequirement,
+} from "@waybill/sdk/protocol";
+
+/** What matching needs to know of a job; specs stay in the bucket. */
+export type Wanted = Pick<JobDoc["spec"], "trainer" | "requirements">;
+
+export type Candidate = {
+  readonly workerId: PeerId;
+  readonly name: string;
+  readonly capabilities: WorkerCapabilities;
+  /** Jobs it works on or has been offered. */
+  readonly busy: number;
+  readonly idleSinceMs: number;
+};
+
+/** A worker's refusals of one job. */
+export type Refusal = {
+  readonly times: number;
+  readonly untilMs: number;
+  readonly reason: string;
+};
+
+export type QueuedJob = {
+  readonly job: JobId;
+  readonly submittedAt: string;
+  readonly wanted: Wanted;
+  readonly refusals: ReadonlyMap<PeerId, Refusal>;
+};
+
+/** Workers named in a reason; more make no sentence. */
+const NAMED = 4;
+const FIRST_PAUSE_MS = 5000;
+const LONGEST_PAUSE_MS = 300_000;
+
+/** Order of submission; ids break ties. */
+export function bySubmission(a: QueuedJob, b: QueuedJob): number {
+  if (a.submittedAt !== b.submittedAt) return a.submittedAt < b.submittedAt ? -1 : 1;
+  return a.job < b.job ? -1 : Number(a.job > b.job);
+}
+
+/** Whether a worker has a slot free. */
+export function isFree(worker: Candidate): boolean {
+  return worker.busy < worker.capabilities.slots;
+}
+
+/** The free worker that fits and has the least to do, then the one that waited longest. */
+export function chooseWorker<W extends Candidate>(
+  job: QueuedJob,
+  workers: Iterable<W>,
+  nowMs: number,
+): W | undefined {
+  let best: W | undefined;
+  for (const worker of workers) {
+    if (!isFree(worker) || (job.refusals.get(worker.workerId)?.untilMs ?? 0) > nowMs) continue;
+    if (unmetRequirement(worker, job.wanted) !== undefined) continue;
+    if (best === undefined || isBetter(worker, best)) best = worker;
+  }
+  return best;
+}
+
+/** The next refusal after one more decline; pauses double. */
+export function refusedAgain(before: Refusal | undefined, reason: string, nowMs: number): Refusal {
+  const times = (before?.times ?? 0) + 1;
+  const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(times - 1, 16));
+  return { times, untilMs: nowMs + pauseMs, reason };
+}
+
+/** Why a job waits, for people: one sentence without a full stop. */
+export function whyWaiting(
+  job: Pick<QueuedJob, "wanted" | "refusals">,
+  workers: readonly Candidate[],
+  nowMs: number,
+): string {
+  if (workers.length === 0) return "no worker is connected";
+  const unmet: string[] = [];
+  const refused: string[] = [];
+  let fitting = 0;
+  for (const worker of workers) {
+    const lacks = unmetRequirement(worker, job.wanted);
+    const refusal = job.refusals.get(worker.workerId);
+    if (lacks !== undefined) unmet.push(`${worker.name} ${lacks}`);
+    else if (refusal !== undefined && refusal.untilMs > nowMs) {
+      refused.push(`${worker.name} declined (${refusal.reason})`);
+    } else fitting += 1;
+  }
+  if (fitting > 0) return `waiting for a free worker: ${fitting} of ${workers.length} would fit`;
+  if (refused.length > 0) return `will be offered again: ${listed(refused)}`;
+  return `no connected worker fits: ${listed(unmet)}`;
+}
+
+function isBetter(a: Candidate, b: Candidate): boolean {
+  return a.busy === b.busy ? a.idleSinceMs < b.idleSinceMs : a.busy < b.busy;
+}
+
+function listed(parts: readonly string[]): string {
+  const rest = parts.length > NAMED ? `, and ${parts.length - NAMED} more` : "";
+  return parts.slice(0, NAMED).join(", ") + rest;
+}

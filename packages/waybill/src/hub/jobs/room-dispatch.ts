@@ -1,0 +1,327 @@
+// Gives one room's queued jobs to the workers connected here. The bucket decides: every step is a compare-and-swap of
+// the job's document, so a second hub, or this one after a restart, can at worst be told that it came too late.
+//
+//   queue ──assign (CAS)──▶ offered ──accept──▶ held ──released──▶ slot free
+//     ▲                        │ decline, silence, gone
+//     └──────── return (CAS) ──┘
+import {
+  type HubToPeer,
+  type JobDoc,
+  type JobId,
+  type PeerId,
+  type RoomId,
+  WaybillError,
+  assertNever,
+  isTerminal,
+  messageOf,
+} from "@waybill/sdk/protocol";
+import { retry } from "@waybill/sdk/timing";
+import type { Clock, Log } from "../log.ts";
+import type { ConnectedPeer, HeldJob, WorkerMessage } from "../signaling/index.ts";
+import type { BackgroundTasks } from "./background-tasks.ts";
+import { JobQueue, wantedOf } from "./job-queue.ts";
+import { assignmentOf } from "./job-state.ts";
+import type { Applied, JobStore } from "./job-store.ts";
+import { type Candidate, chooseWorker, isFree, refusedAgain, whyWaiting } from "./matching.ts";
+
+export type RoomDispatchDeps = {
+  readonly store: JobStore;
+  readonly tasks: BackgroundTasks;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Where a job that is queued again goes; this room's dispatch may be another by then. */
+  readonly requeue: (doc: JobDoc) => void;
+  readonly send: (room: RoomId, worker: PeerId, message: HubToPeer) => boolean;
+  /** How long a worker may take to answer an offer. */
+  readonly acceptTimeoutMs: number;
+  /** Aborted when the hub stops. */
+  readonly stopping: AbortSignal;
+};
+
+type WorkerMessageOf<T extends WorkerMessage["type"]> = Extract<WorkerMessage, { type: T }>;
+
+/** A job a worker has, or is being given. */
+type Slot = {
+  /** Unknown while the assignment is being stored. */
+  attempt: number | undefined;
+  accepted: boolean;
+  /** Runs while an offer is unanswered. */
+  timer: NodeJS.Timeout | undefined;
+};
+
+/** A connected worker as matching sees it. */
+class WorkerSlots implements Candidate {
+  readonly peer: ConnectedPeer;
+  readonly capabilities: Candidate["capabilities"];
+  readonly slots = new Map<JobId, Slot>();
+  idleSinceMs: number;
+
+  constructor(peer: ConnectedPeer, capabilities: Candidate["capabilities"], nowMs: number) {
+    this.peer = peer;
+    this.capabilities = capabilities;
+    this.idleSinceMs = nowMs;
+  }
+
+  get workerId(): PeerId {
+    return this.peer.info.peerId;
+  }
+
+  get name(): string {
+    return this.peer.info.name;
+  }
+
+  get busy(): number {
+    return this.slots.size;
+  }
+}
+
+/** Tries to give an unaccepted job back end after this; then its lease does. */
+const RETURN_RETRY_MS = 60_000;
+/** After a failed assignment: the store is away, and must not be hammered. */
+const ASSIGN_RETRY_MS = 500;
+
+export class RoomDispatch {
+  readonly #room: RoomId;
+  readonly #deps: RoomDispatchDeps;
+  readonly #workers = new Map<PeerId, WorkerSlots>();
+  readonly #queue = new JobQueue();
+  readonly #timers = new Set<NodeJS.Timeout>();
+
+  constructor(room: RoomId, deps: RoomDispatchDeps) {
+    this.#room = room;
+    this.#deps = deps;
+  }
+
+  get hasWorkers(): boolean {
+    return this.#workers.size > 0;
+  }
+
+  /** A worker is here; it keeps the jobs it holds if they are still its own. */
+  join(peer: ConnectedPeer, held: readonly HeldJob[]): void {
+    if (peer.worker === undefined) return;
+    const worker = new WorkerSlots(peer, peer.worker.capabilities, this.#deps.clock());
+    this.#workers.set(worker.workerId, worker);
+    for (const { job, attempt } of held) {
+      worker.slots.set(job, { attempt, accepted: true, timer: undefined });
+      this.#deps.tasks.run("check a held job", () => this.#check(worker, job, attempt));
+    }
+    this.pump();
+  }
+
+  leave(peer: ConnectedPeer): void {
+    const worker = this.#workerOf(peer);
+    if (worker === undefined) return;
+    this.#workers.delete(worker.workerId);
+    for (const [job, slot] of worker.slots) {
+      clearTimeout(slot.timer);
+      if (slot.accepted || slot.attempt === undefined) continue;
+      this.#giveBack(job, slot.attempt, `${worker.name} left before it accepted`);
+    }
+  }
+
+  onMessage(peer: ConnectedPeer, message: Exclude<WorkerMessage, { type: "command.ack" }>): void {
+    const worker = this.#workerOf(peer);
+    if (worker === undefined) return;
+    switch (message.type) {
+      case "job.accept":
+        this.#onAccept(worker, message);
+        return;
+      case "job.decline":
+        this.#refused(worker, message.job, message.attempt, message.reason);
+        return;
+      case "job.released":
+        this.#free(worker, message.job, message.attempt);
+        this.pump();
+        return;
+      default:
+        assertNever(message);
+    }
+  }
+
+  /** A job is queued. */
+  enqueue(doc: JobDoc): void {
+    if (this.#isGoingOut(doc.job)) return;
+    this.#queue.add(doc);
+    this.pump();
+  }
+
+  /** A job waits no more: it was cancelled, or another hub gave it away. */
+  forget(job: JobId): void {
+    this.#queue.forget(job);
+  }
+
+  /** Looks at a job that the bucket says is assigned: one that never reached its worker goes back to the queue. */
+  reclaim(doc: JobDoc): void {
+    const worker = doc.worker === undefined ? undefined : this.#workers.get(doc.worker);
+    if (doc.state !== "assigned" || worker === undefined || worker.slots.has(doc.job)) return;
+    this.#giveBack(doc.job, doc.attempt, `${worker.name} does not know of it`);
+  }
+
+  /** Whether this room's dispatch knows the job as waiting or given to one of its workers. */
+  knows(job: JobId): boolean {
+    return this.#queue.has(job) || this.#isGoingOut(job);
+  }
+
+  whyWaiting(doc: JobDoc): string {
+    const job = { wanted: wantedOf(doc), refusals: this.#queue.refusals(doc.job) };
+    return whyWaiting(job, [...this.#workers.values()], this.#deps.clock());
+  }
+
+  jobsOf(worker: PeerId): JobId[] {
+    return [...(this.#workers.get(worker)?.slots.keys() ?? [])];
+  }
+
+  stop(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const worker of this.#workers.values()) {
+      for (const slot of worker.slots.values()) clearTimeout(slot.timer);
+    }
+  }
+
+  /** Offers what can be offered. */
+  pump(): void {
+    if (this.#deps.stopping.aborted) return;
+    const free = new Set([...this.#workers.values()].filter(isFree));
+    for (const queued of this.#queue) {
+      if (free.size === 0) return;
+      const worker = chooseWorker(queued, free, this.#deps.clock());
+      if (worker === undefined) continue;
+      this.#queue.take(queued.job);
+      worker.slots.set(queued.job, { attempt: undefined, accepted: false, timer: undefined });
+      if (!isFree(worker)) free.delete(worker);
+      this.#deps.tasks.run("assign a job", () => this.#assign(worker, queued.job));
+    }
+  }
+
+  async #assign(worker: WorkerSlots, job: JobId): Promise<void> {
+    const happening = { type: "assign", worker: worker.workerId } as const;
+    try {
+      const applied = await this.#deps.store.apply(this.#room, job, happening, (stored) =>
+        this.#offer(worker, stored),
+      );
+      if (applied.changed) return;
+      worker.slots.delete(job);
+      this.#queue.forget(job);
+      // Perhaps our own write of which we never learned.
+      this.reclaim(applied.doc);
+    } catch (error) {
+      worker.slots.delete(job);
+      if (error instanceof WaybillError && !error.retryable) throw error;
+      this.#deps.log("warn", `job ${job} is not assigned yet: ${messageOf(error)}`);
+      this.#later(ASSIGN_RETRY_MS, () => {
+        this.#deps.tasks.run("queue a job again", () => this.#requeue(job));
+      });
+    }
+    this.pump();
+  }
+
+  async #requeue(job: JobId): Promise<void> {
+    const doc = await this.#deps.store.find(this.#room, job);
+    if (doc?.state === "queued") this.#deps.requeue(doc);
+    else if (doc !== undefined) this.reclaim(doc);
+  }
+
+  #offer(worker: WorkerSlots, { doc, event }: Applied): void {
+    const slot = worker.slots.get(doc.job);
+    if (slot === undefined || event === undefined) return;
+    slot.attempt = doc.attempt;
+    const { job, attempt } = doc;
+    const sent =
+      this.#workers.get(worker.workerId) === worker &&
+      this.#deps.send(this.#room, worker.workerId, {
+        type: "job.offer",
+        assignment: assignmentOf(doc, event),
+      });
+    if (!sent) {
+      worker.slots.delete(job);
+      this.#giveBack(job, attempt, `${worker.name} left before it was offered`);
+      return;
+    }
+    const { acceptTimeoutMs } = this.#deps;
+    slot.timer = setTimeout(() => {
+      const reason = `did not answer the offer within ${acceptTimeoutMs / 1000} s`;
+      this.#revoke(worker, job, attempt, reason);
+      this.#refused(worker, job, attempt, reason);
+    }, acceptTimeoutMs);
+  }
+
+  #onAccept(worker: WorkerSlots, { job, attempt }: WorkerMessageOf<"job.accept">): void {
+    const slot = worker.slots.get(job);
+    if (slot?.attempt === attempt) {
+      clearTimeout(slot.timer);
+      slot.accepted = true;
+      this.#queue.forget(job);
+      return;
+    }
+    // From before this hub started, or too late.
+    if (slot === undefined) worker.slots.set(job, { attempt, accepted: true, timer: undefined });
+    this.#deps.tasks.run("check an accepted job", () => this.#check(worker, job, attempt));
+  }
+
+  #refused(worker: WorkerSlots, job: JobId, attempt: number, reason: string): void {
+    if (!this.#free(worker, job, attempt)) return;
+    const nowMs = this.#deps.clock();
+    const before = this.#queue.refusals(job).get(worker.workerId);
+    const refusal = refusedAgain(before, reason, nowMs);
+    this.#queue.refuse(job, worker.workerId, refusal);
+    this.#later(refusal.untilMs - nowMs, () => this.pump());
+    this.#giveBack(job, attempt, `${worker.name} declined: ${reason}`);
+    this.pump();
+  }
+
+  /** Whether the worker had that attempt. */
+  #free(worker: WorkerSlots, job: JobId, attempt: number): boolean {
+    const slot = worker.slots.get(job);
+    if (slot?.attempt !== attempt) return false;
+    clearTimeout(slot.timer);
+    worker.slots.delete(job);
+    worker.idleSinceMs = this.#deps.clock();
+    return true;
+  }
+
+  #giveBack(job: JobId, attempt: number, reason: string): void {
+    const { store, tasks, stopping } = this.#deps;
+    const happening = { type: "return", attempt, reason } as const;
+    const giveBack = () => store.apply(this.#room, job, happening);
+    tasks.run("give a job back", async () => {
+      const { doc } = await retry(giveBack, { forMs: RETURN_RETRY_MS, signal: stopping });
+      if (doc.state === "queued") this.#deps.requeue(doc);
+    });
+  }
+
+  /** Tells a worker to drop an attempt that is not its own any more. */
+  async #check(worker: WorkerSlots, job: JobId, attempt: number): Promise<void> {
+    const doc = await this.#deps.store.find(this.#room, job);
+    if (doc === undefined) {
+      this.#revoke(worker, job, attempt, "there is no such job");
+    } else if (doc.attempt !== attempt || doc.worker !== worker.workerId) {
+      this.#revoke(worker, job, attempt, `the job is at attempt ${doc.attempt}, ${doc.state}`);
+    } else if (isTerminal(doc.state) && doc.state !== "completed") {
+      // A worker whose completed job's answer was lost asks again and is told.
+      this.#revoke(worker, job, attempt, `the job is ${doc.state}`);
+    }
+  }
+
+  #revoke(worker: WorkerSlots, job: JobId, attempt: number, reason: string): void {
+    if (this.#workers.get(worker.workerId) !== worker) return;
+    this.#deps.send(this.#room, worker.workerId, { type: "job.revoke", job, attempt, reason });
+  }
+
+  #workerOf(peer: ConnectedPeer): WorkerSlots | undefined {
+    const worker = this.#workers.get(peer.info.peerId);
+    return worker?.peer === peer ? worker : undefined;
+  }
+
+  #isGoingOut(job: JobId): boolean {
+    for (const worker of this.#workers.values()) if (worker.slots.has(job)) return true;
+    return false;
+  }
+
+  #later(ms: number, action: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      action();
+    }, ms);
+    this.#timers.add(timer);
+  }
+}
