@@ -6,11 +6,15 @@ import type { ShardRun } from "../artifact/index.ts";
 type Bounds = readonly number[];
 
 export class ShardSet {
-  static readonly empty = new ShardSet([]);
   readonly #bounds: Bounds;
 
   private constructor(bounds: Bounds) {
     this.#bounds = bounds;
+  }
+
+  /** The set without shards; a getter, because TypeScript 7.0 emits static fields that name their class wrongly. */
+  static get empty(): ShardSet {
+    return new ShardSet([]);
   }
 
   /** 0 … count - 1. */
