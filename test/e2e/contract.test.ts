@@ -43,7 +43,7 @@ describe("the contract for scripts", () => {
   it("refuses a second hub on the same data with one clear line", async () => {
     const { code, errors } = await run(["hub", "--port", "0", "--data", lab.path("server")]);
     expect(code).toBe(5);
-    expect(errors).toMatch(/^waybill: .*in use/);
+    expect(errors).toMatch(/^waybill: another hub runs on the data directory/);
   });
 
   it("answers each kind of failure with its exit code", async () => {

@@ -3,7 +3,7 @@ import path from "node:path";
 import { Command, Option } from "commander";
 import { IceServer, WaybillError, decodeJson } from "@waybill/sdk/protocol";
 import * as v from "valibot";
-import { type EmbeddedStorage, type ExternalStorage, createHub } from "../../hub/hub.ts";
+import type { EmbeddedStorage, ExternalStorage } from "../../hub/hub.ts";
 import type { LogFields, LogLevel } from "../../hub/log.ts";
 import type { Context } from "../context.ts";
 import { duration, wholeNumber, withCommon } from "../options.ts";
@@ -96,16 +96,28 @@ Examples:
 
 async function serve(context: Context, _args: [], options: HubOptions): Promise<void> {
   const { output, signal } = context;
-  const log = (level: LogLevel, message: string, fields: LogFields = {}) => {
-    if (level === "debug" && options.verbose !== true) return;
-    const time = new Date().toISOString();
+  // The ready line comes first, whatever the start has to say.
+  let early: (() => void)[] | undefined = [];
+  const write = (time: string, level: LogLevel, message: string, fields: LogFields) => {
     output.record({ ...fields, type: "log", time, level, message });
     const facts = Object.entries(fields)
       .filter(([, value]) => value !== undefined)
       .map(([key, value]) => ` ${key}=${String(value)}`);
     output.note(`${time} ${level} ${message}${facts.join("")}`);
   };
+  const log = (level: LogLevel, message: string, fields: LogFields = {}) => {
+    if (level === "debug" && options.verbose !== true) return;
+    const time = new Date().toISOString();
+    if (early === undefined) write(time, level, message, fields);
+    else early.push(() => write(time, level, message, fields));
+  };
+  const release = () => {
+    for (const one of early ?? []) one();
+    early = undefined;
+  };
   const buckets = bucketsOf(options);
+  // Loaded here, so that the other commands start without the server's dependencies.
+  const { createHub } = await import("../../hub/hub.ts");
   await using hub = createHub({
     dataDir: path.join(context.dataDir, "hub"),
     host: options.host,
@@ -125,13 +137,17 @@ async function serve(context: Context, _args: [], options: HubOptions): Promise<
     trustProxy: options.trustProxy === true,
     log,
   });
-  const { url, s3 } = await hub.start();
+  const { url, s3 } = await hub.start().catch((error: unknown) => {
+    release();
+    throw error;
+  });
   output.record({ type: "ready", url, s3 });
   output.line(`hub     ${url}`);
   output.line(`store   ${s3.endpoint} (buckets ${s3.uploadsBucket}, ${s3.roomsBucket})`);
   if (s3.credentialsFile !== undefined)
     output.line(`        S3 tools: AWS_SHARED_CREDENTIALS_FILE=${s3.credentialsFile}`);
   output.line("next    waybill room create NAME");
+  release();
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener("abort", () => resolve(), { once: true });

@@ -6,9 +6,7 @@ import { type Credential, HubClient } from "@waybill/sdk/hub-client";
 import { type RoomId, WaybillError, WorkerKind, decodeValue } from "@waybill/sdk/protocol";
 import { VERSION } from "../../version.ts";
 import { closeWebRtc, loadWebRtc, webRtcProblem } from "../../webrtc.ts";
-import { connectWorker } from "../../worker/adapters.ts";
 import type { WorkerEvent } from "../../worker/worker-events.ts";
-import { createWorker } from "../../worker/worker.ts";
 import type { Context } from "../context.ts";
 import { saveRoom } from "../credentials.ts";
 import { byteSize, collectPairs, wholeNumber, withRoom } from "../options.ts";
@@ -87,6 +85,9 @@ export function collectTrainers(
 
 async function work(context: Context, _: [], options: WorkerOptions): Promise<number> {
   const { output } = context;
+  // Loaded here, so that the other commands start without the worker's dependencies.
+  const { connectWorker } = await import("../../worker/adapters.ts");
+  const { createWorker } = await import("../../worker/worker.ts");
   const { room, credential } = await credentialOf(context, options);
   const name = options.name.slice(0, 64);
   // A worker outlives any outage of its hub.
