@@ -17,21 +17,23 @@ import { EMPTY_SHA256, sameSignature, sign } from "./canonical.ts";
 export interface ChunkedDecoderInit {
   /** Set when chunks carry signatures. */
   readonly signing: ChunkSigning | undefined;
-  /** Whether trailing headers may follow the last chunk. */
-  readonly trailer: boolean;
+  /** Whether a signature of the trailing headers must follow them. */
+  readonly signedTrailer: boolean;
+  /** Lower-case name of the trailing header announced in `x-amz-trailer`. */
+  readonly trailerName: string | undefined;
 }
 
 /** Longest line between chunks: a size, a signature, or a trailing header. */
 const MAX_LINE_BYTES = 4096;
-/** Trailing headers S3 knows: one checksum and one signature. */
-const MAX_TRAILERS = 8;
 const LINE_FEED = 0x0a;
+const SIGNATURE_TRAILER = "x-amz-trailer-signature";
 
 type State = "size" | "data" | "data-end" | "trailer" | "done";
 
 export class ChunkedDecoder {
   readonly #signing: ChunkSigning | undefined;
-  readonly #trailerAllowed: boolean;
+  readonly #signedTrailer: boolean;
+  readonly #trailerName: string | undefined;
   readonly #trailers = new Map<string, string>();
   #state: State = "size";
   #line: Buffer = Buffer.alloc(0);
@@ -42,7 +44,8 @@ export class ChunkedDecoder {
 
   constructor(init: ChunkedDecoderInit) {
     this.#signing = init.signing;
-    this.#trailerAllowed = init.trailer;
+    this.#signedTrailer = init.signedTrailer;
+    this.#trailerName = init.trailerName;
     this.#previous = init.signing?.seed ?? "";
   }
 
@@ -70,34 +73,31 @@ export class ChunkedDecoder {
       const piece = input.subarray(at, end < 0 ? input.length : end + 1);
       at += piece.length;
       this.#line = this.#line.length === 0 ? piece : Buffer.concat([this.#line, piece]);
-      if (this.#line.length > MAX_LINE_BYTES) throw malformed("a line is too long");
+      if (this.#line.length > MAX_LINE_BYTES) throw unexpectedEnd();
       if (end < 0) {
         // Kept across calls: copy, so that a few bytes do not hold on to a whole network buffer.
         this.#line = Buffer.from(this.#line);
         return;
       }
-      const line = this.#line.toString("latin1").replace(/\r?\n$/, "");
+      const line = this.#line.toString("latin1");
       this.#line = Buffer.alloc(0);
-      this.#takeLine(line);
+      if (!line.endsWith("\r\n")) throw unexpectedEnd();
+      this.#takeLine(line.slice(0, -2));
     }
   }
 
   /**
    * Ends the body and returns its trailing headers by lower-case name.
    *
-   * @throws S3Error `IncompleteBody` when it stopped early, `SignatureDoesNotMatch` when the
-   *   trailers' signature is wrong
+   * @throws S3Error `IncompleteBody` when it stopped early, `MalformedTrailerError` when the
+   *   announced trailer did not come, `SignatureDoesNotMatch` when the trailers' one is wrong
    */
   finish(): ReadonlyMap<string, string> {
-    // Some clients leave out the very last line end.
-    if (this.#state === "trailer" && this.#line.length > 0) {
-      this.#takeLine(this.#line.toString("latin1").replace(/\r$/, ""));
+    if (this.#state !== "done") throw unexpectedEnd();
+    if (this.#trailerName !== undefined && !this.#trailers.has(this.#trailerName)) {
+      throw new S3Error("MalformedTrailerError");
     }
-    if (this.#state !== "done" && this.#state !== "trailer") {
-      throw new S3Error("IncompleteBody");
-    }
-    if (this.#signing && this.#trailerAllowed) this.#verifyTrailers(this.#signing);
-    this.#state = "done";
+    if (this.#signing && this.#signedTrailer) this.#verifyTrailers(this.#signing);
     return this.#trailers;
   }
 
@@ -107,7 +107,7 @@ export class ChunkedDecoder {
         this.#takeSize(line);
         return;
       case "data-end":
-        if (line !== "") throw malformed("a chunk is longer than its size");
+        if (line !== "") throw unexpectedEnd();
         this.#state = "size";
         return;
       case "trailer":
@@ -119,11 +119,11 @@ export class ChunkedDecoder {
   }
 
   #takeSize(line: string): void {
-    const match = /^([0-9a-fA-F]{1,12})(?:;chunk-signature=([0-9a-f]{64}))?$/.exec(line.trim());
-    if (!match) throw malformed("a chunk size cannot be read");
+    const match = /^([0-9a-fA-F]{1,12})(?:;chunk-signature=([0-9a-f]{64}))?$/.exec(line);
+    if (!match) throw unexpectedEnd();
     this.#left = Number.parseInt(match[1]!, 16);
     if (this.#signing) {
-      if (match[2] === undefined) throw malformed("a chunk has no signature");
+      if (match[2] === undefined) throw unexpectedEnd();
       this.#claimed = match[2];
       this.#hash = createHash("sha256");
     }
@@ -141,10 +141,11 @@ export class ChunkedDecoder {
       return;
     }
     const colon = line.indexOf(":");
-    if (!this.#trailerAllowed || colon < 1 || this.#trailers.size >= MAX_TRAILERS) {
-      throw new S3Error("MalformedTrailerError");
-    }
-    this.#trailers.set(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim());
+    const name = line.slice(0, Math.max(colon, 0)).trim().toLowerCase();
+    const expected =
+      name === this.#trailerName || (this.#signedTrailer && name === SIGNATURE_TRAILER);
+    if (name === "" || !expected) throw new S3Error("MalformedTrailerError");
+    this.#trailers.set(name, line.slice(colon + 1).trim());
   }
 
   #verifyChunk(): void {
@@ -164,9 +165,8 @@ export class ChunkedDecoder {
   }
 
   #verifyTrailers({ key, time, scope }: ChunkSigning): void {
-    const name = "x-amz-trailer-signature";
-    const claimed = this.#trailers.get(name) ?? "";
-    this.#trailers.delete(name);
+    const claimed = this.#trailers.get(SIGNATURE_TRAILER) ?? "";
+    this.#trailers.delete(SIGNATURE_TRAILER);
     const canonical = [...this.#trailers]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([header, value]) => `${header}:${value}\n`)
@@ -177,8 +177,7 @@ export class ChunkedDecoder {
   }
 }
 
-function malformed(what: string): S3Error {
-  return new S3Error("IncompleteBody", {
-    message: `The request body terminated unexpectedly: ${what}.`,
-  });
+/** The error for a framed body that is not what its frames say. */
+function unexpectedEnd(): S3Error {
+  return new S3Error("IncompleteBody", { message: "The request body terminated unexpectedly" });
 }

@@ -7,11 +7,8 @@ export async function abortUpload({ request, response, core }: Call): Promise<vo
   const uploadId = request.query.get("uploadId") ?? "";
   await core.db.transact((transaction) => {
     const upload = core.uploads.get(bucket.id, request.key, uploadId);
-    const initiated = request.header("x-amz-if-match-initiated-time");
-    if (
-      initiated !== undefined &&
-      wholeSecond(Date.parse(initiated)) !== wholeSecond(upload.initiated)
-    ) {
+    const expected = request.header("x-amz-if-match-initiated-time");
+    if (expected !== undefined && !isInitiated(expected, upload.initiated, core.now())) {
       throw new S3Error("PreconditionFailed", {
         details: { Condition: "x-amz-if-match-initiated-time" },
       });
@@ -21,7 +18,8 @@ export async function abortUpload({ request, response, core }: Call): Promise<vo
   response.empty(204);
 }
 
-/** HTTP dates have no milliseconds. */
-function wholeSecond(time: number): number {
-  return Math.floor(time / 1000);
+/** A time to come cannot have been anybody's beginning: such a header is ignored, as S3 does. */
+function isInitiated(header: string, initiated: number, now: number): boolean {
+  const expected = Date.parse(header);
+  return expected > now || Math.floor(expected / 1000) === Math.floor(initiated / 1000);
 }

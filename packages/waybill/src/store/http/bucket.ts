@@ -1,5 +1,6 @@
 /** CreateBucket, HeadBucket, DeleteBucket and GetBucketLocation */
 import { S3Error } from "../s3-error.ts";
+import { isBucketName } from "./bucket-name.ts";
 import { refuseUnsupported } from "./object-headers.ts";
 import type { Call } from "./operation.ts";
 import type { S3Request } from "./s3-request.ts";
@@ -12,7 +13,9 @@ const UNNAMED_REGION = "us-east-1";
 
 export async function createBucket({ request, response, core }: Call): Promise<void> {
   const name = request.bucket;
-  checkBucketName(name);
+  if (!isBucketName(name)) {
+    throw new S3Error("InvalidBucketName", { details: { BucketName: name } });
+  }
   if (/^(?:public|authenticated)-/.test(request.header("x-amz-acl") ?? "")) {
     throw new S3Error("InvalidBucketAclWithObjectOwnership");
   }
@@ -90,14 +93,4 @@ export function getBucketLocation({ request, response, core }: Call): void {
   core.buckets.get(request.bucket);
   const region = core.region === UNNAMED_REGION ? "" : core.region;
   response.xml(200, xmlDocument("LocationConstraint", region));
-}
-
-/** S3's rules for general purpose buckets. */
-function checkBucketName(name: string): void {
-  const valid =
-    /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(name) &&
-    !/\.\.|\.-|-\./.test(name) &&
-    !/^\d+\.\d+\.\d+\.\d+$/.test(name) &&
-    !/^xn--|^sthree-|-s3alias$|--ol-s3$/.test(name);
-  if (!valid) throw new S3Error("InvalidBucketName", { details: { BucketName: name } });
 }

@@ -1,5 +1,5 @@
 /** CompleteMultipartUpload: the parts' segments become the object's; no byte moves. */
-import { checksumHeader, isChecksumValue } from "../checksums/checksum.ts";
+import { checksumHeader, isChecksumValue, parseChecksumAlgorithm } from "../checksums/checksum.ts";
 import type { StoreCore } from "../core.ts";
 import type { Bucket } from "../metadata/buckets.ts";
 import type { Transaction } from "../metadata/database.ts";
@@ -41,6 +41,8 @@ async function complete(
   const { key } = request;
   const uploadId = request.query.get("uploadId") ?? "";
   const condition = writeCondition(request);
+  readChecksumType(request);
+  refuseSeveralChecksums(request);
   const document = parseXml(await request.readText(), "CompleteMultipartUpload");
   const before = core.objects.find(bucket.id, key);
   // Parts may be replaced while the checksum is worked out; then begin again with the new ones.
@@ -140,8 +142,20 @@ function checkClaims(request: S3Request, { bytes, checksum }: Assembly): void {
   }
   if (value === checksum.value.replace(/-\d+$/, "")) return;
   throw new S3Error("BadDigest", {
-    message: `The ${checksum.algorithm.toLowerCase()} you specified did not match the calculated checksum.`,
+    message: `The ${checksum.algorithm} you specified did not match the calculated checksum.`,
   });
+}
+
+function refuseSeveralChecksums(request: S3Request): void {
+  const names = Object.keys(request.headersAfter("x-amz-checksum-"));
+  if (names.filter(isValueHeader).length <= 1) return;
+  throw new S3Error("InvalidRequest", {
+    message: "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+  });
+}
+
+function isValueHeader(name: string): boolean {
+  return parseChecksumAlgorithm(name) !== undefined;
 }
 
 function checkSize(request: S3Request, bytes: number): void {

@@ -4,6 +4,7 @@ import type { RunningDigest } from "../checksums/running-digest.ts";
 import type { StoreCore } from "../core.ts";
 import type { StoredObject } from "../metadata/objects.ts";
 import { S3Error } from "../s3-error.ts";
+import { isBucketName } from "./bucket-name.ts";
 import { holdsForRead, readConditions } from "./conditions.ts";
 import type { ByteRange } from "./range.ts";
 import type { S3Request } from "./s3-request.ts";
@@ -27,6 +28,12 @@ export function readCopySource(request: S3Request): CopySource {
   if (!match) {
     throw new S3Error("InvalidArgument", {
       message: "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+      details: { ArgumentName: "x-amz-copy-source", ArgumentValue: header },
+    });
+  }
+  if (!isBucketName(match[1]!)) {
+    throw new S3Error("InvalidArgument", {
+      message: "Invalid copy source bucket name",
       details: { ArgumentName: "x-amz-copy-source", ArgumentValue: header },
     });
   }

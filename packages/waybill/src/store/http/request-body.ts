@@ -9,6 +9,8 @@ import type { Authentication } from "../auth/authenticate.ts";
 import { ChunkedDecoder } from "../auth/chunked-decoder.ts";
 import { S3Error } from "../s3-error.ts";
 
+type ChunkedPayload = Extract<Authentication["payload"], { kind: "chunked" }>;
+
 export class RequestBody {
   /** Bytes of data announced; undefined when the client named no length. */
   readonly bytes: number | undefined;
@@ -56,7 +58,7 @@ export class RequestBody {
         yield* this.#hashed(payload.sha256);
         return;
       case "chunked":
-        yield* this.#unframed(payload.signed, payload.trailer);
+        yield* this.#unframed(payload);
     }
   }
 
@@ -76,10 +78,12 @@ export class RequestBody {
     });
   }
 
-  async *#unframed(signed: boolean, trailer: boolean): AsyncGenerator<Buffer> {
+  async *#unframed({ signed, trailer }: ChunkedPayload): AsyncGenerator<Buffer> {
+    const announced = this.#message.headers["x-amz-trailer"];
     const decoder = new ChunkedDecoder({
       signing: signed ? this.#authentication.chunkSigning : undefined,
-      trailer,
+      signedTrailer: signed && trailer,
+      trailerName: typeof announced === "string" ? announced.trim().toLowerCase() : undefined,
     });
     for await (const chunk of this.#raw()) yield* decoder.push(chunk);
     this.#trailers = decoder.finish();
@@ -96,8 +100,5 @@ function announcedBytes(message: IncomingMessage, { payload }: Authentication): 
   const value = message.headers[name];
   if (typeof value !== "string") return undefined;
   if (/^\d{1,15}$/.test(value)) return Number(value);
-  throw new S3Error("InvalidArgument", {
-    message: `The ${name} header must be a number of bytes.`,
-    details: { ArgumentName: name, ArgumentValue: value },
-  });
+  throw new S3Error("MissingContentLength");
 }

@@ -122,6 +122,12 @@ export class StoreServer {
     });
     const request = new S3Request({ message, target, authentication, beforeBody });
     checkExpectedOwner(request, this.#core.ownerId);
+    const streams = request.method === "PUT" && request.key !== "";
+    if (authentication.payload.kind === "chunked" && !streams) {
+      throw new S3Error("InvalidRequest", {
+        message: "The value of x-amz-content-sha256 header is invalid.",
+      });
+    }
     await selectOperation(request)({ request, response, core: this.#core });
   }
 

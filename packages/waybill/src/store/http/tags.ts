@@ -13,6 +13,8 @@ import { element, text, xmlDocument } from "./xml-writer.ts";
 
 export type Tags = Readonly<Record<string, string>>;
 
+/** Letters, spaces, numbers and these marks, as S3 has it. */
+const allowed = /^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$/u;
 const MAX_KEY_LENGTH = 128;
 const MAX_VALUE_LENGTH = 256;
 export const MAX_OBJECT_TAGS = 10;
@@ -20,15 +22,27 @@ export const MAX_BUCKET_TAGS = 50;
 
 /** Reads `x-amz-tagging`: `a=1&b=2`, URL-encoded. */
 export function parseTagHeader(header: string): Tags {
-  const pairs = parseQuery(header);
-  if (new Set(pairs.map(([key]) => key)).size < pairs.length) {
-    throw new S3Error("InvalidArgument", {
-      message:
-        "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
-      details: { ArgumentName: "x-amz-tagging", ArgumentValue: header },
-    });
-  }
+  const pairs = decodePairs(header);
+  const names = new Set(pairs.map(([key]) => key));
+  if (names.size < pairs.length || names.has("")) throw badHeader(header);
   return checkTags(pairs, MAX_OBJECT_TAGS);
+}
+
+function decodePairs(header: string): [string, string][] {
+  try {
+    return parseQuery(header);
+  } catch (error) {
+    throw badHeader(header, error);
+  }
+}
+
+function badHeader(header: string, cause?: unknown): S3Error {
+  return new S3Error("InvalidArgument", {
+    message:
+      "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
+    details: { ArgumentName: "x-amz-tagging", ArgumentValue: header },
+    cause,
+  });
 }
 
 /** Reads a `Tagging` document. */
@@ -68,10 +82,10 @@ function checkTags(pairs: readonly (readonly [string, string])[], limit: number)
   }
   const tags: Record<string, string> = {};
   for (const [key, value] of pairs) {
-    if (key === "" || key.length > MAX_KEY_LENGTH) {
+    if (key === "" || key.length > MAX_KEY_LENGTH || !allowed.test(key)) {
       throw new S3Error("InvalidTag", { message: "The TagKey you have provided is invalid" });
     }
-    if (value.length > MAX_VALUE_LENGTH) {
+    if (value.length > MAX_VALUE_LENGTH || !allowed.test(value)) {
       throw new S3Error("InvalidTag", { message: "The TagValue you have provided is invalid" });
     }
     if (Object.hasOwn(tags, key)) {

@@ -13,10 +13,10 @@ import { isoTime, text, xmlDocument } from "./xml-writer.ts";
 export async function uploadPartCopy({ request, response, core }: Call): Promise<void> {
   const bucket = core.buckets.get(request.bucket);
   const number = readPartNumber(request);
+  const from = readCopySource(request);
   const uploadId = request.query.get("uploadId") ?? "";
   const { attributes } = core.uploads.get(bucket.id, request.key, uploadId);
   const algorithm = attributes.checksum?.algorithm;
-  const from = readCopySource(request);
   let part: Part | undefined;
   // The source may be replaced while its bytes are read for a checksum; then copy the new one.
   while (!part) {
