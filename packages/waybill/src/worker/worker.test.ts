@@ -376,6 +376,15 @@ describe("a worker", () => {
     expect(await readdir(join(dir, "data/spool"))).toEqual([]);
   });
 
+  it("fails a job it has accepted and then cannot begin, rather than keep it", async () => {
+    await startWorker();
+    await rm(join(dir, "data/spool"), { recursive: true });
+    await writeFile(join(dir, "data/spool"), "in the way");
+    const job = offer(trainer("save()"));
+    expect((await outcome(job))?.reason).toMatch(/the worker could not begin/);
+    await rm(join(dir, "data/spool"));
+  });
+
   it("refuses to start twice on one data directory, and says who has it", async () => {
     const first = await startWorker();
     const second = startWorker();

@@ -18,6 +18,7 @@ import { ArtifactCache } from "./cache/artifact-cache.ts";
 import { detectCapabilities } from "./capabilities/capabilities.ts";
 import { type DataDir, openDataDir, removeTree } from "./data-dir/data-dir.ts";
 import { createGpuReader } from "./events/gpus.ts";
+import { failUnbegun } from "./jobs/end-job.ts";
 import { JobRun } from "./jobs/job-run.ts";
 import { readRunRecord } from "./jobs/run-journal.ts";
 import { type RunContext, newRecord } from "./jobs/run-parts.ts";
@@ -101,8 +102,8 @@ class Daemon implements Worker {
   readonly #now: () => number;
   readonly #log: Log;
   readonly #runs = new Map<JobId, JobRun>();
-  /** Accepted, its spool being opened. */
-  readonly #accepting = new Set<JobId>();
+  /** Attempts that are accepted while their spool is being opened. */
+  readonly #accepting = new Map<JobId, number>();
   readonly #closing = new Set<Promise<void>>();
   readonly #lingering = new AbortController();
   #dir: DataDir | undefined;
@@ -212,7 +213,12 @@ class Daemon implements Worker {
   }
 
   #heldJobs(): WorkerHello["jobs"] {
-    return [...this.#runs.values()].map(({ assignment: { job, attempt } }) => ({ job, attempt }));
+    const opening = [...this.#accepting].map(([job, attempt]) => ({ job, attempt }));
+    const running = [...this.#runs.values()].map(({ assignment: { job, attempt } }) => ({
+      job,
+      attempt,
+    }));
+    return [...running, ...opening.filter(({ job }) => !this.#runs.has(job))];
   }
 
   /** Goes on with the jobs a former daemon left. */
@@ -222,6 +228,10 @@ class Daemon implements Worker {
       if (record === undefined || record.assignment.room !== this.#init.room) {
         if (record === undefined) await removeTree(paths.dir);
         else this.#log("warn", `${paths.dir} holds a job of room ${record.assignment.room}`);
+        continue;
+      }
+      if (this.#runs.has(record.assignment.job)) {
+        this.#log("warn", `${paths.dir} holds another attempt of a job that has been taken up`);
         continue;
       }
       try {
@@ -313,13 +323,16 @@ class Daemon implements Worker {
     const context = this.#context;
     const dir = this.#dir;
     if (context === undefined || dir === undefined || this.#accepting.has(job)) return;
-    this.#accepting.add(job);
+    this.#accepting.set(job, attempt);
     try {
       const paths = await openSpool(dir.spoolDir, job, attempt);
       const run = await JobRun.open(context, paths, newRecord(assignment));
       this.#init.onEvent({ type: "job.accepted", job, attempt, submittedBy });
       await this.#begin(run);
       if (this.#stopping !== undefined) run.shutdown();
+    } catch (error) {
+      this.#log("error", `${job}: cannot begin: ${messageOf(error)}`);
+      if (!this.#runs.has(job)) await failUnbegun(context, assignment, error);
     } finally {
       this.#accepting.delete(job);
     }

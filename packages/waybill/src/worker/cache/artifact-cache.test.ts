@@ -38,7 +38,10 @@ async function kept(): Promise<string[]> {
 describe("the artifact cache", () => {
   it("pulls once, read-only, and serves from the disk afterwards", async () => {
     const cache = cacheOf();
-    const [first, second] = await Promise.all([cache.open(id("a"), pull), cache.open(id("a"), pull)]);
+    const [first, second] = await Promise.all([
+      cache.open(id("a"), pull),
+      cache.open(id("a"), pull),
+    ]);
     expect(pulls).toBe(1);
     expect([first.sources, second.sources]).toEqual([{ s3: 100 }, { cache: 100 }]);
     expect(await readFile(join(first.dir, "sub/a.txt"), "utf8")).toBe("hello");

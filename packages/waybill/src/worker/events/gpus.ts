@@ -2,6 +2,7 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type { Gpu, SystemSample } from "@waybill/sdk/protocol";
+import { hasCode } from "../data-dir/files.ts";
 
 const run = promisify(execFile);
 const TIMEOUT_MS = 5000;
@@ -11,7 +12,7 @@ export type GpuReader = {
   sample(): Promise<SystemSample["gpus"]>;
 };
 
-/** Reads GPUs with this program; after it was not found once it is not tried again. */
+/** Reads GPUs with this program; where it is not installed it is tried once. */
 export function createGpuReader(program = "nvidia-smi"): GpuReader {
   let absent = false;
   const query = async (fields: string): Promise<string[][]> => {
@@ -20,8 +21,8 @@ export function createGpuReader(program = "nvidia-smi"): GpuReader {
       const args = [`--query-gpu=${fields}`, "--format=csv,noheader,nounits"];
       const { stdout } = await run(program, args, { timeout: TIMEOUT_MS });
       return parseRows(stdout);
-    } catch {
-      absent = true;
+    } catch (error) {
+      absent = hasCode(error, "ENOENT");
       return [];
     }
   };

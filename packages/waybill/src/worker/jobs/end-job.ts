@@ -1,9 +1,10 @@
 // The outcome: last event of the log, told to viewers only after the hub has stored it.
-import { type JobAssignment, WaybillError, messageOf } from "@waybill/sdk/protocol";
+import { type JobAssignment, type JobEvent, WaybillError, messageOf } from "@waybill/sdk/protocol";
 import { abortReason, delay } from "@waybill/sdk/timing";
 import { isStale } from "../errors.ts";
 import type { RunContext, RunParts } from "./run-parts.ts";
 import type { End } from "./run-types.ts";
+import { MAX_REASON } from "./training.ts";
 
 export type EndJobInit = {
   readonly context: RunContext;
@@ -66,4 +67,17 @@ async function tell({ context, parts, assignment, end, signal }: EndJobInit): Pr
     },
     { signal, retryForMs: Number.POSITIVE_INFINITY },
   );
+}
+
+/** Ends an accepted attempt that has no spool (no space, say): all it ever tells is this. */
+export async function failUnbegun(
+  { hub, now }: Pick<RunContext, "hub" | "now">,
+  { room, job, attempt, firstSeq }: JobAssignment,
+  error: unknown,
+): Promise<void> {
+  const state = "failed";
+  const reason = `the worker could not begin: ${messageOf(error)}`.slice(0, MAX_REASON);
+  const time = new Date(now()).toISOString();
+  const events: JobEvent[] = [{ type: "state", state, reason, seq: firstSeq, time, attempt }];
+  await hub.call("endJob", { params: { room, job }, body: { attempt, state, reason, events } });
 }

@@ -26,7 +26,11 @@ let dir: string;
 let hub: FakeHub;
 let worker: Worker | undefined;
 let orphan: ChildProcess | undefined;
-const command = [process.execPath, "-e", `require("fs").writeFileSync(process.env.WAYBILL_OUTPUT + "/m", "x")`];
+const command = [
+  process.execPath,
+  "-e",
+  `require("fs").writeFileSync(process.env.WAYBILL_OUTPUT + "/m", "x")`,
+];
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), "waybill-recovery-"));
@@ -88,7 +92,9 @@ async function outcome(job: JobAssignment["job"]) {
 describe("a restarted worker", () => {
   it("begins a job again whose trainer had not been started", async () => {
     const assignment = assign({ command });
-    await leave(assignment, { stage: "preparing" }, [{ type: "log", stream: "waybill", line: "a" }]);
+    await leave(assignment, { stage: "preparing" }, [
+      { type: "log", stream: "waybill", line: "a" },
+    ]);
     await restart();
     expect((await outcome(assignment.job))?.state).toBe("completed");
     expect(hub.events(assignment.job)[0]).toMatchObject({ seq: assignment.firstSeq, line: "a" });
@@ -119,7 +125,9 @@ describe("a restarted worker", () => {
     ]);
     await restart();
     expect((await outcome(assignment.job))?.state).toBe("completed");
-    expect(hub.publications).toMatchObject([{ alias: "prod", training: { metrics: { loss: 0.5 } } }]);
+    expect(hub.publications).toMatchObject([
+      { alias: "prod", training: { metrics: { loss: 0.5 } } },
+    ]);
     const types = hub.events(assignment.job).map(({ type }) => type);
     expect(types.filter((type) => type === "result")).toHaveLength(1);
     expect(types.slice(-2)).toEqual(["published", "state"]);
