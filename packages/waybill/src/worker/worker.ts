@@ -1,28 +1,13 @@
 // The worker daemon: registers with the hub, takes jobs it has a slot for, runs them, and answers viewers.
 // A daemon that was killed finds its jobs again in the data directory.
-import {
-  type HubToPeer,
-  type JobAssignment,
-  type JobCommand,
-  type JobId,
-  type PeerId,
-  type RoomId,
-  type WorkerCapabilities,
-  type WorkerKind,
-  messageOf,
-  unmetRequirement,
-} from "@waybill/sdk/protocol";
+import type { HubToPeer, PeerId, RoomId, WorkerKind } from "@waybill/sdk/protocol";
 import { statfs } from "node:fs/promises";
-import { delay } from "@waybill/sdk/timing";
 import { ArtifactCache } from "./cache/artifact-cache.ts";
 import { detectCapabilities } from "./capabilities/capabilities.ts";
-import { type DataDir, openDataDir, removeTree } from "./data-dir/data-dir.ts";
+import { type DataDir, openDataDir } from "./data-dir/data-dir.ts";
 import { createGpuReader } from "./events/gpus.ts";
-import { failUnbegun } from "./jobs/end-job.ts";
-import { JobRun } from "./jobs/job-run.ts";
-import { readRunRecord } from "./jobs/run-journal.ts";
-import { type RunContext, newRecord } from "./jobs/run-parts.ts";
-import { listSpools, openSpool } from "./jobs/spool.ts";
+import { JobBoard } from "./jobs/job-board.ts";
+import type { RunContext } from "./jobs/run-parts.ts";
 import type {
   CommandAck,
   FeedPort,
@@ -101,16 +86,10 @@ class Daemon implements Worker {
   readonly #timing: WorkerTiming;
   readonly #now: () => number;
   readonly #log: Log;
-  readonly #runs = new Map<JobId, JobRun>();
-  /** Attempts that are accepted while their spool is being opened. */
-  readonly #accepting = new Map<JobId, number>();
-  readonly #closing = new Set<Promise<void>>();
-  readonly #lingering = new AbortController();
   #dir: DataDir | undefined;
   #session: SessionPort | undefined;
   #feed: FeedPort | undefined;
-  #context: RunContext | undefined;
-  #capabilities: WorkerCapabilities | undefined;
+  #board: JobBoard | undefined;
   #renewal: TokenRenewal | undefined;
   #workerId: PeerId | undefined;
   #stopping: Promise<void> | undefined;
@@ -136,16 +115,14 @@ class Daemon implements Worker {
       version: this.#init.version,
       gpus,
     });
-    this.#capabilities = capabilities;
     const session = this.#init.createSession({
       instance: dir.instance,
-      hello: () => ({ capabilities, jobs: this.#heldJobs() }),
+      hello: () => ({ capabilities, jobs: this.#board?.held ?? [] }),
     });
     this.#session = session;
     const feed = await this.#init.createFeed(session);
     this.#feed = feed;
-    feed.onCommand((command, from, ack) => this.#command(command, from.name, ack));
-    this.#context = {
+    const context: RunContext = {
       hub,
       feed,
       gpus,
@@ -164,7 +141,16 @@ class Daemon implements Worker {
       log: this.#log,
       workerId: () => this.#workerId,
     };
-    await this.#takeUp(dir, this.#context);
+    const board = new JobBoard({
+      context,
+      room,
+      spoolDir: dir.spoolDir,
+      send: (message) => session.send(message),
+      onEvent: this.#init.onEvent,
+    });
+    this.#board = board;
+    feed.onCommand((command, from, ack) => board.command(command, from.name, ack));
+    await board.takeUp();
     session.start({
       onMessage: (message) => this.#message(message),
       onOffline: (reason) => this.#init.onEvent({ type: "offline", reason }),
@@ -194,55 +180,11 @@ class Daemon implements Worker {
   }
 
   async #stop(): Promise<void> {
-    const runs = [...this.#runs.values()];
-    for (const run of runs) run.shutdown();
-    const late = new AbortController();
-    const limitMs = this.#timing.shutdownGraceMs + this.#timing.shutdownMs;
-    await Promise.race([
-      Promise.all(runs.map((run) => run.ended)),
-      delay(limitMs, late.signal).catch(() => undefined),
-    ]);
-    late.abort();
-    await Promise.all([...this.#runs.values()].map((run) => run.leave()));
-    this.#lingering.abort();
-    while (this.#closing.size > 0) await Promise.all(this.#closing);
+    await this.#board?.stop(this.#timing.shutdownGraceMs + this.#timing.shutdownMs);
     await this.#renewal?.stop();
     await this.#feed?.stop();
     await this.#session?.stop();
     await this.#dir?.close();
-  }
-
-  #heldJobs(): WorkerHello["jobs"] {
-    const opening = [...this.#accepting].map(([job, attempt]) => ({ job, attempt }));
-    const running = [...this.#runs.values()].map(({ assignment: { job, attempt } }) => ({
-      job,
-      attempt,
-    }));
-    return [...running, ...opening.filter(({ job }) => !this.#runs.has(job))];
-  }
-
-  /** Goes on with the jobs a former daemon left. */
-  async #takeUp(dir: DataDir, context: RunContext): Promise<void> {
-    for (const paths of await listSpools(dir.spoolDir)) {
-      const record = await readRunRecord(paths.journal);
-      if (record === undefined || record.assignment.room !== this.#init.room) {
-        if (record === undefined) await removeTree(paths.dir);
-        else this.#log("warn", `${paths.dir} holds a job of room ${record.assignment.room}`);
-        continue;
-      }
-      if (this.#runs.has(record.assignment.job)) {
-        this.#log("warn", `${paths.dir} holds another attempt of a job that has been taken up`);
-        continue;
-      }
-      try {
-        const run = await JobRun.open(context, paths, record);
-        const { job, attempt } = run.assignment;
-        this.#init.onEvent({ type: "job.resumed", job, attempt });
-        await this.#begin(run);
-      } catch (error) {
-        this.#log("error", `cannot take up the job in ${paths.dir}: ${messageOf(error)}`);
-      }
-    }
   }
 
   #message(message: HubToPeer): void {
@@ -256,16 +198,14 @@ class Daemon implements Worker {
         return;
       }
       case "job.offer":
-        this.#offered(message.assignment);
+        this.#board?.offered(message.assignment);
         return;
-      case "job.revoke": {
-        const run = this.#runs.get(message.job);
-        if (run?.assignment.attempt === message.attempt) run.revoke(message.reason);
+      case "job.revoke":
+        this.#board?.revoked(message.job, message.attempt, message.reason);
         return;
-      }
       case "job.command": {
         const { id } = message.command;
-        this.#command(message.command, message.by, (ack) => this.#answer(id, ack));
+        this.#board?.command(message.command, message.by, (ack) => this.#answer(id, ack));
         return;
       }
       default:
@@ -279,90 +219,6 @@ class Daemon implements Worker {
     if (stage === "applied") return;
     const text = message === undefined ? {} : { message };
     this.#session?.send({ type: "command.ack", id, stage, ...text });
-  }
-
-  #command(command: JobCommand, by: string, ack: (ack: CommandAck) => void): void {
-    const run = this.#runs.get(command.job);
-    if (run === undefined) {
-      ack({ stage: "rejected", message: `job ${command.job} does not run on this worker` });
-    } else run.command(command, by, ack);
-  }
-
-  #offered(assignment: JobAssignment): void {
-    const { job, attempt } = assignment;
-    const held = this.#runs.get(job);
-    if (held?.assignment.attempt === attempt) {
-      this.#session?.send({ type: "job.accept", job, attempt });
-      return;
-    }
-    const reason = this.#whyNot(assignment, held);
-    if (reason !== undefined) {
-      this.#session?.send({ type: "job.decline", job, attempt, reason });
-      return;
-    }
-    // A socket that has closed cannot accept: the hub has given the attempt to somebody else.
-    if (this.#session?.send({ type: "job.accept", job, attempt }) !== true) return;
-    this.#work(this.#accept(assignment));
-  }
-
-  #whyNot(assignment: JobAssignment, held: JobRun | undefined): string | undefined {
-    const capabilities = this.#capabilities;
-    if (this.#stopping !== undefined || capabilities === undefined) return "is shutting down";
-    if (held !== undefined) {
-      held.revoke(`attempt ${assignment.attempt} has begun`);
-      return `is still ending attempt ${held.assignment.attempt} of this job`;
-    }
-    if (this.#runs.size + this.#accepting.size >= capabilities.slots) return "has no free slot";
-    const workerId = this.#workerId;
-    if (workerId === undefined) return "is not ready";
-    return unmetRequirement({ workerId, capabilities }, assignment.spec);
-  }
-
-  async #accept(assignment: JobAssignment): Promise<void> {
-    const { job, attempt, submittedBy } = assignment;
-    const context = this.#context;
-    const dir = this.#dir;
-    if (context === undefined || dir === undefined || this.#accepting.has(job)) return;
-    this.#accepting.set(job, attempt);
-    try {
-      const paths = await openSpool(dir.spoolDir, job, attempt);
-      const run = await JobRun.open(context, paths, newRecord(assignment));
-      this.#init.onEvent({ type: "job.accepted", job, attempt, submittedBy });
-      await this.#begin(run);
-      if (this.#stopping !== undefined) run.shutdown();
-    } catch (error) {
-      this.#log("error", `${job}: cannot begin: ${messageOf(error)}`);
-      if (!this.#runs.has(job)) await failUnbegun(context, assignment, error);
-    } finally {
-      this.#accepting.delete(job);
-    }
-  }
-
-  async #begin(run: JobRun): Promise<void> {
-    this.#runs.set(run.assignment.job, run);
-    this.#work(this.#follow(run));
-    await run.start();
-  }
-
-  /** Frees the slot when a job has ended, and its disk a little later. */
-  async #follow(run: JobRun): Promise<void> {
-    const { job, attempt } = run.assignment;
-    const outcome = await run.ended;
-    this.#runs.delete(job);
-    this.#session?.send({ type: "job.released", job, attempt });
-    this.#init.onEvent({ type: "job.ended", job, attempt, outcome });
-    if (outcome === "left") return;
-    if (outcome !== "dropped") {
-      await delay(this.#timing.lingerMs, this.#lingering.signal).catch(() => undefined);
-    }
-    await run.cleanUp(outcome);
-  }
-
-  #work(work: Promise<void>): void {
-    const tracked = work
-      .catch((error: unknown) => this.#log("error", messageOf(error)))
-      .finally(() => this.#closing.delete(tracked));
-    this.#closing.add(tracked);
   }
 }
 

@@ -160,8 +160,7 @@ export class JobRun {
   }
 
   /** Takes the log from live viewers and removes the spool; the room has all of it. */
-  async cleanUp(outcome: RunOutcome): Promise<void> {
-    if (outcome === "left") return;
+  async cleanUp(): Promise<void> {
     await this.#close();
     await removeTree(this.#paths.dir);
   }
