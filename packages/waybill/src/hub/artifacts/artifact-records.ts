@@ -93,7 +93,8 @@ export class ArtifactRecords {
 
   /**
    * Enters a completed artifact and points its name at it. Of two places that hold the same artifact the one
-   * that stays longer is recorded; a model is never recorded as a dataset. Idempotent.
+   * that stays longer is recorded; a model is never recorded as a dataset. Only datasets have names here:
+   * models have aliases. Idempotent.
    */
   async enter(room: RoomId, record: ArtifactRecord): Promise<void> {
     const name = { name: record.name, artifact: record.artifact, at: record.createdAt };

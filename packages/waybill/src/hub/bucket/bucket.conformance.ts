@@ -42,6 +42,15 @@ export function runBucketTests(name: string, setup: () => Promise<Bucket>): void
       await expect(bucket.delete(["missing"])).resolves.toBeUndefined();
     });
 
+    it("copies an object, and says when there is none", async () => {
+      const bucket = await setup();
+      await bucket.put("from/ä b", "bytes");
+      expect(await bucket.copyFrom(bucket, "from/ä b", "to/c")).toBe(true);
+      expect(text((await bucket.get("to/c"))?.body)).toBe("bytes");
+      expect(await bucket.copyFrom(bucket, "from/nothing", "to/d")).toBe(false);
+      expect(await bucket.get("to/d")).toBeUndefined();
+    });
+
     it("creates a key only once", async () => {
       const bucket = await setup();
       await bucket.put("once", "1", { condition: { ifAbsent: true } });

@@ -28,6 +28,8 @@ export interface Bucket {
   /** Size, etag and, when the store has one, the base64 CRC-32 (composite ones end in `-N`). */
   head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined>;
   put(key: string, body: Uint8Array | string, options?: PutOptions): Promise<Stored>;
+  /** Copies an object of `source` here, within the store; `false` when it is not there. */
+  copyFrom(source: Bucket, sourceKey: string, key: string): Promise<boolean>;
   /** Deleting what is not there is no error. */
   delete(keys: readonly string[]): Promise<void>;
   /** Keys below a prefix in UTF-8 order. */

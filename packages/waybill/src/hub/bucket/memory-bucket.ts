@@ -75,6 +75,13 @@ export class MemoryBucket implements Bucket {
     return { etag: object.etag, size: object.size };
   }
 
+  async copyFrom(source: Bucket, sourceKey: string, key: string): Promise<boolean> {
+    const object = await source.get(sourceKey);
+    if (object === undefined) return false;
+    await this.put(key, object.body);
+    return true;
+  }
+
   async delete(keys: readonly string[]): Promise<void> {
     await this.#before("delete", keys[0] ?? "");
     for (const key of keys) this.#objects.delete(key);

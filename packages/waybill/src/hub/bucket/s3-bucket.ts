@@ -1,16 +1,14 @@
 // A bucket behind the S3 API: embedded store, AWS, SeaweedFS, R2 and Ceph alike.
 import {
   DeleteObjectsCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
   ListObjectsV2Command,
-  PutObjectCommand,
   type ListObjectsV2CommandOutput,
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { WaybillError } from "@waybill/sdk/protocol";
 import type { Bucket, Listed, PutCondition, PutOptions, Stored } from "./bucket.ts";
-import { isLostRace, isMissing, storageError } from "./s3-error.ts";
+import { storageError } from "./s3-error.ts";
+import type { S3Answer, S3Http } from "./s3-http.ts";
 
 /** S3 deletes at most this many keys in one request. */
 const DELETE_BATCH = 1000;
@@ -18,72 +16,77 @@ const DELETE_BATCH = 1000;
 export class S3Bucket implements Bucket {
   readonly name: string;
   readonly #client: S3Client;
+  readonly #http: S3Http;
 
-  constructor(client: S3Client, name: string) {
+  constructor(client: S3Client, http: S3Http, name: string) {
     this.#client = client;
+    this.#http = http;
     this.name = name;
   }
 
   async get(
     key: string,
   ): Promise<(Stored & { readonly body: Uint8Array; readonly writeId?: string }) | undefined> {
-    try {
-      const answer = await this.#client.send(new GetObjectCommand({ Bucket: this.name, Key: key }));
-      const body = (await answer.Body?.transformToByteArray()) ?? new Uint8Array();
-      const writeId = answer.Metadata?.["write-id"];
-      return {
-        etag: etagOf(answer.ETag, key),
-        size: body.length,
-        body,
-        ...(writeId === undefined ? {} : { writeId }),
-      };
-    } catch (error) {
-      if (isMissing(error)) return undefined;
-      throw storageError(error, `reading ${this.name}/${key}`);
-    }
+    const what = `reading ${this.name}/${key}`;
+    const answer = await this.#http.send({ method: "GET", bucket: this.name, key }, what);
+    if (isMissingKey(answer)) return undefined;
+    assertDone(answer, what);
+    const { body, headers } = answer;
+    const writeId = headers["x-amz-meta-write-id"];
+    return {
+      etag: etagOf(headers.etag, key),
+      size: body.length,
+      body,
+      ...(typeof writeId === "string" ? { writeId } : {}),
+    };
   }
 
   async head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined> {
-    try {
-      const answer = await this.#client.send(
-        new HeadObjectCommand({ Bucket: this.name, Key: key, ChecksumMode: "ENABLED" }),
-      );
-      return {
-        etag: etagOf(answer.ETag, key),
-        size: answer.ContentLength ?? 0,
-        crc32: answer.ChecksumCRC32,
-      };
-    } catch (error) {
-      if (isMissing(error)) return undefined;
-      throw storageError(error, `looking at ${this.name}/${key}`);
-    }
+    const what = `looking at ${this.name}/${key}`;
+    const headers = { "x-amz-checksum-mode": "ENABLED" };
+    const answer = await this.#http.send({ method: "HEAD", bucket: this.name, key, headers }, what);
+    // The answer to a HEAD has no body that would tell a missing key from a missing bucket.
+    if (answer.status === 404) return undefined;
+    assertDone(answer, what);
+    const crc32 = answer.headers["x-amz-checksum-crc32"];
+    return {
+      etag: etagOf(answer.headers.etag, key),
+      size: Number(answer.headers["content-length"] ?? 0),
+      crc32: typeof crc32 === "string" ? crc32 : undefined,
+    };
   }
 
   async put(key: string, body: Uint8Array | string, options: PutOptions = {}): Promise<Stored> {
     const bytes = typeof body === "string" ? Buffer.from(body) : body;
-    try {
-      const answer = await this.#client.send(
-        new PutObjectCommand({
-          Bucket: this.name,
-          Key: key,
-          Body: bytes,
-          ContentLength: bytes.length,
-          ...conditionOf(options.condition),
-          ...(options.contentType === undefined ? {} : { ContentType: options.contentType }),
-          ...(options.writeId === undefined ? {} : { Metadata: { "write-id": options.writeId } }),
-        }),
+    const what = `writing ${this.name}/${key}`;
+    const headers = {
+      ...conditionOf(options.condition),
+      ...(options.contentType === undefined ? {} : { "content-type": options.contentType }),
+      ...(options.writeId === undefined ? {} : { "x-amz-meta-write-id": options.writeId }),
+    };
+    const request = { method: "PUT", bucket: this.name, key, headers, body: bytes } as const;
+    const answer = await this.#http.send(request, what);
+    if (options.condition !== undefined && lostRace(answer)) {
+      throw new WaybillError(
+        "precondition_failed",
+        `${this.name}/${key} is not in the state it was expected in`,
       );
-      return { etag: etagOf(answer.ETag, key), size: bytes.length };
-    } catch (error) {
-      if (options.condition !== undefined && isLostRace(error)) {
-        throw new WaybillError(
-          "precondition_failed",
-          `${this.name}/${key} is not in the state it was expected in`,
-          { cause: error },
-        );
-      }
-      throw storageError(error, `writing ${this.name}/${key}`);
     }
+    assertDone(answer, what);
+    return { etag: etagOf(answer.headers.etag, key), size: bytes.length };
+  }
+
+  async copyFrom(source: Bucket, sourceKey: string, key: string): Promise<boolean> {
+    const what = `copying ${source.name}/${sourceKey} to ${this.name}/${key}`;
+    const path = [source.name, ...sourceKey.split("/")].map(encodeURIComponent).join("/");
+    const headers = { "x-amz-copy-source": `/${path}` };
+    const answer = await this.#http.send({ method: "PUT", bucket: this.name, key, headers }, what);
+    if (isMissingKey(answer)) return false;
+    assertDone(answer, what);
+    // S3 may begin its answer with 200 and fail later.
+    const late = /<Code>(\w+)<\/Code>/.exec(answer.body.toString("utf8"))?.[1];
+    if (late !== undefined) throw new WaybillError("storage_failed", `${what} failed (${late})`);
+    return true;
   }
 
   async delete(keys: readonly string[]): Promise<void> {
@@ -160,12 +163,30 @@ export class S3Bucket implements Bucket {
   }
 }
 
-function conditionOf(condition: PutCondition | undefined): {
-  IfNoneMatch?: string;
-  IfMatch?: string;
-} {
+function conditionOf(condition: PutCondition | undefined): Record<string, string> {
   if (condition === undefined) return {};
-  return "ifAbsent" in condition ? { IfNoneMatch: "*" } : { IfMatch: condition.ifMatch };
+  return "ifAbsent" in condition ? { "if-none-match": "*" } : { "if-match": condition.ifMatch };
+}
+
+function isMissingKey({ status, errorCode }: S3Answer): boolean {
+  return status === 404 && errorCode !== "NoSuchBucket";
+}
+
+/** 412, 409 (S3 under contention), or 404 for `If-Match` on a key that is gone. */
+function lostRace(answer: S3Answer): boolean {
+  const contended = answer.status === 409 && answer.errorCode === "ConditionalRequestConflict";
+  return answer.status === 412 || contended || isMissingKey(answer);
+}
+
+function assertDone({ status, errorCode }: S3Answer, what: string): void {
+  if (status >= 200 && status < 300) return;
+  const code = errorCode ?? "no code";
+  throw new WaybillError("storage_failed", `${what} failed (${code}, HTTP ${status})`, {
+    hint:
+      status === 403
+        ? "check the hub's S3 credentials and their rights on the bucket"
+        : "check that the bucket is there",
+  });
 }
 
 function etagOf(etag: string | undefined, key: string): string {

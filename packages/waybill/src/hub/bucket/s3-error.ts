@@ -23,17 +23,6 @@ export function isMissing(error: unknown): boolean {
   return code === "NoSuchKey" || code === "NotFound" || code === "NoSuchUpload";
 }
 
-/** Whether a conditional write lost: 412, 409 (S3 under contention), or `If-Match` on a key that is gone. */
-export function isLostRace(error: unknown): boolean {
-  const code = s3ErrorCode(error);
-  return (
-    code === "PreconditionFailed" ||
-    code === "ConditionalRequestConflict" ||
-    code === "NoSuchKey" ||
-    statusOf(error) === 412
-  );
-}
-
 /** `storage_full` when the store has no room, else `storage_failed`; `what` names operation and key. */
 export function storageError(error: unknown, what: string): WaybillError {
   if (error instanceof WaybillError) return error;

@@ -22,7 +22,7 @@ export type PresignerInit = {
 };
 
 export type ToSign = {
-  readonly method: "GET" | "PUT";
+  readonly method: "GET" | "HEAD" | "PUT";
   readonly bucket: string;
   readonly key: string;
   readonly query?: Readonly<Record<string, string>>;

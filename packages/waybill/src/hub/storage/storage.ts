@@ -13,6 +13,7 @@ import type { Bucket } from "../bucket/bucket.ts";
 import type { MultipartUploads } from "../bucket/multipart.ts";
 import { S3Bucket } from "../bucket/s3-bucket.ts";
 import { s3ErrorCode, storageError } from "../bucket/s3-error.ts";
+import { S3Http } from "../bucket/s3-http.ts";
 import { S3MultipartUploads } from "../bucket/s3-multipart.ts";
 import type { Clock, Log } from "../log.ts";
 import { Presigner, type S3Credentials } from "./presign.ts";
@@ -54,6 +55,7 @@ export class S3Storage implements Storage, AsyncDisposable {
   readonly rooms: Place;
   readonly presigner: Presigner;
   readonly #client: S3Client;
+  readonly #http: S3Http;
   readonly #init: StorageInit;
 
   constructor(init: StorageInit) {
@@ -72,18 +74,21 @@ export class S3Storage implements Storage, AsyncDisposable {
         httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
       },
     });
+    const presignerFor = (endpoint: string | undefined) =>
+      new Presigner({
+        endpoint,
+        region: init.region,
+        credentials: () => this.#client.config.credentials(),
+        clock: init.clock,
+      });
+    this.presigner = presignerFor(init.publicEndpoint ?? init.endpoint);
+    this.#http = new S3Http({ presigner: presignerFor(init.endpoint), maxSockets: MAX_SOCKETS });
     const place = (name: string): Place => ({
-      bucket: new S3Bucket(this.#client, name),
+      bucket: new S3Bucket(this.#client, this.#http, name),
       multipart: new S3MultipartUploads(this.#client, name),
     });
     this.uploads = place(init.uploadsBucket);
     this.rooms = place(init.roomsBucket);
-    this.presigner = new Presigner({
-      endpoint: init.publicEndpoint ?? init.endpoint,
-      region: init.region,
-      credentials: () => this.#client.config.credentials(),
-      clock: init.clock,
-    });
   }
 
   /** Creates missing buckets and tries to leave cleaning rules; throws `storage_failed` without buckets. */
@@ -110,6 +115,7 @@ export class S3Storage implements Storage, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#client.destroy();
+    this.#http.destroy();
   }
 
   /**

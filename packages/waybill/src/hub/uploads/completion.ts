@@ -15,7 +15,8 @@ import { crc32 } from "node:zlib";
 import type { StoredPart } from "../bucket/multipart.ts";
 import type { Place } from "../storage/storage.ts";
 import { mapLimited } from "./map-limited.ts";
-import { type UploadDoc, partCount, plannedSize } from "./upload-doc.ts";
+import { type Places, sizesBelow } from "./store-truth.ts";
+import { type UploadDoc, isJoined, partCount, placeAtOnce, plannedSize } from "./upload-doc.ts";
 
 export type Completion = RouteBody<"completeUpload">;
 
@@ -34,55 +35,70 @@ const PARALLEL = 32;
  */
 export async function joinUpload(
   doc: UploadDoc,
-  place: Place,
+  places: Places,
   completion: Completion,
   spoiled: Set<string>,
 ): Promise<Joined> {
+  const place = places(doc);
   const crcs = new Map(completion.objects.map((object) => [object.key, object.parts]));
-  const keys = Object.keys(doc.multipart);
-  const joined = new Map<string, number>();
-  await mapLimited(keys, PARALLEL, async (key) => {
-    const size = await joinObject(doc, place, key, crcs.get(key) ?? [], spoiled);
-    if (size !== undefined) joined.set(key, size);
-  });
-  const manifestSize = joined.get(MANIFEST_KEY);
-  const [, stored] = await Promise.all([
-    checkSizes(doc, place, joined),
-    storedManifest(doc, place, manifestSize),
+  const joined = Object.keys(doc.multipart);
+  const [sizes] = await Promise.all([
+    settleAtOnce(doc, places),
+    mapLimited(joined, PARALLEL, (key) =>
+      joinObject(doc, place, key, crcs.get(key) ?? [], spoiled),
+    ),
   ]);
+  const bytes = await storedManifest(doc, places, sizes.get(MANIFEST_KEY));
   try {
-    const manifest = decodeManifest(new TextDecoder().decode(stored), completion.artifact);
+    const manifest = decodeManifest(new TextDecoder().decode(bytes), completion.artifact);
     checkObjects(doc, manifest);
-    return { manifest, manifestBytes: stored.length };
+    return { manifest, manifestBytes: bytes.length };
   } catch (error) {
     spoiled.add(MANIFEST_KEY);
     throw error;
   }
 }
 
-/** The joined object's size; `undefined` when it had been joined before. */
+/** Counts the objects that were put at once, and copies a model's to their place; answers their sizes. */
+async function settleAtOnce(doc: UploadDoc, places: Places): Promise<Map<string, number>> {
+  const objects = doc.plan.objects.filter(({ size }) => !isJoined(doc.plan, size));
+  const from = placeAtOnce(doc);
+  const source = places(from);
+  const copy = async () => {
+    if (from === doc) return;
+    const keys = objects.map((object) => object.key);
+    if (doc.multipart[MANIFEST_KEY] === undefined) keys.push(MANIFEST_KEY);
+    const { bucket } = places(doc);
+    await mapLimited(keys, PARALLEL, async (key) => {
+      const copied = await bucket.copyFrom(source.bucket, from.prefix + key, doc.prefix + key);
+      if (!copied) throw incomplete(`object ${key} is not stored`);
+    });
+  };
+  const [sizes] = await Promise.all([sizesBelow(source, from.prefix), copy()]);
+  const missing = objects.filter(({ key, size }) => sizes.get(key) !== size);
+  const first = missing[0];
+  if (first === undefined) return sizes;
+  const rest = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
+  throw incomplete(`object ${first.key} (${first.size} bytes)${rest} is not stored`);
+}
+
+/** Joins one object's parts, unless an earlier completion has. */
 async function joinObject(
   doc: UploadDoc,
   place: Place,
   key: string,
   crcs: readonly string[],
   spoiled: Set<string>,
-): Promise<number | undefined> {
-  const uploadId = doc.multipart[key];
-  if (uploadId === undefined) return undefined;
+): Promise<void> {
+  const uploadId = doc.multipart[key] ?? "";
   const listed = await place.multipart.listParts(doc.prefix + key, uploadId);
-  if (listed === undefined) {
-    await checkJoinedBefore(doc, place, key, crcs, spoiled);
-    return undefined;
+  if (listed !== undefined) {
+    const parts = wholeParts(doc, key, listed);
+    checkCrcs(key, parts, crcs);
+    const outcome = await place.multipart.complete(doc.prefix + key, uploadId, parts);
+    if (outcome === "completed") return;
   }
-  const parts = wholeParts(doc, key, listed);
-  checkCrcs(key, parts, crcs);
-  const outcome = await place.multipart.complete(doc.prefix + key, uploadId, parts);
-  if (outcome === "gone") {
-    await checkJoinedBefore(doc, place, key, crcs, spoiled);
-    return undefined;
-  }
-  return parts.reduce((sum, part) => sum + part.size, 0);
+  await checkJoinedBefore(doc, place, key, crcs, spoiled);
 }
 
 /** Parts 1 to n with the sizes they must have; the manifest's n is what is there. */
@@ -153,32 +169,16 @@ function compositeCrc(crcs: readonly string[]): string {
   return `${checksum.toString("base64")}-${crcs.length}`;
 }
 
-/** Every planned object is there in its size; those just joined need not be asked for. */
-async function checkSizes(
-  doc: UploadDoc,
-  place: Place,
-  joined: ReadonlyMap<string, number>,
-): Promise<void> {
-  const others = doc.plan.objects.filter((object) => !joined.has(object.key));
-  if (others.length === 0) return;
-  const stored = new Map<string, number>();
-  for await (const object of place.bucket.list(doc.prefix)) {
-    stored.set(object.key.slice(doc.prefix.length), object.size);
-  }
-  const missing = others.filter(({ key, size }) => stored.get(key) !== size);
-  const first = missing[0];
-  if (first === undefined) return;
-  const rest = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
-  throw incomplete(`object ${first.key} (${first.size} bytes)${rest} is not stored`);
-}
-
 async function storedManifest(
   doc: UploadDoc,
-  place: Place,
-  joinedSize: number | undefined,
+  places: Places,
+  listedSize: number | undefined,
 ): Promise<Uint8Array> {
-  const key = doc.prefix + MANIFEST_KEY;
-  const size = joinedSize ?? (await place.bucket.head(key))?.size;
+  const isMultipart = doc.multipart[MANIFEST_KEY] !== undefined;
+  const at = isMultipart ? doc : placeAtOnce(doc);
+  const { bucket } = places(at);
+  const key = at.prefix + MANIFEST_KEY;
+  const size = isMultipart ? (await bucket.head(key))?.size : listedSize;
   if (size === undefined) throw incomplete(`${MANIFEST_KEY} is not stored`);
   if (size > LIMITS.manifestBytes) {
     throw new WaybillError(
@@ -186,7 +186,7 @@ async function storedManifest(
       `${MANIFEST_KEY} has ${size} bytes; at most ${LIMITS.manifestBytes} are allowed`,
     );
   }
-  const object = await place.bucket.get(key);
+  const object = await bucket.get(key);
   if (object === undefined) throw incomplete(`${MANIFEST_KEY} is not stored`);
   return object.body;
 }

@@ -21,6 +21,9 @@ const ModelClaim = v.object({
 });
 export type ModelClaim = v.InferOutput<typeof ModelClaim>;
 
+/** Far less than a lease: a newer attempt does not upload before the older one has lost its own. */
+const HELD_AGE_MS = 10_000;
+
 export type ModelPurpose = Extract<UploadPurpose, { kind: "model" }>;
 
 export class ModelClaims {
@@ -49,7 +52,7 @@ export class ModelClaims {
 
   /** Throws `stale_attempt` or `conflict` unless the folder is `upload`'s. */
   async assertHeld(room: RoomId, purpose: ModelPurpose, upload: UploadId): Promise<void> {
-    const claim = await this.find(room, purpose.model);
+    const claim = await this.find(room, purpose.model, { maxAgeMs: HELD_AGE_MS });
     if (claim === undefined || claim.upload === upload) return;
     assertFree(claim, purpose);
     throw new WaybillError(
@@ -68,6 +71,8 @@ export class ModelClaims {
     const attempt = purpose.attempt ?? 0;
     await this.#documents.update(ModelClaim, keyOf(room, purpose.model), (claim) => {
       if (claim?.upload === upload && claim.record?.artifact === record.artifact) return undefined;
+      // A newer attempt has come while this one completed: its files follow.
+      if (claim !== undefined && claim.attempt > attempt) return undefined;
       return { upload, attempt, record };
     });
   }

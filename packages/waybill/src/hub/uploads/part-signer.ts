@@ -16,8 +16,8 @@ import {
   UploadDoc,
   isJoined,
   isManifest,
-  isManifestJoined,
   partCount,
+  placeAtOnce,
   plannedSize,
   sessionKey,
 } from "./upload-doc.ts";
@@ -25,7 +25,7 @@ import {
 export type PartSignerDeps = {
   readonly documents: Documents;
   readonly presigner: Presigner;
-  readonly placeOf: (doc: UploadDoc) => Place;
+  readonly placeOf: (doc: Pick<UploadDoc, "place">) => Place;
 };
 
 /** Multipart uploads opened at once for one request. */
@@ -45,10 +45,9 @@ export class PartSigner {
     parts: readonly PartToSign[],
   ): Promise<{ parts: SignedPart[]; expiresAtMs: number }> {
     for (const part of parts) checkPart(doc, part);
-    const joined = parts.filter((part) => joins(doc, part)).map((part) => part.key);
+    const joined = parts.filter((part) => part.part > 0).map((part) => part.key);
     const ready = await this.#withMultipart(doc, new Set(joined));
-    const bucket = this.#deps.placeOf(doc).bucket.name;
-    const requests = parts.map((part) => requestFor(ready, part, bucket));
+    const requests = parts.map((part) => this.#requestFor(ready, part));
     const { urls, expiresAtMs } = await this.#deps.presigner.sign(requests, LIMITS.presignSeconds);
     const signed = parts.map(({ key, part, crc32 }, at) => ({
       key,
@@ -58,6 +57,20 @@ export class PartSigner {
       headers: { "x-amz-checksum-crc32": crc32 },
     }));
     return { parts: signed, expiresAtMs };
+  }
+
+  #requestFor(doc: UploadDoc, { key, part, size, crc32 }: PartToSign): ToSign {
+    const { place, prefix } = part > 0 ? doc : placeAtOnce(doc);
+    const uploadId = doc.multipart[key];
+    return {
+      method: "PUT",
+      bucket: this.#deps.placeOf({ place }).bucket.name,
+      key: prefix + key,
+      headers: { "content-length": String(size), "x-amz-checksum-crc32": crc32 },
+      ...(part > 0 && uploadId !== undefined
+        ? { query: { partNumber: String(part), uploadId } }
+        : {}),
+    };
   }
 
   /** The document with a multipart upload for each of `keys`. */
@@ -111,12 +124,6 @@ export function assertOpen(
   });
 }
 
-function joins(doc: UploadDoc, part: PartToSign): boolean {
-  return isManifest(part.key)
-    ? isManifestJoined(doc.plan, part.part)
-    : isJoined(doc.plan, part.size) || part.part > 0;
-}
-
 function checkPart(doc: UploadDoc, { key, part, size }: PartToSign): void {
   const { plan } = doc;
   const planned = plannedSize(plan, key);
@@ -126,7 +133,7 @@ function checkPart(doc: UploadDoc, { key, part, size }: PartToSign): void {
     if (size > most) throw wrong(`part ${part} of ${MANIFEST_KEY} has more than ${most} bytes`);
     return;
   }
-  const multipart = planned > plan.partBytes;
+  const multipart = isJoined(plan, planned);
   if (!multipart && part !== 0) throw wrong(`object ${key} is put at once, as part 0`);
   if (multipart && (part === 0 || part > partCount(plan, planned))) {
     throw wrong(`object ${key} has parts 1 to ${partCount(plan, planned)}, not ${part}`);
@@ -137,19 +144,6 @@ function checkPart(doc: UploadDoc, { key, part, size }: PartToSign): void {
   if (size !== expected) {
     throw wrong(`part ${part} of ${key} has ${expected} bytes by the plan, not ${size}`);
   }
-}
-
-function requestFor(doc: UploadDoc, part: PartToSign, bucket: string): ToSign {
-  const uploadId = joins(doc, part) ? doc.multipart[part.key] : undefined;
-  return {
-    method: "PUT",
-    bucket,
-    key: doc.prefix + part.key,
-    headers: { "content-length": String(part.size), "x-amz-checksum-crc32": part.crc32 },
-    ...(uploadId === undefined
-      ? {}
-      : { query: { partNumber: String(Math.max(1, part.part)), uploadId } }),
-  };
 }
 
 function wrong(message: string): WaybillError {

@@ -56,7 +56,7 @@ export function uploadIdOf(room: RoomId, fingerprint: string): UploadId {
 }
 
 /** Where a plan's bytes go: datasets that pass to the uploads bucket, what is kept to the rooms bucket. */
-export function placeOf(
+export function placeFor(
   room: RoomId,
   upload: UploadId,
   plan: UploadPlan,
@@ -87,18 +87,21 @@ export function partCount(plan: UploadPlan, size: number): number {
   return Math.max(1, Math.ceil(size / plan.partBytes));
 }
 
-/**
- * Objects the hub itself makes visible by joining parts: the large ones, and every object of a model. A
- * worker whose attempt is over may still hold good URLs; with them it can store parts, never replace a
- * model's object (I11).
- */
+/** Whether an object is a multipart upload, which the hub joins. */
 export function isJoined(plan: UploadPlan, size: number): boolean {
-  return size > plan.partBytes || (plan.purpose.kind === "model" && size > 0);
+  return size > plan.partBytes;
 }
 
-/** As `isJoined` for the manifest, whose size shows only when its parts are signed. */
-export function isManifestJoined(plan: UploadPlan, part: number): boolean {
-  return part > 0 || plan.purpose.kind === "model";
+/**
+ * Where a body goes that is put at once. A model's waits in the upload's own folder and is copied by the
+ * hub on completion: a worker whose attempt is over may still hold good URLs, and with them it must not be
+ * able to replace what a newer attempt has published (I11). Joined objects go to their place directly,
+ * because only the hub can join them.
+ */
+export function placeAtOnce(doc: UploadDoc): Pick<UploadDoc, "place" | "prefix"> {
+  return doc.plan.purpose.kind === "model"
+    ? { place: "uploads", prefix: `${doc.room}/${doc.upload}/` }
+    : doc;
 }
 
 /** The document of an upload that is given up; its bytes may go. */

@@ -9,7 +9,7 @@ import type { Clock, Log } from "../log.ts";
 import type { Place } from "../storage/storage.ts";
 import type { ModelClaims } from "./model-claims.ts";
 import { assertOpen } from "./part-signer.ts";
-import { UploadDoc, abortedDoc, sessionKey, sessionsPrefix } from "./upload-doc.ts";
+import { UploadDoc, abortedDoc, placeAtOnce, sessionKey, sessionsPrefix } from "./upload-doc.ts";
 
 export type UploadRemovalDeps = {
   /** Documents of the uploads bucket. */
@@ -95,6 +95,8 @@ export class UploadRemoval {
     for (const [key, id] of Object.entries(doc.multipart)) {
       await place.multipart.abort(doc.prefix + key, id);
     }
+    const atOnce = placeAtOnce(doc);
+    if (atOnce !== doc) await empty(this.#deps.placeOf(atOnce), atOnce.prefix);
     if (doc.record !== undefined && doc.place === "rooms") return;
     if (doc.plan.purpose.kind === "model") {
       const claim = await this.#deps.claims.find(doc.room, doc.plan.purpose.model);
@@ -102,13 +104,15 @@ export class UploadRemoval {
     }
     if (doc.record !== undefined) await this.#deps.records.remove(doc.room, doc.record);
     this.#projected.delete(doc.upload);
-    for await (const open of place.multipart.list(doc.prefix)) {
-      await place.multipart.abort(open.key, open.uploadId);
-    }
-    const keys: string[] = [];
-    for await (const { key } of place.bucket.list(doc.prefix)) keys.push(key);
-    if (keys.length > 0) await place.bucket.delete(keys);
+    await empty(place, doc.prefix);
   }
+}
+
+async function empty({ bucket, multipart }: Place, prefix: string): Promise<void> {
+  for await (const open of multipart.list(prefix)) await multipart.abort(open.key, open.uploadId);
+  const keys: string[] = [];
+  for await (const { key } of bucket.list(prefix)) keys.push(key);
+  if (keys.length > 0) await bucket.delete(keys);
 }
 
 function isOver(doc: UploadDoc, nowMs: number): boolean {

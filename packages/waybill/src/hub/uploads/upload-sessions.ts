@@ -17,7 +17,8 @@ import { assertOpen } from "./part-signer.ts";
 import {
   UploadDoc,
   completedDoc,
-  placeOf,
+  placeAtOnce,
+  placeFor,
   sessionKey,
   sessionsPrefix,
   uploadIdOf,
@@ -124,20 +125,19 @@ export class UploadSessions {
 
   /** Joins, verifies and records an upload; a second time it answers the same. */
   async complete(doc: UploadDoc, completion: Completion): Promise<ArtifactRecord> {
-    const { documents, clock, ttlMs } = this.#deps;
+    const { documents, placeOf, clock, ttlMs } = this.#deps;
     if (doc.state === "completed") return this.#completedBefore(doc, completion);
-    const place = this.#deps.placeOf(doc);
     const spoiled = new Set<string>();
-    const joined = await joinUpload(doc, place, completion, spoiled).catch(
+    const joined = await joinUpload(doc, placeOf, completion, spoiled).catch(
       async (error: unknown) => {
-        await this.#sendAnew(doc, place, [...spoiled]);
+        await this.#sendAnew(doc, [...spoiled]);
         throw error;
       },
     );
     const nowMs = clock();
     const expiresMs = doc.place === "uploads" ? nowMs + ttlMs : undefined;
     const times = { nowMs, expiresMs };
-    const record = recordOf(doc, place.bucket.name, completion.artifact, joined, times);
+    const record = recordOf(doc, placeOf(doc).bucket.name, completion.artifact, joined, times);
     const updated = await documents.update(UploadDoc, sessionKey(doc.room, doc.upload), (known) => {
       if (known?.state === "completed") return undefined;
       assertOpen(known, doc);
@@ -169,9 +169,11 @@ export class UploadSessions {
   }
 
   /** Drops objects that are whole but wrong, so that the next push finds them missing. */
-  async #sendAnew(doc: UploadDoc, place: Place, keys: readonly string[]): Promise<void> {
-    if (keys.length === 0) return;
-    await place.bucket.delete(keys.map((key) => doc.prefix + key));
+  async #sendAnew(doc: UploadDoc, keys: readonly string[]): Promise<void> {
+    for (const key of keys) {
+      const at = doc.multipart[key] === undefined ? placeAtOnce(doc) : doc;
+      await this.#deps.placeOf(at).bucket.delete([at.prefix + key]);
+    }
     await this.forgetMultipart(doc, keys);
   }
 
@@ -182,7 +184,7 @@ export class UploadSessions {
       room,
       state: "open",
       plan,
-      ...placeOf(room, upload, plan),
+      ...placeFor(room, upload, plan),
       createdAt: new Date(nowMs).toISOString(),
       createdBy,
       expiresAt: new Date(nowMs + this.#deps.ttlMs).toISOString(),

@@ -1,4 +1,5 @@
 // Handlers of upload sessions.
+import { isDeepStrictEqual } from "node:util";
 import { type JobId, type RoomId, type UploadStatus, WaybillError } from "@waybill/sdk/protocol";
 import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
 import type { Documents } from "../bucket/documents.ts";
@@ -71,7 +72,7 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
 
   async function status(doc: UploadDoc): Promise<UploadStatus> {
     if (doc.state === "completed") return { ...statusHead(doc), objects: completedObjects(doc) };
-    const { objects, dead } = await readTruth(doc, placeOf(doc));
+    const { objects, dead } = await readTruth(doc, placeOf);
     await sessions.forgetMultipart(doc, dead);
     return { ...statusHead(doc), objects };
   }
@@ -120,7 +121,7 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
     },
 
     completeUpload: async ({ params: { room, upload }, body, caller }) => {
-      const doc = await sessions.get(room, upload);
+      const doc = await sessions.get(room, upload, { forSigning: true });
       const { purpose } = doc.plan;
       if (doc.state === "open" && purpose.kind === "model") {
         await Promise.all([
@@ -128,7 +129,12 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
           claims.assertHeld(room, purpose, upload),
         ]);
       }
-      const record = await sessions.complete(doc, body);
+      const record = await sessions.complete(doc, body).catch(async (error: unknown) => {
+        // Another hub may have opened multipart uploads that a remembered document does not name.
+        const current = await sessions.get(room, upload);
+        if (isDeepStrictEqual(current, doc)) throw error;
+        return sessions.complete(current, body);
+      });
       const { artifact, bytes, files } = record;
       log("info", "upload completed", { room, upload, artifact, bytes, files });
       return record;
