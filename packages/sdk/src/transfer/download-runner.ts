@@ -162,6 +162,7 @@ class DownloadRun {
       // Its failure is seen at the next `await writing`; until then it must not count as unhandled.
       writing.catch(() => undefined);
     };
+    const runEnd = run.first + run.count;
     let event: DownloadEvent = { type: "ended", request };
     try {
       for await (const piece of source.fetch(run, { signal: fetching.abort.signal })) {
@@ -169,7 +170,8 @@ class DownloadRun {
           at += intake.add(piece.subarray(at));
           if (intake.isFull) await flush();
         }
-        if (intake.isBad || intake.next >= fetching.end) break;
+        // A request that came to its own end is read out, so that its connection can be used again.
+        if (intake.isBad || (intake.next >= fetching.end && fetching.end < runEnd)) break;
       }
       if (intake.isBad) event = { type: "bad-shard", request };
     } catch (error) {

@@ -43,7 +43,7 @@ export async function pullTree(
   const tally = new Tally(map.bytes, input.onProgress);
   const there = await lookAround(map, dir, input);
   tally.add("cache", there.bytes);
-  const keeper = new TreeKeeper(map, dir, input.artifact);
+  const keeper = await TreeKeeper.open(map, dir, input.artifact);
   try {
     for (const index of there.right) keeper.skip(index);
     const resumed = await resumeParts(map, keeper, there.done, input.signal);

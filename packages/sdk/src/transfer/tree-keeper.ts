@@ -13,10 +13,20 @@ const SMALL_FILE_BYTES = 256 * 1024;
 /** `.part` files open at once: requests are few, and each writes to one file at a time. */
 const MAX_OPEN = 16;
 
+/** Written bytes are flushed in the background at this interval, so that the last flush is short. */
+const FLUSH_BYTES = 64 * 1024 * 1024;
+
 /** Folder inside the destination where parts and the journal of unfinished pulls lie. */
 export const STATE_FOLDER = ".waybill";
 
-type PartFile = { readonly file: OpenFile; readonly path: string; writers: number };
+type PartFile = {
+  readonly file: OpenFile;
+  readonly path: string;
+  writers: number;
+  /** Bytes written since the last flush was begun. */
+  unflushed: number;
+  flushing: Promise<void> | undefined;
+};
 
 export class TreeKeeper implements ShardKeeper {
   readonly #map: ShardMap;
@@ -34,17 +44,36 @@ export class TreeKeeper implements ShardKeeper {
   /** Shards the journal of an earlier pull names; they are to be checked and then given to `resume`. */
   readonly noted: ShardSet;
   #aside = 0;
+  #closed = false;
+
+  private constructor(init: {
+    readonly map: ShardMap;
+    readonly dir: string;
+    readonly state: string;
+    readonly journal: Journal;
+    readonly noted: ShardSet;
+    readonly unlock: () => void;
+  }) {
+    this.#map = init.map;
+    this.#dir = init.dir;
+    this.#state = init.state;
+    this.#journal = init.journal;
+    this.noted = init.noted;
+    this.#unlock = init.unlock;
+  }
 
   /** Begins or resumes in `dir`; throws `conflict` while another process pulls the same artifact there. */
-  constructor(map: ShardMap, dir: string, artifact: ArtifactId) {
-    this.#map = map;
-    this.#dir = dir;
-    this.#state = files.join(dir, STATE_FOLDER, artifact.slice(0, 16));
-    files.makeDirectory(this.#state);
-    this.#unlock = files.lock(files.join(this.#state, "lock"), `the pull into ${dir}`);
-    const { journal, noted } = Journal.open(files.join(this.#state, "journal"), artifact);
-    this.#journal = journal;
-    this.noted = noted;
+  static async open(map: ShardMap, dir: string, artifact: ArtifactId): Promise<TreeKeeper> {
+    const state = files.join(dir, STATE_FOLDER, artifact.slice(0, 16));
+    files.makeDirectory(state);
+    const unlock = files.lock(files.join(state, "lock"), `the pull into ${dir}`);
+    try {
+      const { journal, noted } = await Journal.open(files.join(state, "journal"), artifact);
+      return new TreeKeeper({ map, dir, state, journal, noted, unlock });
+    } catch (error) {
+      unlock();
+      throw error;
+    }
   }
 
   /** Where the unfinished bytes of a file lie. */
@@ -100,7 +129,10 @@ export class TreeKeeper implements ShardKeeper {
   async close(): Promise<void> {
     const open = [...this.#open.values()];
     this.#open.clear();
-    for (const { file } of open) await file.close();
+    for (const part of open) await closePart(part);
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#journal.close();
     this.#unlock();
   }
 
@@ -129,10 +161,11 @@ export class TreeKeeper implements ShardKeeper {
     part.writers += 1;
     try {
       await part.file.write(bytes, offset);
+      startFlush(part, bytes.length);
     } finally {
       part.writers -= 1;
     }
-    this.#journal.note(run);
+    await this.#journal.note(run);
     this.#kept = this.#kept.with(run);
     await this.#placeIfWhole(index);
   }
@@ -145,6 +178,7 @@ export class TreeKeeper implements ShardKeeper {
     const part = await this.#openPart(index);
     this.#open.delete(index);
     // The bytes are on the disk before their name is: a power loss cannot leave a wrong file in place.
+    await part.flushing;
     await part.file.sync();
     await part.file.close();
     this.#kept = this.#kept.without(own);
@@ -170,14 +204,14 @@ export class TreeKeeper implements ShardKeeper {
       if (this.#open.size < MAX_OPEN) break;
       if (part.writers > 0) continue;
       this.#open.delete(other);
-      await part.file.close();
+      await closePart(part);
     }
     const path = this.partPath(index);
     const file = await files.open(path, "write");
     const { size } = this.#map.file(index);
     const facts = await file.facts();
     if (facts.size !== size) await file.resize(size);
-    const part: PartFile = { file, path, writers: 0 };
+    const part: PartFile = { file, path, writers: 0, unflushed: 0, flushing: undefined };
     this.#open.set(index, part);
     return part;
   }
@@ -208,4 +242,22 @@ export class TreeKeeper implements ShardKeeper {
     }
     this.#folders.add(folder);
   }
+}
+
+function startFlush(part: PartFile, bytes: number): void {
+  part.unflushed += bytes;
+  if (part.unflushed < FLUSH_BYTES || part.flushing !== undefined) return;
+  part.unflushed = 0;
+  part.flushing = part.file
+    .sync()
+    // The flush before the rename meets the same failure and reports it.
+    .catch(() => undefined)
+    .finally(() => {
+      part.flushing = undefined;
+    });
+}
+
+async function closePart(part: PartFile): Promise<void> {
+  await part.flushing;
+  await part.file.close();
 }
