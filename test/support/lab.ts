@@ -1,6 +1,8 @@
 // A room with everything around it for one test: a hub process, machines with data folders of their own,
 // workers. Everything it started ends with it.
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { CountingProxy } from "./counting-proxy.ts";
@@ -46,24 +48,20 @@ export class Lab implements AsyncDisposable {
 
   /** Starts the hub, on the same ports as before when it ran already. */
   async startHub(): Promise<Line> {
-    const ports = this.#ports;
-    const args = [
-      "hub",
-      "--port",
-      String(ports?.hub ?? 0),
-      "--s3-port",
-      String(ports?.s3 ?? 0),
-      "--data",
-      this.path("server"),
-    ];
-    if (this.#proxy !== undefined)
-      args.push("--s3-public-endpoint", `http://127.0.0.1:${this.#proxy.port}`);
-    const hub = this.start(args, "server");
+    const proxy = this.#proxy;
+    // Behind a proxy the ready line names the proxy, so the store's own port has to be known before.
+    const s3Port = this.#ports?.s3 ?? (proxy === undefined ? 0 : await freePort());
+    const args = ["hub", "--port", String(this.#ports?.hub ?? 0), "--s3-port", String(s3Port)];
+    if (proxy !== undefined) args.push("--s3-public-endpoint", `http://127.0.0.1:${proxy.port}`);
+    const hub = this.start([...args, "--data", this.path("server")], "server");
     const ready = await hub.next();
     hub.drain();
     this.#hub = hub;
     const s3 = ready["s3"] as Line;
-    this.#ports = { hub: portOf(ready["url"]), s3: portOf(s3["endpoint"]) };
+    this.#ports = {
+      hub: portOf(ready["url"]),
+      s3: s3Port === 0 ? portOf(s3["endpoint"]) : s3Port,
+    };
     return ready;
   }
 
@@ -135,6 +133,15 @@ export class Lab implements AsyncDisposable {
     await this.#proxy?.counts[Symbol.asyncDispose]();
     await rm(this.home, { recursive: true, force: true });
   }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
 }
 
 function portOf(url: unknown): number {
