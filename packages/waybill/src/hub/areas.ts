@@ -3,6 +3,7 @@ import {
   type ArtifactId,
   type ArtifactRecord,
   type IceServer,
+  LIMITS,
   PROTOCOL_VERSION,
   type RoomId,
 } from "@waybill/sdk/protocol";
@@ -18,6 +19,7 @@ import { createHealth } from "./http/health.ts";
 import { remoteAddress } from "./http/http-server.ts";
 import { RateLimit } from "./http/rate-limit.ts";
 import { claimedJob } from "./jobs/fence.ts";
+import { createJobArea } from "./jobs/index.ts";
 import type { Clock, Log } from "./log.ts";
 import { createRegistryArea } from "./registry/index.ts";
 import { RoomDirectory } from "./rooms/room-directory.ts";
@@ -121,12 +123,24 @@ export function createAreas(init: AreasInit): Areas {
     clock,
     log,
   });
-  const registry = createRegistryArea({
+  const artifactRecord = (
+    room: RoomId,
+    artifact: ArtifactId,
+  ): Promise<ArtifactRecord | undefined> => records.find(room, artifact);
+  const registry = createRegistryArea({ rooms: roomsBucket, documents, artifactRecord, clock });
+  const jobs = createJobArea({
     rooms: roomsBucket,
     documents,
-    artifactRecord: (room: RoomId, artifact: ArtifactId): Promise<ArtifactRecord | undefined> =>
-      records.find(room, artifact),
+    signaling,
+    artifactRecord,
+    presignGet: async (key) => {
+      const request = { method: "GET", bucket: roomsBucket.name, key } as const;
+      const signed = await storage.presigner.sign([request], LIMITS.presignSeconds);
+      const expiresAt = new Date(signed.expiresAtMs).toISOString();
+      return { url: signed.urls[0] ?? "", expiresAt };
+    },
     clock,
+    log,
   });
 
   const app = createApp({
@@ -152,6 +166,7 @@ export function createAreas(init: AreasInit): Areas {
       ...uploads.handlers,
       ...createArtifactsArea({ records, presigner: storage.presigner }).handlers,
       ...registry.handlers,
+      ...jobs.handlers,
     },
     authenticator,
     onActivity: (caller) => sessions.touch(caller.room),
@@ -173,9 +188,13 @@ export function createAreas(init: AreasInit): Areas {
   return {
     app,
     signaling,
-    start: () => sweeper.start(),
+    start() {
+      jobs.start();
+      sweeper.start();
+    },
     async stop() {
       await sweeper.stop();
+      await jobs.stop();
       await signaling.stop();
       await sessions.stop();
     },

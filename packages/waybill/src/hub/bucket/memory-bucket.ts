@@ -49,8 +49,23 @@ export class MemoryBucket implements Bucket {
     return object && { etag: object.etag, size: object.size, crc32: object.crc32 };
   }
 
+  /** Keys now, without asking `before`. */
+  get keys(): string[] {
+    return this.#keys("");
+  }
+
+  /** Bytes of an object, without asking `before`: what somebody else than the hub sees. */
+  peek(key: string): Uint8Array | undefined {
+    return this.#objects.get(key)?.body.slice();
+  }
+
   async put(key: string, body: Uint8Array | string, options: PutOptions = {}): Promise<Stored> {
     await this.#before("put", key);
+    return this.store(key, body, options);
+  }
+
+  /** As `put`, without asking `before`. */
+  store(key: string, body: Uint8Array | string, options: PutOptions = {}): Stored {
     const existing = this.#objects.get(key);
     const { condition } = options;
     if (condition !== undefined && !holds(condition, existing)) {
