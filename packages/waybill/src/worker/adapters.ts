@@ -1,7 +1,7 @@
 // Fits the SDK to the worker's ports: the signaling session, links over WebRTC or the hub's relay, transfers.
 import { pullArtifact, pushArtifact } from "@waybill/sdk/client";
 import { type HubClient, type SignalingSession, createSession } from "@waybill/sdk/hub-client";
-import { blake3Hex } from "@waybill/sdk/platform";
+import { blake3Hex, createByteTransport } from "@waybill/sdk/platform";
 import { type RoomId, isAbort } from "@waybill/sdk/protocol";
 import {
   type PeerConnectionConstructor,
@@ -121,6 +121,8 @@ function feedPort(
 
 function transferPort(hub: HubClient): TransferPort {
   const retryForMs = Number.POSITIVE_INFINITY;
+  // One for all jobs: its connections to the store stay open between them.
+  const transport = createByteTransport();
   return {
     pull: async ({ room, artifact, dir, signal, onProgress }) => {
       const pulled = await pullArtifact(hub, {
@@ -130,10 +132,21 @@ function transferPort(hub: HubClient): TransferPort {
         overwrite: true,
         signal,
         onProgress,
+        transport,
       });
       return { bytes: pulled.bytes, seconds: pulled.seconds, sources: pulled.sources };
     },
     push: async ({ room, dir, name, purpose, signal, onProgress }) =>
-      pushArtifact(hub, { room, path: dir, name, purpose, signal, onProgress, retryForMs }),
+      pushArtifact(hub, {
+        room,
+        path: dir,
+        name,
+        purpose,
+        signal,
+        onProgress,
+        retryForMs,
+        transport,
+      }),
+    close: () => transport.close(),
   };
 }

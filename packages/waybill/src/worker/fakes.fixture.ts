@@ -273,6 +273,7 @@ export function fakeTransfers(): FakeTransfers {
       const artifact = v.parse(ArtifactId, fakeDigest(Buffer.from(files.join("\n"))));
       return { artifact, bytes: 7, sentBytes: 7, files: files.length, seconds: 0.1 };
     },
+    close: () => undefined,
   };
   return fake;
 }

@@ -114,6 +114,8 @@ export type TransferPort = {
     readonly files: number;
     readonly seconds: number;
   }>;
+  /** Closes kept connections, when nothing moves any more. */
+  close(): void;
 };
 
 /** One line for the operator; never a secret. */

@@ -184,6 +184,7 @@ class Daemon implements Worker {
     await this.#renewal?.stop();
     await this.#feed?.stop();
     await this.#session?.stop();
+    this.#init.transfer.close();
     await this.#dir?.close();
   }
 
