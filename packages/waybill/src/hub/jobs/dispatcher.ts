@@ -59,9 +59,9 @@ export class Dispatcher {
     this.#rooms.clear();
   }
 
-  /** A job is queued; without a worker here it waits in the bucket. */
-  enqueue(doc: JobDoc): void {
-    this.#rooms.get(doc.room)?.enqueue(doc);
+  /** Jobs are queued; without a worker here they wait in the bucket. */
+  enqueue(room: RoomId, docs: readonly JobDoc[]): void {
+    this.#rooms.get(room)?.enqueue(docs);
   }
 
   /** A job is queued no more. */
@@ -121,7 +121,7 @@ export class Dispatcher {
     const made = new RoomDispatch(room, {
       ...deps,
       send,
-      requeue: (doc) => this.enqueue(doc),
+      requeue: (doc) => this.enqueue(room, [doc]),
       acceptTimeoutMs,
       stopping: this.#stopping.signal,
     });

@@ -148,7 +148,7 @@ describe("reading events", () => {
     const found = await all(events);
     expect(found.map(({ seq }) => seq)).toEqual(Array.from({ length: 100_000 }, (_, i) => i + 1));
     expect(operations.filter((each) => each === "list").length).toBeLessThan(30);
-    expect(operations.filter((each) => each === "get").length).toBeLessThan(150);
+    expect(operations.filter((each) => each === "get").length).toBeLessThan(130);
   });
 
   it("keeps a page below the hub's body limit", async () => {

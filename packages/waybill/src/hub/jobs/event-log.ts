@@ -92,7 +92,7 @@ export class EventLog {
 
   /** Up to `limit` stored events after `since`, ascending. */
   async read(room: RoomId, job: JobId, since: number, limit: number): Promise<Page> {
-    const { keys, more } = await this.#keysAfter(room, job, since);
+    const { keys, more } = await this.#keysAfter(room, job, since, limit);
     const events: JobEvent[] = [];
     let at = 0;
     while (at < keys.length && events.length < limit) {
@@ -110,12 +110,15 @@ export class EventLog {
     room: RoomId,
     job: JobId,
     since: number,
+    limit: number,
   ): Promise<{ keys: string[]; more: boolean }> {
     // events.md §1: the segment that holds since+1 begins at most 999 below it.
     const startAfter = segmentKey(room, job, Math.max(0, since + 1 - MAX_SEGMENT_EVENTS));
     let before: { key: string; first: number; size: number } | undefined;
     const keys: string[] = [];
     let bytes = 0;
+    // A page must hold something new, or its reader would ask for the same again.
+    let anyNew = false;
     for await (const { key, size } of this.#bucket.list(segmentsPrefix(room, job), {
       startAfter,
     })) {
@@ -125,11 +128,14 @@ export class EventLog {
         before = { key, first, size };
         continue;
       }
-      if (keys.length === 0 && before !== undefined) {
+      if (keys.length === 0 && before !== undefined && first !== since + 1) {
         keys.push(before.key);
         bytes += before.size;
       }
-      if (bytes + size > PAGE_BYTES || keys.length >= PAGE_SEGMENTS) return { keys, more: true };
+      const full =
+        bytes + size > PAGE_BYTES || keys.length >= PAGE_SEGMENTS || first > since + limit;
+      if (full && anyNew) return { keys, more: true };
+      anyNew = true;
       keys.push(key);
       bytes += size;
     }

@@ -47,7 +47,7 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
       }
       const stored = await store.create(doc);
       deps.live.note(room);
-      if (stored.doc.state === "queued") dispatcher.enqueue(stored.doc);
+      if (stored.doc.state === "queued") dispatcher.enqueue(room, [stored.doc]);
       return dispatcher.withReason(stored.doc);
     },
 

@@ -106,10 +106,15 @@ export class LiveJobs {
     const markers = await this.#deps.store.markers(room);
     if (markers.length > 0) this.#busyRooms.add(room);
     else this.#busyRooms.delete(room);
-    await mapParallel(markers, PARALLEL_JOBS, (marker) => this.#look(room, marker, nowMs));
+    const queued = await mapParallel(markers, PARALLEL_JOBS, (marker) =>
+      this.#look(room, marker, nowMs),
+    );
+    // All at once, so that the dispatcher sees their order before it offers the first.
+    this.#deps.dispatcher.enqueue(room, queued.flat());
   }
 
-  async #look(room: RoomId, { job, modifiedMs }: Marker, nowMs: number): Promise<void> {
+  /** Does what one job needs; answers it when it waits and the dispatcher does not know yet. */
+  async #look(room: RoomId, { job, modifiedMs }: Marker, nowMs: number): Promise<JobDoc[]> {
     const { store, dispatcher, events } = this.#deps;
     const known = dispatcher.knows(room, job);
     const maxAgeMs = known ? Number.POSITIVE_INFINITY : FOREIGN_MAX_AGE_MS;
@@ -120,15 +125,16 @@ export class LiveJobs {
       dispatcher.forget(room, job);
       await store.removeMarker(room, job);
     } else if (doc.state === "queued") {
-      if (known) return;
+      if (known) return [];
       // The submitting hub may have been killed before it wrote this.
       if (doc.attempt === 0) await events.put(room, job, queuedEvent(doc));
-      dispatcher.enqueue(doc);
+      return [doc];
     } else if (leaseOver(doc, nowMs) && nowMs >= this.#trustLeasesFromMs) {
       await this.#expire(doc);
     } else {
       dispatcher.reclaim(doc);
     }
+    return [];
   }
 
   async #expire(remembered: JobDoc): Promise<void> {

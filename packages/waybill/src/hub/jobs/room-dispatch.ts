@@ -138,10 +138,9 @@ export class RoomDispatch {
     }
   }
 
-  /** A job is queued. */
-  enqueue(doc: JobDoc): void {
-    if (this.#isGoingOut(doc.job)) return;
-    this.#queue.add(doc);
+  /** Jobs are queued. */
+  enqueue(docs: readonly JobDoc[]): void {
+    for (const doc of docs) if (!this.#isGoingOut(doc.job)) this.#queue.add(doc);
     this.pump();
   }
 

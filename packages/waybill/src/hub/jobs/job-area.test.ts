@@ -1,0 +1,297 @@
+import {
+  type Alias,
+  type ArtifactId,
+  type ArtifactRecord,
+  type JobEvent,
+  type ModelId,
+  type NewJobEvent,
+  Registry,
+} from "@waybill/sdk/protocol";
+import { emptyRegistry } from "@waybill/sdk/registry";
+import { describe, expect, it, vi } from "vitest";
+import { registryKey } from "../registry/room-registry.ts";
+import { LAB, callOf, callerOf, workerIdOf } from "./call.fixture.ts";
+import {
+  START_MS,
+  type TestHub,
+  ToldWorker,
+  createWorld,
+  jobIdAt,
+  lines,
+  member,
+  numbered,
+  publishFor,
+  replay,
+  show,
+  specOf,
+  submit,
+} from "./job-hub.fixture.ts";
+import { markerKey } from "./job-keys.ts";
+
+const JOB = jobIdAt(1);
+const params = { job: JOB };
+
+/** Submits a job, and a worker takes it. */
+async function running(hub: TestHub, worker: ToldWorker, job = JOB) {
+  await submit(hub, job);
+  if (hub.peers.peers().length === 0) hub.peers.join(worker);
+  const offer = await vi.waitFor(() => {
+    const found = worker.offers.findLast((each) => each.job === job);
+    if (found === undefined) throw new Error("no offer yet");
+    return found;
+  });
+  hub.peers.hear(worker, { type: "job.accept", job, attempt: offer.attempt });
+  return offer;
+}
+
+const append = (hub: TestHub, worker: ToldWorker, attempt: number, events: JobEvent[]) =>
+  hub.appendEvents(callOf(worker.caller, { params, body: { attempt, events } }));
+
+const ending = (state: "completed" | "failed"): NewJobEvent => ({ type: "state", state });
+
+const end = (
+  hub: TestHub,
+  worker: ToldWorker,
+  attempt: number,
+  events: JobEvent[],
+  over: { state?: "completed" | "failed"; model?: ModelId } = {},
+) => {
+  const body = { attempt, state: over.state ?? ("failed" as const), events, ...over };
+  return hub.endJob(callOf(worker.caller, { params, body }));
+};
+
+describe("submitting", () => {
+  it("stores job, marker and first event, and tells the room", async () => {
+    const { rooms, hub: makeHub } = createWorld();
+    const hub = makeHub();
+    const doc = await submit(hub, JOB);
+    expect(doc).toMatchObject({ state: "queued", attempt: 0, reason: "no worker is connected" });
+    expect(await rooms.head(markerKey(LAB, JOB))).toBeDefined();
+    expect(await replay(hub, JOB)).toMatchObject([{ seq: 1, attempt: 0, state: "queued" }]);
+    expect(hub.peers.broadcasts).toMatchObject([{ type: "job.changed", state: "queued" }]);
+  });
+
+  it("is idempotent by id, and refuses another job under it", async () => {
+    const hub = createWorld().hub();
+    const first = await submit(hub, JOB);
+    expect(await submit(hub, JOB)).toEqual(first);
+    await expect(submit(hub, JOB, { tags: ["x" as never] })).rejects.toMatchObject({
+      code: "conflict",
+    });
+    expect(await replay(hub, JOB)).toHaveLength(1);
+  });
+
+  it("names every field that is wrong", async () => {
+    const { hub: makeHub, records } = createWorld();
+    const hub = makeHub();
+    const prod = "prod" as Alias;
+    await hub.documents.create(Registry, registryKey(LAB), {
+      ...emptyRegistry(LAB),
+      protected_aliases: [prod],
+    });
+    const code = "c".repeat(64) as ArtifactId;
+    const expiresAt = new Date(START_MS).toISOString();
+    records.set(code, { artifact: code, expiresAt } as ArtifactRecord);
+    const wrong = submit(hub, JOB, {
+      dataset: "d".repeat(64) as ArtifactId,
+      code,
+      parent: "eeeeeeee" as ModelId,
+      alias: prod,
+    });
+    await expect(wrong).rejects.toThrow(
+      /spec\.dataset: .*spec\.code: .* expired .*spec\.parent: .*spec\.alias: alias prod is protected/,
+    );
+    const caller = callerOf("owner");
+    expect((await submit(hub, JOB, { alias: prod }, caller)).state).toBe("queued");
+  });
+
+  it("lists jobs newest first, by state if asked", async () => {
+    const hub = createWorld().hub();
+    for (let n = 1; n <= 5; n++) await submit(hub, jobIdAt(n));
+    await hub.commandJob(
+      callOf(member, { params: { job: jobIdAt(4) }, body: { id: "c1", name: "cancel" } }),
+    );
+    const list = async (query: { state?: "queued" | "cancelled"; limit?: number }) =>
+      (await hub.listJobs(callOf(member, { query }))).jobs.map(({ job }) => job);
+    expect(await list({})).toEqual([5, 4, 3, 2, 1].map(jobIdAt));
+    expect(await list({ limit: 2 })).toEqual([5, 4].map(jobIdAt));
+    expect(await list({ state: "queued", limit: 2 })).toEqual([5, 3].map(jobIdAt));
+    expect(await list({ state: "cancelled" })).toEqual([jobIdAt(4)]);
+  });
+});
+
+describe("a worker's log", () => {
+  it("follows the hub's events without a gap, to the end", async () => {
+    const hub = createWorld().hub();
+    const worker = new ToldWorker("desk");
+    const { attempt, firstSeq } = await running(hub, worker);
+    await append(hub, worker, attempt, numbered(firstSeq, attempt, lines(5)));
+    const tail = numbered(firstSeq + 5, attempt, [...lines(2), ending("failed")]);
+    const doc = await end(hub, worker, attempt, tail);
+    expect(doc).toMatchObject({ state: "failed", worker: workerIdOf("desk") });
+    const events = await replay(hub, JOB, 3);
+    expect(events.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    expect(events.at(-1)).toMatchObject({ type: "state", state: "failed" });
+  });
+
+  it("is fenced: another attempt, key or an ended job is stale (I11)", async () => {
+    const hub = createWorld().hub();
+    const worker = new ToldWorker("desk");
+    const { attempt, firstSeq } = await running(hub, worker);
+    const events = numbered(firstSeq, attempt, lines(1));
+    const stale = { code: "stale_attempt" };
+    await expect(append(hub, new ToldWorker("pod"), attempt, events)).rejects.toMatchObject(stale);
+    const other = numbered(firstSeq, attempt + 1, lines(1));
+    await expect(append(hub, worker, attempt + 1, other)).rejects.toMatchObject(stale);
+    await end(hub, worker, attempt, numbered(firstSeq, attempt, [ending("failed")]));
+    const late = numbered(firstSeq + 1, attempt, lines(1));
+    await expect(append(hub, worker, attempt, late)).rejects.toMatchObject(stale);
+  });
+
+  it("may not use numbers it has not reserved", async () => {
+    const hub = createWorld().hub();
+    const worker = new ToldWorker("desk");
+    const { attempt, firstSeq, seqReserved } = await running(hub, worker);
+    await append(hub, worker, attempt, numbered(firstSeq, attempt, lines(1)));
+    const above = numbered(seqReserved + 1, attempt, lines(1));
+    await expect(append(hub, worker, attempt, above)).rejects.toThrow(/last reserved number/);
+    const body = { attempt, state: "running" as const, lastSeq: firstSeq };
+    const lease = await hub.renewLease(callOf(worker.caller, { params, body }));
+    expect(lease.seqReserved).toBe(firstSeq + 100_000);
+  });
+
+  it("ends idempotently, and only as its last event says", async () => {
+    const { rooms, hub: makeHub } = createWorld();
+    const hub = makeHub();
+    const worker = new ToldWorker("desk");
+    const { attempt, firstSeq } = await running(hub, worker);
+    const tail = numbered(firstSeq, attempt, [ending("failed")]);
+    await expect(end(hub, worker, attempt, [])).rejects.toMatchObject({ code: "invalid_request" });
+    const doc = await end(hub, worker, attempt, tail);
+    expect(await end(hub, worker, attempt, tail)).toEqual(doc);
+    expect(await end(makeHub(), worker, attempt, tail)).toEqual(doc);
+    const other = end(hub, worker, attempt, tail, { state: "completed" });
+    await expect(other).rejects.toMatchObject({ code: "stale_attempt" });
+    await hub.stop();
+    expect(await rooms.head(markerKey(LAB, JOB))).toBeUndefined();
+  });
+
+  it("is completed only when the registry names its model (I5), in two PUTs and no GET", async () => {
+    const operations: string[] = [];
+    const { hub: makeHub } = createWorld({
+      before: (operation) => void operations.push(operation),
+    });
+    const hub = makeHub();
+    const worker = new ToldWorker("desk");
+    const { attempt, firstSeq } = await running(hub, worker);
+    const tail = numbered(firstSeq, attempt, [ending("completed")]);
+    const model = "aaaaaaaa" as ModelId;
+    const complete = () => end(hub, worker, attempt, tail, { state: "completed", model });
+    await expect(complete()).rejects.toMatchObject({ code: "conflict" });
+    await publishFor(hub, JOB, model);
+    operations.length = 0;
+    expect(await complete()).toMatchObject({ state: "completed", model });
+    expect(operations.slice(0, 2)).toEqual(["put", "put"]);
+    expect(operations).not.toContain("get");
+  });
+
+  it("keeps samples that are images, for its own worker", async () => {
+    const hub = createWorld().hub();
+    const worker = new ToldWorker("desk");
+    await running(hub, worker);
+    const png = Buffer.from("\u0089PNG\r\n\u001A\nrest", "latin1");
+    const file = `${"ab".repeat(8)}.png`;
+    const put = (bytes: Uint8Array, caller = worker.caller) =>
+      hub.putSample(callOf(caller, { params: { ...params, file }, bytes }));
+    const read = () => hub.readSample(callOf(member, { params: { ...params, file } }));
+    await expect(read()).rejects.toMatchObject({ code: "not_found" });
+    await put(png);
+    await put(png);
+    expect((await read()).url).toContain(file);
+    await expect(put(Buffer.from("text"))).rejects.toMatchObject({ code: "invalid_request" });
+    await expect(put(Buffer.alloc(2 ** 20 + 1))).rejects.toMatchObject({ code: "too_large" });
+    const stranger = put(png, callerOf("worker", "pod"));
+    await expect(stranger).rejects.toMatchObject({ code: "stale_attempt" });
+  });
+});
+
+describe("commands", () => {
+  const command = (hub: TestHub, name: "pause" | "cancel", id = "c1") =>
+    hub.commandJob(callOf(member, { params, body: { id, name, by: "ada" } }));
+
+  it("cancel a queued job at once, with an event by the hub", async () => {
+    const hub = createWorld().hub();
+    await submit(hub, JOB);
+    await expect(command(hub, "pause")).rejects.toThrow(/it is queued/);
+    expect(await command(hub, "cancel")).toEqual({ id: "c1", stage: "applied" });
+    expect(await command(hub, "cancel")).toEqual({ id: "c1", stage: "applied" });
+    await expect(command(hub, "cancel", "c2")).rejects.toThrow(/it is cancelled/);
+    const worker = new ToldWorker("desk");
+    hub.peers.join(worker);
+    await hub.sweep(START_MS);
+    expect(worker.offers).toEqual([]);
+    expect((await replay(hub, JOB)).at(-1)).toMatchObject({
+      state: "cancelled",
+      reason: "cancelled by ada",
+    });
+  });
+
+  it("reach the worker once per id and are answered when it has them", async () => {
+    const hub = createWorld().hub();
+    const worker = new ToldWorker("desk");
+    await running(hub, worker);
+    hub.peers.onSend = (to, message) => {
+      if (message.type !== "job.command") return;
+      const { id } = message.command;
+      queueMicrotask(() => hub.peers.hear(to, { type: "command.ack", id, stage: "received" }));
+    };
+    const answers = await Promise.all([command(hub, "pause"), command(hub, "pause")]);
+    expect(answers).toEqual([
+      { id: "c1", stage: "received" },
+      { id: "c1", stage: "received" },
+    ]);
+    expect(worker.all("job.command")).toEqual([
+      { type: "job.command", command: { id: "c1", job: JOB, name: "pause" }, by: "ada" },
+    ]);
+    await expect(command(hub, "cancel")).rejects.toThrow(/command c1 of job .* is pause/);
+  });
+
+  it("tell the worker's reason when it rejects, and may be tried again", async () => {
+    const hub = createWorld().hub();
+    const worker = new ToldWorker("desk");
+    await running(hub, worker);
+    let message: string | undefined = "not now";
+    hub.peers.onSend = (to, sent) => {
+      if (sent.type !== "job.command") return;
+      const { id } = sent.command;
+      const ack =
+        message === undefined
+          ? { stage: "received" as const }
+          : { stage: "rejected" as const, message };
+      queueMicrotask(() => hub.peers.hear(to, { type: "command.ack", id, ...ack }));
+    };
+    await expect(command(hub, "pause")).rejects.toThrow(/rejected pause .*: not now/);
+    message = undefined;
+    expect(await command(hub, "pause")).toEqual({ id: "c1", stage: "received" });
+  });
+
+  it("say which worker is away and since when, or that it does not answer", async () => {
+    const { hub: makeHub, pass } = createWorld();
+    const hub = makeHub({ ackTimeoutMs: 20 });
+    const worker = new ToldWorker("desk");
+    await running(hub, worker);
+    await expect(command(hub, "pause")).rejects.toMatchObject({ code: "timeout" });
+    pass(1000);
+    hub.peers.leave(worker);
+    const away = command(hub, "pause");
+    const since = new Date(START_MS + 1000).toISOString();
+    await expect(away).rejects.toMatchObject({ code: "unreachable" });
+    await expect(away).rejects.toThrow(`${workerIdOf("desk")} is not connected since ${since}`);
+  });
+});
+
+it("spec of a job is the one that was submitted", async () => {
+  const hub = createWorld().hub();
+  await submit(hub, JOB, { config: { lr: 0.1 } });
+  expect((await show(hub, JOB)).spec).toEqual(specOf({ config: { lr: 0.1 } }));
+});
