@@ -1,0 +1,377 @@
+import { artifactId } from "@waybill/sdk/artifact";
+import { MANIFEST_KEY } from "@waybill/sdk/protocol";
+import { describe, expect, it } from "vitest";
+import { TestHub } from "../hub.fixture.ts";
+import {
+  PART_BYTES,
+  crcOf,
+  manifestOf,
+  patterned,
+  planOf,
+  push,
+  tinyTree,
+  type PushOptions,
+  type Tree,
+} from "./push.fixture.ts";
+
+const HOUR_MS = 3_600_000;
+
+async function setup() {
+  const time = { nowMs: Date.UTC(2026, 0, 1) };
+  const hub = new TestHub({ clock: () => time.nowMs });
+  const { storage } = hub;
+  const { client, room, token, identity } = await hub.createRoom("lab");
+  const pushTree = (tree: Tree, options?: PushOptions) =>
+    push(client, storage, room, tree, options);
+  return { time, hub, storage, client, room, token, identity, pushTree };
+}
+
+const small = tinyTree({ "a.txt": "alpha", "dir/b.txt": "beta", "empty.txt": "" });
+const large: Tree = new Map([
+  ["big.bin", patterned(2 * PART_BYTES + 1000)],
+  ["small.txt", new TextEncoder().encode("small")],
+]);
+
+/** Not by `toEqual`: a difference of megabytes cannot be printed. */
+function sameBytes(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  return a !== undefined && b !== undefined && Buffer.compare(a, b) === 0;
+}
+
+describe("an upload", () => {
+  it("becomes an artifact that is found by id, prefix and name, and read by presigned URLs", async () => {
+    const { pushTree, client, room, storage } = await setup();
+    const { record } = await pushTree(small, { name: "letters" });
+    expect(record).toMatchObject({ kind: "dataset", files: 3, bytes: 9, name: "letters" });
+    expect(record.artifact).toBe(artifactId(manifestOf(small)));
+    for (const ref of [record.artifact, record.artifact.slice(0, 8), "letters"]) {
+      const found = await client.call("resolveArtifact", { params: { room, ref } });
+      expect(found.artifact).toBe(record.artifact);
+    }
+    const { reads } = await client.call("signReads", {
+      params: { room, artifact: record.artifact },
+      body: { keys: ["dir/b.txt", MANIFEST_KEY] },
+    });
+    expect(new TextDecoder().decode(storage.read(reads[0]?.url ?? ""))).toBe("beta");
+    expect(storage.read(reads[1]?.url ?? "")).toBeDefined();
+    const { artifacts } = await client.call("listArtifacts", { params: { room } });
+    expect(artifacts).toEqual([record]);
+  });
+
+  it("joins large objects from parts and keeps the rest as they are", async () => {
+    const { pushTree, storage } = await setup();
+    const { record, sent } = await pushTree(large);
+    expect(sent).toEqual([
+      "big.bin#1",
+      "big.bin#2",
+      "big.bin#3",
+      "small.txt#0",
+      `${MANIFEST_KEY}#0`,
+    ]);
+    const key = `${record.s3Path.slice(record.s3Path.indexOf("/") + 1)}big.bin`;
+    expect(sameBytes(storage.uploads.bucket.peek(key), large.get("big.bin"))).toBe(true);
+  });
+
+  it("sends nothing again that the store has confirmed (I2)", async () => {
+    const { pushTree } = await setup();
+    const cut = (key: string, part: number) => {
+      if (key === "big.bin" && part === 3) throw new Error("client killed");
+    };
+    await expect(pushTree(large, { beforePut: cut })).rejects.toThrow("client killed");
+    const { sent } = await pushTree(large);
+    expect(sent).toEqual(["big.bin#3", "small.txt#0", `${MANIFEST_KEY}#0`]);
+    expect((await pushTree(large)).sent).toEqual([]);
+  });
+
+  it("goes on at another hub and for another member", async () => {
+    const { pushTree, hub, client, room, storage } = await setup();
+    const cut = (key: string, part: number) => {
+      if (part === 2) throw new Error("laptop closed");
+    };
+    await expect(pushTree(large, { beforePut: cut })).rejects.toThrow("laptop closed");
+    const second = new TestHub({ storage, clock: () => Date.UTC(2026, 0, 1) });
+    const member = await hub.join(client, room, "member");
+    const there = await second.member(member.token, member.identity);
+    const { sent } = await push(there.client, storage, room, large);
+    expect(sent).not.toContain("big.bin#1");
+  });
+
+  it("of 1,000 plain objects is one session", async () => {
+    const { pushTree, client, room } = await setup();
+    const files = Array.from({ length: 1000 }, (_, i) => [`f/${String(i).padStart(4, "0")}`, "x"]);
+    const tree = tinyTree(Object.fromEntries(files));
+    const { record } = await pushTree(tree);
+    expect(record.files).toBe(1000);
+    const { uploads } = await client.call("listUploads", { params: { room } });
+    expect(uploads).toEqual([]);
+  });
+
+  it("is completed again with the same answer, and not with another artifact", async () => {
+    const { pushTree, client, room } = await setup();
+    const { record } = await pushTree(small);
+    const begun = await client.call("beginUpload", { params: { room }, body: planOf(small) });
+    expect(begun).toMatchObject({
+      resumed: true,
+      status: { state: "completed", artifact: record.artifact },
+    });
+    const params = { room, upload: begun.status.upload };
+    const again = { artifact: record.artifact, objects: [] };
+    expect(await client.call("completeUpload", { params, body: again })).toEqual(record);
+    const other = { artifact: artifactId(manifestOf(large)), objects: [] };
+    await expect(client.call("completeUpload", { params, body: other })).rejects.toMatchObject({
+      code: "conflict",
+    });
+  });
+
+  it("is refused while objects are missing, and says which", async () => {
+    const { client, room } = await setup();
+    const { status } = await client.call("beginUpload", { params: { room }, body: planOf(large) });
+    const params = { room, upload: status.upload };
+    const artifact = artifactId(manifestOf(large));
+    const complete = () =>
+      client.call("completeUpload", { params, body: { artifact, objects: [] } });
+    await expect(complete()).rejects.toMatchObject({
+      code: "conflict",
+      message: expect.stringContaining("small.txt"),
+    });
+  });
+
+  it("is refused when a part is another than the client has now", async () => {
+    const { pushTree, client, room, storage } = await setup();
+    const stop = (key: string) => {
+      if (key === MANIFEST_KEY) throw new Error("stop");
+    };
+    await expect(pushTree(large, { beforePut: stop })).rejects.toThrow("stop");
+    const changed: Tree = new Map([...large, ["big.bin", patterned(2 * PART_BYTES + 1000, 2)]]);
+    const { status } = await client.call("beginUpload", { params: { room }, body: planOf(large) });
+    const big = changed.get("big.bin") ?? new Uint8Array();
+    const parts = [0, 1, 2].map((at) =>
+      crcOf(big.subarray(at * PART_BYTES, (at + 1) * PART_BYTES)),
+    );
+    const attempt = client.call("completeUpload", {
+      params: { room, upload: status.upload },
+      body: { artifact: artifactId(manifestOf(changed)), objects: [{ key: "big.bin", parts }] },
+    });
+    await expect(attempt).rejects.toMatchObject({ code: "digest_mismatch" });
+    expect((await push(client, storage, room, changed)).record.artifact).toBe(
+      artifactId(manifestOf(changed)),
+    );
+  });
+
+  it("is refused when the manifest is not the artifact's, and takes the right one afterwards", async () => {
+    const { client, room, storage, pushTree } = await setup();
+    const { status } = await client.call("beginUpload", { params: { room }, body: planOf(small) });
+    const params = { room, upload: status.upload };
+    const body = new TextEncoder().encode('{"format":1}');
+    const part = { key: MANIFEST_KEY, part: 0, size: body.length, crc32: crcOf(body) };
+    const signed = await client.call("signParts", { params, body: { parts: [part] } });
+    for (const { url, headers } of signed.parts) storage.put(url, headers, body);
+    for (const [key, bytes] of small) {
+      const file = { key, part: 0, size: bytes.length, crc32: crcOf(bytes) };
+      const { parts } = await client.call("signParts", { params, body: { parts: [file] } });
+      for (const { url, headers } of parts) storage.put(url, headers, bytes);
+    }
+    const artifact = artifactId(manifestOf(small));
+    await expect(
+      client.call("completeUpload", { params, body: { artifact, objects: [] } }),
+    ).rejects.toMatchObject({ code: "invalid_request" });
+    expect((await pushTree(small)).sent).toEqual([`${MANIFEST_KEY}#0`]);
+  });
+
+  it("refuses parts that are not of the plan", async () => {
+    const { client, room } = await setup();
+    const { status } = await client.call("beginUpload", { params: { room }, body: planOf(large) });
+    const params = { room, upload: status.upload };
+    const part = { key: "big.bin", part: 1, size: PART_BYTES, crc32: "AAAAAA==" };
+    for (const wrong of [
+      { ...part, key: "other.bin" },
+      { ...part, part: 0 },
+      { ...part, part: 4 },
+      { ...part, size: PART_BYTES - 1 },
+      { ...part, key: "small.txt" },
+    ]) {
+      await expect(
+        client.call("signParts", { params, body: { parts: [wrong] } }),
+      ).rejects.toMatchObject({ code: "invalid_request" });
+    }
+  });
+
+  it("refuses plans with paths that lead out, twice the same object, or wrong sums", async () => {
+    const { client, room } = await setup();
+    const plan = planOf(small);
+    const begin = (changes: Partial<typeof plan>) =>
+      client.call("beginUpload", { params: { room }, body: { ...plan, ...changes } });
+    await expect(begin({ objects: [{ key: "../b", size: 9 }] })).rejects.toMatchObject({
+      code: "unsafe_path",
+    });
+    await expect(begin({ bytes: 1 })).rejects.toMatchObject({ code: "invalid_request" });
+    await expect(begin({ layout: "packed" })).rejects.toMatchObject({ code: "invalid_request" });
+    const twice = { key: "a", size: 1 };
+    await expect(begin({ objects: [twice, twice], bytes: 2 })).rejects.toMatchObject({
+      code: "invalid_request",
+    });
+  });
+
+  it("leaves nothing when it is given up, and may be begun anew", async () => {
+    const { pushTree, client, room, storage } = await setup();
+    const stop = (key: string) => {
+      if (key === MANIFEST_KEY) throw new Error("stop");
+    };
+    await expect(pushTree(large, { beforePut: stop })).rejects.toThrow("stop");
+    const { uploads } = await client.call("listUploads", { params: { room } });
+    const upload = uploads[0]?.upload ?? "";
+    await client.call("abortUpload", { params: { room, upload } });
+    await client.call("abortUpload", { params: { room, upload } });
+    expect(storage.uploads.bucket.keys).toEqual([]);
+    expect(storage.uploads.multipart.open).toEqual([]);
+    await expect(client.call("showUpload", { params: { room, upload } })).rejects.toMatchObject({
+      code: "not_found",
+    });
+    expect((await pushTree(large)).sent).toHaveLength(5);
+    await expect(client.call("abortUpload", { params: { room, upload } })).rejects.toMatchObject({
+      code: "conflict",
+    });
+  });
+});
+
+describe("time", () => {
+  it("ends datasets with their names, records and bytes; what is kept stays", async () => {
+    const { pushTree, client, room, hub, storage, time } = await setup();
+    const passing = await pushTree(small, { name: "passing" });
+    const kept = await pushTree(large, { name: "kept", purpose: { kind: "dataset", keep: true } });
+    expect(kept.record.expiresAt).toBeUndefined();
+    time.nowMs += 24 * HOUR_MS - 1000;
+    await hub.areas.sweep();
+    const resolve = (ref: string) => client.call("resolveArtifact", { params: { room, ref } });
+    expect((await resolve("passing")).artifact).toBe(passing.record.artifact);
+    time.nowMs += 1000;
+    await expect(resolve("passing")).rejects.toMatchObject({ code: "expired" });
+    await hub.areas.sweep();
+    await expect(resolve("passing")).rejects.toMatchObject({ code: "not_found" });
+    expect(storage.uploads.bucket.keys).toEqual([]);
+    expect((await resolve("kept")).artifact).toBe(kept.record.artifact);
+    // Its session is forgotten; a push finds it by its manifest and sends nothing.
+    const again = await pushTree(large, { name: "kept", purpose: { kind: "dataset", keep: true } });
+    expect(again).toEqual({ record: kept.record, sent: [] });
+  });
+
+  it("of a dataset begins again when it is pushed again", async () => {
+    const { pushTree, client, room, hub, time } = await setup();
+    await pushTree(small, { name: "daily" });
+    time.nowMs += 20 * HOUR_MS;
+    expect((await pushTree(small, { name: "daily" })).sent).toEqual([]);
+    time.nowMs += 20 * HOUR_MS;
+    await hub.areas.sweep();
+    const found = await client.call("resolveArtifact", { params: { room, ref: "daily" } });
+    expect(Date.parse(found.expiresAt ?? "")).toBe(time.nowMs + 4 * HOUR_MS);
+  });
+
+  it("ends an open upload only when nobody works on it any more", async () => {
+    const { client, room, hub, storage, time, pushTree } = await setup();
+    const { status } = await client.call("beginUpload", { params: { room }, body: planOf(large) });
+    const params = { room, upload: status.upload };
+    const part = { key: "big.bin", part: 1, size: PART_BYTES, crc32: "AAAAAA==" };
+    for (let i = 0; i < 3; i++) {
+      time.nowMs += 20 * HOUR_MS;
+      await client.call("signParts", { params, body: { parts: [part] } });
+      await hub.areas.sweep();
+    }
+    expect(await client.call("showUpload", { params })).toMatchObject({ state: "open" });
+    time.nowMs += 24 * HOUR_MS;
+    await hub.areas.sweep();
+    await expect(client.call("showUpload", { params })).rejects.toMatchObject({
+      code: "not_found",
+    });
+    expect(storage.uploads.bucket.keys).toEqual([]);
+    expect(storage.uploads.multipart.open).toEqual([]);
+    expect((await pushTree(large)).sent).toHaveLength(5);
+  });
+
+  it("opens an expired dataset's session again without sending what is still stored", async () => {
+    const { pushTree, time } = await setup();
+    await pushTree(small);
+    time.nowMs += 25 * HOUR_MS;
+    const again = await pushTree(small);
+    expect(again.sent).toEqual([]);
+    expect(Date.parse(again.record.expiresAt ?? "")).toBe(time.nowMs + 24 * HOUR_MS);
+  });
+});
+
+describe("a model's upload", () => {
+  const purpose = (attempt?: number) =>
+    ({
+      kind: "model",
+      model: "00c0ffee",
+      modelType: "net",
+      ...(attempt === undefined ? {} : { attempt }),
+    }) as const;
+
+  it("lies as plain files in its folder", async () => {
+    const { pushTree, storage } = await setup();
+    const { record } = await pushTree(large, { purpose: purpose() });
+    expect(record).toMatchObject({ kind: "model", s3Path: "rooms/lab/models/net_00c0ffee/" });
+    expect(record.expiresAt).toBeUndefined();
+    const folder = storage.rooms.bucket.keys.filter((key) => key.startsWith("lab/models/"));
+    expect(folder.map((key) => key.slice("lab/models/net_00c0ffee/".length))).toEqual([
+      MANIFEST_KEY,
+      "big.bin",
+      "small.txt",
+    ]);
+    const big = storage.rooms.bucket.peek("lab/models/net_00c0ffee/big.bin");
+    expect(sameBytes(big, large.get("big.bin"))).toBe(true);
+  });
+
+  it("cannot be changed by an attempt that is over, not even with URLs it still holds (I11)", async () => {
+    const { pushTree, client, room, storage } = await setup();
+    const old = tinyTree({ "model.bin": "old" });
+    const fresh = tinyTree({ "model.bin": "new" });
+    const begun = await client.call("beginUpload", {
+      params: { room },
+      body: planOf(old, { purpose: purpose(1) }),
+    });
+    const params = { room, upload: begun.status.upload };
+    const body = old.get("model.bin") ?? new Uint8Array();
+    const part = { key: "model.bin", part: 0, size: body.length, crc32: crcOf(body) };
+    const signed = await client.call("signParts", { params, body: { parts: [part] } });
+
+    const { record } = await pushTree(fresh, { purpose: purpose(2) });
+
+    for (const { url, headers } of signed.parts) storage.put(url, headers, body);
+    const artifact = artifactId(manifestOf(old));
+    await expect(
+      client.call("completeUpload", { params, body: { artifact, objects: [] } }),
+    ).rejects.toMatchObject({ code: "conflict" });
+    await expect(
+      client.call("beginUpload", {
+        params: { room },
+        body: planOf(old, { purpose: purpose(1), salt: "again" }),
+      }),
+    ).rejects.toMatchObject({ code: "conflict" });
+    const stored = storage.rooms.bucket.peek("lab/models/net_00c0ffee/model.bin");
+    expect(new TextDecoder().decode(stored)).toBe("new");
+    const found = await client.call("resolveArtifact", { params: { room, ref: record.artifact } });
+    expect(found).toEqual(record);
+  });
+
+  it("passes from an older attempt to a newer one, and not back", async () => {
+    const { client, room } = await setup();
+    const begin = (attempt: number, salt: string) =>
+      client.call("beginUpload", {
+        params: { room },
+        body: planOf(small, { purpose: purpose(attempt), salt }),
+      });
+    await begin(1, "one");
+    await begin(2, "two");
+    await expect(begin(1, "three")).rejects.toMatchObject({ code: "stale_attempt" });
+  });
+
+  it("outlives its session", async () => {
+    const { pushTree, client, room, hub, storage, time } = await setup();
+    const { record } = await pushTree(small, { purpose: purpose() });
+    time.nowMs += 25 * HOUR_MS;
+    await hub.areas.sweep();
+    expect(storage.uploads.bucket.keys).toEqual([]);
+    const found = await client.call("resolveArtifact", { params: { room, ref: record.artifact } });
+    expect(found).toEqual(record);
+    expect(storage.rooms.bucket.peek("lab/models/net_00c0ffee/a.txt")).toBeDefined();
+  });
+});
