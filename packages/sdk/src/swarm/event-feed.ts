@@ -4,14 +4,12 @@ import {
   type ControlMessage,
   EVENT_WINDOW,
   type JobCommand,
-  type JobEvent,
   type JobId,
   type Role,
   assertNever,
   messageOf,
 } from "../protocol/index.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import { splitEvents } from "./control-codec.ts";
 import type { EventLogReader } from "./event-log.ts";
 import { EventPump } from "./event-pump.ts";
 import type { LinkPeer } from "./peer-link.ts";
@@ -116,17 +114,13 @@ class Feed implements EventFeed {
     if (pumps.size >= MAX_SUBSCRIPTIONS_PER_PEER) {
       return refuse(link, id, `more than ${MAX_SUBSCRIPTIONS_PER_PEER} subscriptions`);
     }
-    const send = (events: JobEvent[]) => {
-      const pieces = events.length === 0 ? [[]] : splitEvents(events);
-      for (const piece of pieces) link.send({ type: "events", id, job, events: piece });
-    };
     const pump = new EventPump({
       job,
       log,
       sinceSeq,
       window: EVENT_WINDOW,
       outlet: {
-        send,
+        send: (events) => link.send({ type: "events", id, job, events }),
         drain: (signal) => (link.writable ? undefined : link.drain({ signal })),
       },
       clock: this.#clock,

@@ -2,6 +2,7 @@
 // path's buffer allow, and waits for whichever of the three is missing.
 import { type JobEvent, type JobId, isAbort, messageOf } from "../protocol/index.ts";
 import type { Clock } from "./clock.ts";
+import { splitEvents } from "./control-codec.ts";
 import type { EventLogReader } from "./event-log.ts";
 
 export type EventPumpInit = {
@@ -23,8 +24,8 @@ export type EventPumpInit = {
 
 /** Events read at once: bounds memory to this times `LIMITS.eventBytes` per subscriber at worst. */
 const BATCH = 128;
-/** After the path broke under a send; a subscriber that is alive asks again sooner than this. */
-const BROKEN_PATH_MS = 500;
+/** After a loss; a subscriber that is alive asks again sooner, one that is overrun has time to catch up. */
+const REST_MS = 500;
 
 export class EventPump {
   readonly job: JobId;
@@ -33,6 +34,7 @@ export class EventPump {
   #sent: number;
   #taken: number;
   #finishing = false;
+  #cancelRest: (() => void) | undefined;
   #wake: (() => void) | undefined;
   #awake = false;
 
@@ -56,10 +58,13 @@ export class EventPump {
     this.#poke();
   }
 
-  /** Something under way was lost: send again what was not acknowledged. */
+  /** Something under way was lost: after a rest, send again what was not acknowledged. */
   rewind(): void {
     this.#sent = this.#taken;
-    this.#poke();
+    this.#cancelRest ??= this.#init.clock.after(REST_MS, () => {
+      this.#cancelRest = undefined;
+      this.#poke();
+    });
   }
 
   /** Ends once everything in the log is sent. */
@@ -78,12 +83,13 @@ export class EventPump {
     let reason: string | undefined;
     try {
       // Tells the subscriber that it is served, before anything happens.
-      await this.#send([], this.#sent, this.#sent);
+      await this.#send([], this.#sent);
       reason = await this.#run();
     } catch (error) {
       reason = messageOf(error);
     }
     off();
+    this.#cancelRest?.();
     if (!this.#stop.signal.aborted) this.#init.onEnd(reason);
   }
 
@@ -93,13 +99,14 @@ export class EventPump {
     while (!signal.aborted) {
       const { log, window } = this.#init;
       const credit = this.#taken + window - this.#sent;
-      if (log.lastSeq > this.#sent && credit > 0) {
+      if (this.#cancelRest !== undefined) {
+        // Resting after a loss.
+      } else if (log.lastSeq > this.#sent && credit > 0) {
         const from = this.#sent;
         const events = await log.read(from, Math.min(credit, BATCH));
         if (signal.aborted) return undefined;
-        const last = events.at(-1);
-        if (last !== undefined) {
-          await this.#send(events, from, last.seq);
+        if (events.length > 0) {
+          await this.#sendAll(events, from);
           continue;
         }
       } else if (this.#finishing && log.lastSeq <= this.#sent) {
@@ -110,24 +117,29 @@ export class EventPump {
     return undefined;
   }
 
-  /** Sends what was read after `from`, unless the pump was rewound meanwhile. */
-  async #send(events: JobEvent[], from: number, upTo: number): Promise<void> {
-    const { outlet, clock } = this.#init;
+  /** Sends what was read after `from`, a message's worth at a time, unless the pump is rewound meanwhile. */
+  async #sendAll(events: readonly JobEvent[], from: number): Promise<void> {
+    for (const piece of splitEvents(events)) {
+      if (this.#sent !== from || this.#cancelRest !== undefined) return;
+      from = await this.#send(piece, from);
+    }
+  }
+
+  /** Gives the number of the last event sent. */
+  async #send(events: JobEvent[], from: number): Promise<number> {
+    const { outlet } = this.#init;
     const { signal } = this.#stop;
     try {
       const room = outlet.drain(signal);
       if (room !== undefined) await room;
-      if (signal.aborted || this.#sent !== from) return;
-      this.#sent = upTo;
+      if (signal.aborted || this.#sent !== from) return from;
       outlet.send(events);
+      this.#sent = events.at(-1)?.seq ?? from;
     } catch (error) {
-      if (isAbort(error) || signal.aborted) return;
       // No path, or it broke: what was under way may be lost with it.
-      this.#sent = this.#taken;
-      const cancel = clock.after(BROKEN_PATH_MS, () => this.#poke());
-      await this.#poked();
-      cancel();
+      if (!isAbort(error) && !signal.aborted) this.rewind();
     }
+    return this.#sent;
   }
 
   #poke(): void {

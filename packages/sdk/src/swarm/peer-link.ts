@@ -53,6 +53,8 @@ export type PeerLinkInit = {
   readonly clock: Clock;
   readonly random: () => number;
   readonly onProblem: (error: WaybillError) => void;
+  /** There is no direct channel any more, nor one being set up. */
+  readonly onRest: () => void;
 };
 
 /** Each 5 s, and gone after three without an answer: within what people notice, far above any jitter. */
@@ -108,6 +110,11 @@ export class PeerLink {
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** Whether there is a direct channel or one being set up. */
+  get direct(): boolean {
+    return this.#state.phase !== "resting";
   }
 
   /** Whether a sender that paces itself may send now. */
@@ -222,6 +229,7 @@ export class PeerLink {
     this.#state = state;
     if (state.phase !== before) this.#cancelTimer?.();
     for (const effect of effects) this.#perform(effect);
+    if (state.phase === "resting" && before !== "resting") this.#init.onRest();
   }
 
   #perform(effect: NegotiationEffect): void {
@@ -256,7 +264,7 @@ export class PeerLink {
   }
 
   #open(connection: string): DirectChannel | undefined {
-    const { RTCPeerConnection, signaling } = this.#init;
+    const { RTCPeerConnection, signaling, clock } = this.#init;
     if (RTCPeerConnection === undefined) return undefined;
     const iceServers: readonly IceServer[] = signaling.welcome?.iceServers ?? [];
     const make = () =>
@@ -264,11 +272,12 @@ export class PeerLink {
         RTCPeerConnection,
         iceServers,
         connection,
+        clock,
         signal: (data) => signaling.send({ type: "signal", to: this.peerId, data }),
         onMessage: (data) => this.#take(() => decodeControlText(data), "webrtc"),
         onOpen: (candidateType) => {
           this.#happen({ type: "opened", connection });
-          this.#pongAt = this.#init.clock.now();
+          this.#pongAt = clock.now();
           this.#setPath({ kind: "webrtc", candidateType, rttMs: undefined });
           this.#schedulePing();
         },

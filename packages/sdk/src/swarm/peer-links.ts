@@ -160,14 +160,20 @@ class Links implements PeerLinks {
     if (existing !== undefined) return existing;
     const { signaling, RTCPeerConnection, clock = systemClock, random = Math.random } = this.#init;
     const onProblem = (error: WaybillError) => this.#problems.emit(error);
-    const link = new PeerLink({ signaling, RTCPeerConnection, peer, clock, random, onProblem });
+    // A link that only the other side wanted ends with its direct channel when that peer has left.
+    const onRest = () => this.#dropIfGone(peer.peerId);
+    const link = new PeerLink({
+      signaling,
+      RTCPeerConnection,
+      peer,
+      clock,
+      random,
+      onProblem,
+      onRest,
+    });
     const control = controlOf(link);
     const entry: Entry = { link, control, holds: 0 };
     link.onMessage.add((message) => this.#messages.emit({ message, link: control }));
-    // A link that only the other side wanted ends with its direct channel when that peer has left.
-    link.onPath.add(({ kind }) => {
-      if (kind === "relay") this.#dropIfGone(peer.peerId);
-    });
     this.#entries.set(peer.peerId, entry);
     return entry;
   }
@@ -200,7 +206,7 @@ class Links implements PeerLinks {
   #dropIfGone(peerId: PeerId): void {
     const entry = this.#entries.get(peerId);
     if (entry === undefined || entry.holds > 0 || this.#present.has(peerId)) return;
-    if (entry.link.path.kind === "relay") this.#drop(peerId);
+    if (!entry.link.direct) this.#drop(peerId);
   }
 
   #drop(peerId: PeerId): void {
