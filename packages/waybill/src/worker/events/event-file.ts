@@ -78,11 +78,6 @@ export class EventFile {
     return events;
   }
 
-  /** Makes what was appended survive a loss of power, too. */
-  async sync(): Promise<void> {
-    await this.#file.datasync();
-  }
-
   async close(): Promise<void> {
     await this.#file.close();
   }

@@ -42,8 +42,9 @@ export class JobRun {
   readonly #context: RunContext;
   readonly #paths: SpoolPaths;
   readonly #parts: RunParts;
-  readonly #commands: CommandLedger;
-  readonly #askedBy: Map<string, string>;
+  readonly #commands = new CommandLedger();
+  /** Who sent a command, by its id. */
+  readonly #askedBy = new Map<string, string>();
   readonly #hard: AbortController;
   readonly #work = new Set<Promise<void>>();
   readonly #settle: (outcome: RunOutcome) => void;
@@ -68,8 +69,6 @@ export class JobRun {
     this.#paths = paths;
     this.#parts = open.parts;
     this.#hard = open.hard;
-    this.#commands = new CommandLedger();
-    this.#askedBy = new Map();
     const { promise, resolve } = Promise.withResolvers<RunOutcome>();
     this.ended = promise;
     this.#settle = resolve;
@@ -91,10 +90,6 @@ export class JobRun {
     run = new JobRun(context, paths, record, { parts, hard });
     await parts.journal.save();
     return run;
-  }
-
-  get phase(): RunState["phase"] {
-    return this.#state.phase;
   }
 
   /** The job's state as a lease renewal reports it. */
