@@ -300,6 +300,16 @@ describe("leases", () => {
     expect((await show(hub, JOB)).state).toBe("failed");
   });
 
+  it("run out beside a job whose document is damaged", async () => {
+    const { rooms, hub: makeHub, pass } = createWorld();
+    const hub = makeHub();
+    await lost(hub);
+    await rooms.put(markerKey(LAB, jobIdAt(9)), "");
+    await rooms.put(jobKey(LAB, jobIdAt(9)), "not JSON");
+    await hub.sweep(pass(2 * LEASE_MS));
+    expect((await show(hub, JOB)).state).toBe("failed");
+  });
+
   it("of a job whose end is in the log give it that end: the hub died inside endJob", async () => {
     let dead = false;
     const { hub: makeHub, pass } = createWorld({

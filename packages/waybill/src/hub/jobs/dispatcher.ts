@@ -6,10 +6,7 @@ import { whyWaiting } from "./matching.ts";
 import { wantedOf } from "./job-queue.ts";
 import { RoomDispatch, type RoomDispatchDeps } from "./room-dispatch.ts";
 
-export type DispatcherDeps = Omit<
-  RoomDispatchDeps,
-  "send" | "requeue" | "stopping" | "acceptTimeoutMs"
-> & {
+export type DispatcherDeps = Omit<RoomDispatchDeps, "send" | "requeue" | "acceptTimeoutMs"> & {
   readonly signaling: Pick<Signaling, "listen" | "send" | "peers">;
   /** Asks for a look at the room's live jobs in the bucket. */
   readonly requestReview: (room: RoomId) => void;
@@ -22,7 +19,6 @@ const ACCEPT_TIMEOUT_MS = 10_000;
 export class Dispatcher {
   readonly #deps: DispatcherDeps;
   readonly #rooms = new Map<RoomId, RoomDispatch>();
-  readonly #stopping = new AbortController();
   #unlisten: (() => void) | undefined;
 
   constructor(deps: DispatcherDeps) {
@@ -54,7 +50,6 @@ export class Dispatcher {
 
   stop(): void {
     this.#unlisten?.();
-    this.#stopping.abort();
     for (const dispatch of this.#rooms.values()) dispatch.stop();
     this.#rooms.clear();
   }
@@ -123,7 +118,6 @@ export class Dispatcher {
       send,
       requeue: (doc) => this.enqueue(room, [doc]),
       acceptTimeoutMs,
-      stopping: this.#stopping.signal,
     });
     this.#rooms.set(room, made);
     return made;

@@ -67,6 +67,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
   const { rooms, documents, signaling, clock, log } = deps;
   const tasks = new BackgroundTasks(log);
   const events = new EventLog(rooms);
+  const stopping = new AbortController();
   const store = new JobStore({
     rooms,
     documents,
@@ -74,6 +75,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     tasks,
     clock,
     broadcast: (room, message) => signaling.broadcast(room, message),
+    stopping: stopping.signal,
   });
   const dispatcher: Dispatcher = new Dispatcher({
     store,
@@ -81,11 +83,12 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     clock,
     log,
     signaling,
+    stopping: stopping.signal,
     requestReview: (room) => live.requestReview(room),
     ...(deps.acceptTimeoutMs === undefined ? {} : { acceptTimeoutMs: deps.acceptTimeoutMs }),
   });
   const activeRooms = () => signaling.rooms();
-  const live = new LiveJobs({ rooms, store, events, dispatcher, tasks, clock, activeRooms });
+  const live = new LiveJobs({ rooms, store, events, dispatcher, tasks, clock, log, activeRooms });
   const commands = new CommandRelay({
     signaling,
     clock,
@@ -111,6 +114,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     },
     async stop() {
       clearInterval(timer);
+      stopping.abort();
       dispatcher.stop();
       commands.stop();
       await tasks.idle();

@@ -33,6 +33,8 @@ export type JobStoreDeps = {
   readonly tasks: BackgroundTasks;
   readonly clock: Clock;
   readonly broadcast: (room: RoomId, message: HubToPeer) => void;
+  /** Aborted when the hub stops. */
+  readonly stopping: AbortSignal;
 };
 
 export type Applied = {
@@ -174,9 +176,9 @@ export class JobStore {
   }
 
   async #record(doc: JobDoc, event: StateEvent): Promise<void> {
-    const { events, clock } = this.#deps;
+    const { events, clock, stopping } = this.#deps;
     const put = () => events.put(doc.room, doc.job, event);
-    await retry(put, { forMs: EVENT_RETRY_MS, now: clock }).catch(() => {
+    await retry(put, { forMs: EVENT_RETRY_MS, now: clock, signal: stopping }).catch(() => {
       // The document is the truth; `readEvents` restores a missing last event from it.
     });
   }

@@ -7,10 +7,11 @@ import {
   type RoomId,
   RoomId as RoomIdSchema,
   isTerminal,
+  messageOf,
 } from "@waybill/sdk/protocol";
 import * as v from "valibot";
 import type { Bucket } from "../bucket/bucket.ts";
-import type { Clock } from "../log.ts";
+import type { Clock, Log } from "../log.ts";
 import type { BackgroundTasks } from "./background-tasks.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { EventLog } from "./event-log.ts";
@@ -25,6 +26,7 @@ export type LiveJobsDeps = {
   readonly dispatcher: Dispatcher;
   readonly tasks: BackgroundTasks;
   readonly clock: Clock;
+  readonly log: Log;
   /** Rooms with peers connected here. */
   readonly activeRooms: () => readonly RoomId[];
 };
@@ -94,20 +96,27 @@ export class LiveJobs {
         }
         this.#allRoomsAtMs = nowMs;
       }
-      await mapParallel([...rooms], PARALLEL_ROOMS, (room) => this.review(room, nowMs));
+      const reviews = await mapParallel([...rooms], PARALLEL_ROOMS, (room) =>
+        this.review(room, nowMs).catch((error: unknown) => ({ error })),
+      );
+      const failed = reviews.find((outcome) => outcome !== undefined);
+      if (failed !== undefined) throw failed.error;
     } catch (error) {
       this.forgiveLeases();
       throw error;
     }
   }
 
-  /** Looks at every live job of a room. */
+  /** Looks at every live job of a room; one that cannot be read does not keep it from the others. */
   async review(room: RoomId, nowMs: number): Promise<void> {
     const markers = await this.#deps.store.markers(room);
     if (markers.length > 0) this.#busyRooms.add(room);
     else this.#busyRooms.delete(room);
     const queued = await mapParallel(markers, PARALLEL_JOBS, (marker) =>
-      this.#look(room, marker, nowMs),
+      this.#look(room, marker, nowMs).catch((error: unknown): JobDoc[] => {
+        this.#deps.log("warn", `job ${marker.job}: ${messageOf(error)}`, { room });
+        return [];
+      }),
     );
     // All at once, so that the dispatcher sees their order before it offers the first.
     this.#deps.dispatcher.enqueue(room, queued.flat());

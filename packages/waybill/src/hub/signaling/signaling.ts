@@ -120,6 +120,7 @@ export function createSignaling(deps: SignalingDeps): Signaling {
   return {
     upgrade(request, socket, head, room) {
       if (stopped !== undefined || sessions.size - accepted >= MAX_UNGREETED) {
+        socket.on("error", () => {});
         socket.end(
           "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\r\n",
         );
