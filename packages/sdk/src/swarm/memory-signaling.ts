@@ -87,6 +87,11 @@ export class MemoryHub {
     for (const { events } of this.#peers.values()) events["job.changed"].emit(message);
   }
 
+  /** The hub's own word to one peer. */
+  tell(peerId: PeerId, message: FromHub<"error">): void {
+    this.#peers.get(peerId)?.events.error.emit(message);
+  }
+
   #welcome(peerId: PeerId, role: Role): FromHub<"welcome"> {
     const others = [...this.#peers.values()].map(({ info }) => info);
     return {
