@@ -4,6 +4,7 @@ import {
   type ArtifactRecord,
   type IceServer,
   LIMITS,
+  type ModelId,
   PROTOCOL_VERSION,
   type RoomId,
 } from "@waybill/sdk/protocol";
@@ -123,10 +124,15 @@ export function createAreas(init: AreasInit): Areas {
     clock,
     log,
   });
-  const artifactRecord = (
+  const artifactRecord = async (
     room: RoomId,
     artifact: ArtifactId,
-  ): Promise<ArtifactRecord | undefined> => records.find(room, artifact);
+    model?: ModelId,
+  ): Promise<ArtifactRecord | undefined> => {
+    // Two models may be the same bytes, and so the same artifact, in two folders.
+    const filled = model === undefined ? undefined : await uploads.claims.record(room, model);
+    return filled?.artifact === artifact ? filled : records.find(room, artifact);
+  };
   const registry = createRegistryArea({ rooms: roomsBucket, documents, artifactRecord, clock });
   const jobs = createJobArea({
     rooms: roomsBucket,

@@ -77,6 +77,13 @@ export class ModelClaims {
     });
   }
 
+  /** The record of the upload that has filled the model's folder. */
+  async record(room: RoomId, model: ModelId): Promise<ArtifactRecord | undefined> {
+    const remembered = await this.find(room, model, { maxAgeMs: HELD_AGE_MS });
+    // A filled folder stays filled; one that was not may be by now.
+    return remembered?.record ?? (await this.find(room, model))?.record;
+  }
+
   async find(
     room: RoomId,
     model: ModelId,
