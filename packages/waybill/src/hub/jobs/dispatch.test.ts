@@ -1,5 +1,5 @@
 import { WaybillError } from "@waybill/sdk/protocol";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { LAB, callOf } from "./call.fixture.ts";
 import {
   START_MS,
@@ -13,6 +13,7 @@ import {
   replay,
   show,
   submit,
+  until,
 } from "./job-hub.fixture.ts";
 import { jobKey, markerKey } from "./job-keys.ts";
 
@@ -20,13 +21,13 @@ const JOB = jobIdAt(1);
 const LEASE_MS = 60_000;
 
 const offered = (worker: ToldWorker, count = 1) =>
-  vi.waitFor(() => {
+  until(() => {
     const { offers } = worker;
     if (offers.length < count) throw new Error(`${offers.length} offers yet`);
     return offers;
   });
 const untilState = (hub: TestHub, state: string, job = JOB) =>
-  vi.waitFor(async () => expect((await show(hub, job)).state).toBe(state));
+  until(async () => expect((await show(hub, job)).state).toBe(state));
 const accept = (hub: TestHub, worker: ToldWorker, job = JOB, attempt = 1) =>
   hub.peers.hear(worker, { type: "job.accept", job, attempt });
 
@@ -39,7 +40,7 @@ describe("dispatching", () => {
     const [offer] = await offered(worker);
     expect(offer).toMatchObject({ job: JOB, room: "lab", attempt: 1, firstSeq: 3 });
     await untilState(hub, "assigned");
-    await vi.waitFor(async () => expect(await replay(hub, JOB)).toHaveLength(2));
+    await until(async () => expect(await replay(hub, JOB)).toHaveLength(2));
     const { workers } = await hub.listWorkers(callOf(worker.caller));
     expect(workers).toMatchObject([{ workerId: worker.workerId, jobs: [JOB] }]);
   });
@@ -93,7 +94,7 @@ describe("dispatching", () => {
     hub.peers.join(pod);
     expect((await offered(pod))[0]).toMatchObject({ attempt: 2, firstSeq: 100_005 });
     expect(desk.offers).toHaveLength(1);
-    await vi.waitFor(async () => {
+    await until(async () => {
       const states = (await replay(hub, JOB)).map(({ seq, attempt }) => [seq, attempt]);
       expect(states).toEqual([
         [1, 0],
@@ -110,7 +111,7 @@ describe("dispatching", () => {
     const worker = new ToldWorker("desk");
     hub.peers.join(worker);
     await submit(hub, JOB);
-    await vi.waitFor(() => expect(worker.all("job.revoke")).toMatchObject([{ attempt: 1 }]));
+    await until(() => expect(worker.all("job.revoke")).toMatchObject([{ attempt: 1 }]));
     await untilState(hub, "queued");
     await hub.stop();
   });
@@ -145,7 +146,7 @@ describe("dispatching", () => {
     await submit(hub, JOB);
     failing = true;
     hub.peers.join(worker);
-    await vi.waitFor(() => expect(failing).toBe(false));
+    await until(() => expect(failing).toBe(false));
     expect((await show(hub, JOB)).state).toBe("queued");
     expect(await offered(worker)).toMatchObject([{ job: JOB, attempt: 1 }]);
   });
@@ -173,7 +174,7 @@ describe("after a restart", () => {
     const hub = makeHub();
     hub.peers.join(desk, [{ job: JOB, attempt: 1 }]);
     hub.peers.join(pod, [{ job: JOB, attempt: 1 }]);
-    await vi.waitFor(() => expect(pod.all("job.revoke")).toHaveLength(1));
+    await until(() => expect(pod.all("job.revoke")).toHaveLength(1));
     pass(1000);
     await hub.sweep(START_MS + 1000);
     expect(desk.all("job.revoke")).toEqual([]);

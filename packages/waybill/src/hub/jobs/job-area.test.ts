@@ -8,7 +8,7 @@ import {
   Registry,
 } from "@waybill/sdk/protocol";
 import { emptyRegistry } from "@waybill/sdk/registry";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { registryKey } from "../registry/room-registry.ts";
 import { LAB, callOf, callerOf, workerIdOf } from "./call.fixture.ts";
 import {
@@ -25,6 +25,7 @@ import {
   show,
   specOf,
   submit,
+  until,
 } from "./job-hub.fixture.ts";
 import { markerKey } from "./job-keys.ts";
 
@@ -35,7 +36,7 @@ const params = { job: JOB };
 async function running(hub: TestHub, worker: ToldWorker, job = JOB) {
   await submit(hub, job);
   if (hub.peers.peers().length === 0) hub.peers.join(worker);
-  const offer = await vi.waitFor(() => {
+  const offer = await until(() => {
     const found = worker.offers.findLast((each) => each.job === job);
     if (found === undefined) throw new Error("no offer yet");
     return found;

@@ -14,6 +14,7 @@ import {
   type WorkerCapabilities,
 } from "@waybill/sdk/protocol";
 import { addModel, emptyRegistry } from "@waybill/sdk/registry";
+import { delay } from "@waybill/sdk/timing";
 import { Documents } from "../bucket/documents.ts";
 import { MemoryBucket, type MemoryBucketInit } from "../bucket/memory-bucket.ts";
 import type { Caller } from "../http/handler.ts";
@@ -217,4 +218,17 @@ export async function publishFor(hub: TestHub, job: JobId, id = "aaaaaaaa") {
     return addModel(registry ?? emptyRegistry(LAB), model, by).registry;
   });
   return id as Parameters<typeof addModel>[1]["id"];
+}
+
+/** Resolves with what `check` gives once it does not throw; a busy machine gets time. */
+export async function until<T>(check: () => T | Promise<T>): Promise<T> {
+  const deadlineMs = Date.now() + 15_000;
+  for (;;) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > deadlineMs) throw error;
+      await delay(5);
+    }
+  }
 }

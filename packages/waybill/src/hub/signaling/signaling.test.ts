@@ -266,17 +266,25 @@ describe("the socket", () => {
     }
   });
 
-  it("is closed when nothing is heard, and kept while the peer answers pings", async () => {
-    await using setup = await startSignaling({ keepAliveMs: 25, closeGraceMs: 25 });
+  it("is closed when nothing is heard for two keep-alives, and kept while the peer speaks", async () => {
+    let nowMs = 0;
+    const keepAliveMs = 20;
+    await using setup = await startSignaling({ keepAliveMs, closeGraceMs: 20, clock: () => nowMs });
     const lively = await setup.join("member");
     await lively.next("welcome");
     const dead = await setup.join("viewer");
     await dead.next("welcome");
     dead.ws.pause();
-    await lively.next("presence", ({ event }) => event === "joined");
+    const speak = async (t: number) => {
+      lively.say({ type: "ping", t });
+      expect(await lively.next("pong")).toEqual({ type: "pong", t });
+    };
+    for (const t of [1, 2]) {
+      await speak(t);
+      nowMs += 1.5 * keepAliveMs;
+    }
     await lively.next("presence", ({ event }) => event === "left");
-    lively.say({ type: "ping", t: 1 });
-    expect(await lively.next("pong")).toEqual({ type: "pong", t: 1 });
+    await speak(3);
   });
 
   it("offers no compression", async () => {
