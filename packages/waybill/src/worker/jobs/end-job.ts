@@ -32,7 +32,10 @@ export async function endJob(init: EndJobInit): Promise<boolean> {
       ...(worker === undefined ? {} : { worker }),
     });
   }
-  await journal.update({ stage: "ending", end });
+  // Not waited for: a log whose last event is the outcome says the same to a restarted daemon.
+  journal.update({ stage: "ending", end }).catch((error: unknown) => {
+    init.context.log("warn", `${init.assignment.job}: cannot note its end: ${messageOf(error)}`);
+  });
   for (;;) {
     try {
       await tell(init);

@@ -325,7 +325,7 @@ export class JobRun {
   }
 
   async #end(end: End): Promise<void> {
-    await this.#training?.close();
+    await this.#training?.settle();
     const stored = await endJob({
       context: this.#context,
       parts: this.#parts,

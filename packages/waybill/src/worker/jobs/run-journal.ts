@@ -3,7 +3,8 @@ import * as v from "valibot";
 import { ArtifactId, JobAssignment, ModelId } from "@waybill/sdk/protocol";
 import { readIfThere, replaceFile } from "../data-dir/files.ts";
 
-const Outcome = v.picklist(["completed", "failed", "cancelled", "interrupted"]);
+/** How an attempt may end. */
+export const Outcome = v.picklist(["completed", "failed", "cancelled", "interrupted"]);
 
 export const RunRecord = v.object({
   format: v.literal(1),

@@ -3,7 +3,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { JobAssignment, NewJobEvent } from "@waybill/sdk/protocol";
+import * as v from "valibot";
+import { ArtifactId, type JobAssignment, ModelId, type NewJobEvent } from "@waybill/sdk/protocol";
 import { EventLog } from "../events/event-log.ts";
 import {
   FakeFeed,
@@ -143,6 +144,28 @@ describe("a restarted worker", () => {
     await restart();
     expect(await outcome(assignment.job)).toMatchObject({ state: "failed", reason: "r" });
     expect(hub.events(assignment.job).map(({ type }) => type)).toEqual(["log", "state"]);
+  });
+
+  it("takes an outcome that is in the log for told, whatever the journal says", async () => {
+    const assignment = assign({ command });
+    const model = v.parse(ModelId, "00112233");
+    const result = { stoppedEarly: false, data: {} };
+    await leave(assignment, { stage: "publishing", result }, [
+      {
+        type: "published",
+        model,
+        modelType: assignment.spec.modelType,
+        artifact: v.parse(ArtifactId, "a".repeat(64)),
+        bytes: 7,
+        tags: [],
+        s3Path: "rooms/lab/models/x/",
+      },
+      { type: "state", state: "completed" },
+    ]);
+    await restart();
+    expect(await outcome(assignment.job)).toMatchObject({ state: "completed", model });
+    expect(hub.calls).not.toContain("publishModel");
+    expect(hub.events(assignment.job).map(({ type }) => type)).toEqual(["published", "state"]);
   });
 
   it("drops a job that is no longer its own (I11)", async () => {

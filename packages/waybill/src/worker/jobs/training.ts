@@ -118,14 +118,18 @@ export class Training {
     this.#trainer?.terminate(graceMs);
   }
 
-  /** Ends reading; samples on their way get a little time. */
-  async close(): Promise<void> {
+  /** Resolves when every sample is announced; those that take long are given up. */
+  async settle(): Promise<void> {
     const late = new AbortController();
     await Promise.race([
       this.#init.samples.settled(),
       delay(SAMPLES_MS, late.signal).catch(() => undefined),
     ]);
     late.abort();
+  }
+
+  /** Ends reading. */
+  async close(): Promise<void> {
     await this.#reader.stop();
   }
 }
