@@ -64,6 +64,31 @@ class ScriptedHub {
   }
 }
 
+/** Time that passes when the test says so. */
+class ManualClock {
+  #nowMs = 0;
+  #timers: { atMs: number; run: () => void }[] = [];
+
+  now(): number {
+    return this.#nowMs;
+  }
+
+  after(ms: number, run: () => void): () => void {
+    const timer = { atMs: this.#nowMs + ms, run };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((one) => one !== timer);
+    };
+  }
+
+  advance(ms: number): void {
+    this.#nowMs += ms;
+    const due = this.#timers.filter(({ atMs }) => atMs <= this.#nowMs);
+    this.#timers = this.#timers.filter(({ atMs }) => atMs > this.#nowMs);
+    for (const { run } of due) run();
+  }
+}
+
 let hub: ScriptedHub;
 let session: SignalingSession;
 const make = (extra: Partial<SessionInit> = {}) => {
@@ -91,8 +116,9 @@ beforeEach(async () => {
   await hub.listen();
 });
 afterEach(async () => {
-  await session.stop();
+  const stopping = session.stop();
   await hub.kill();
+  await stopping;
 });
 
 describe("a signaling session", () => {
@@ -191,14 +217,19 @@ describe("a signaling session", () => {
   });
 
   it("pings, and reconnects when nothing is heard for two keep-alive times", async () => {
-    hub.onHello = (socket) => socket.send(JSON.stringify({ ...welcome, keepAliveMs: 60 }));
-    make().start();
+    const clock = new ManualClock();
+    make({ clock }).start();
     await session.waitUntilOpen();
     const closed = next("closed");
     const again = next("welcome");
+    for (let beat = 0; beat < 3; beat++) clock.advance(7500);
+    expect(session.online).toBe(true);
+    clock.advance(7500);
+    expect(session.online).toBe(false);
     expect(await closed).toMatchObject({ reason: expect.stringContaining("nothing heard") });
-    expect(hub.heard.filter(({ type }) => type === "ping").length).toBeGreaterThan(1);
+    clock.advance(3000);
     await again;
+    expect(hub.heard.map(({ type }) => type)).toEqual(["hello", "ping", "ping", "ping", "hello"]);
   });
 
   it("relays over loopback without delay of its own", async () => {
