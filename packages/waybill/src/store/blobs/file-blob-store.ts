@@ -8,14 +8,11 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { mkdir, open, readdir, rename, rm, unlink, type FileHandle } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { BlobReader, BlobStore, BlobWriter } from "./blob-store.ts";
 
 /** IOV_MAX on Linux and macOS. */
 const MAX_VECTOR = 1024;
-
-/** Files are spread over as many folders, so that none grows beyond what listing likes. */
-const FOLDERS = 256;
 
 export class FileBlobStore implements BlobStore {
   readonly #tmp: string;
@@ -30,10 +27,7 @@ export class FileBlobStore implements BlobStore {
   async open(): Promise<void> {
     await rm(this.#tmp, { recursive: true, force: true });
     await mkdir(this.#tmp, { recursive: true });
-    for (let folder = 0; folder < FOLDERS; folder++) {
-      await mkdir(join(this.#blobs, folder.toString(16).padStart(2, "0")), { recursive: true });
-    }
-    await syncFolder(this.#blobs);
+    await mkdir(this.#blobs, { recursive: true });
   }
 
   async create(): Promise<BlobWriter> {
@@ -112,8 +106,11 @@ class FileBlobWriter implements BlobWriter {
     await file.datasync();
     this.#file = undefined;
     await file.close();
+    const folder = dirname(this.#target);
+    // The 256 folders come into being one by one, as blobs need them.
+    if ((await mkdir(folder, { recursive: true })) !== undefined) await syncFolder(dirname(folder));
     await rename(this.#path, this.#target);
-    await syncFolder(join(this.#target, ".."));
+    await syncFolder(folder);
   }
 
   async abort(): Promise<void> {

@@ -75,7 +75,7 @@ function objectParts(core: StoreCore, object: StoredObject, { limit, after }: Pa
   const page = found.slice(0, limit);
   return element(
     "ObjectParts",
-    text("TotalPartsCount", partCount),
+    text("PartsCount", partCount),
     ...(checksum
       ? [
           text("PartNumberMarker", after),

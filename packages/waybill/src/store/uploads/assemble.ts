@@ -57,19 +57,12 @@ export async function assemble(
         details: { PartNumber: String(claim.number), ETag: claim.etag },
       });
     }
-    if (index < listed.length - 1 && part.bytes < minPartBytes) {
-      throw new S3Error("EntityTooSmall", {
-        details: {
-          ProposedSize: String(part.bytes),
-          MinSizeAllowed: String(minPartBytes),
-          PartNumber: String(part.number),
-          ETag: part.etag,
-        },
-      });
-    }
     parts.push(part);
     layout.push({ number: part.number, start: bytes, bytes: part.bytes, checksum: part.checksum });
     bytes += part.bytes;
+  }
+  for (const part of parts.slice(0, -1)) {
+    if (part.bytes < minPartBytes) throw tooSmall(part, minPartBytes);
   }
   const etags = createHash("md5");
   for (const part of parts) etags.update(part.etag, "hex");
@@ -80,6 +73,17 @@ export async function assemble(
     etag: `${etags.digest("hex")}-${parts.length}`,
     checksum: checksum && (await objectChecksum(checksum.algorithm, checksum.type, parts)),
   };
+}
+
+function tooSmall(part: Part, minPartBytes: number): S3Error {
+  return new S3Error("EntityTooSmall", {
+    details: {
+      ProposedSize: String(part.bytes),
+      MinSizeAllowed: String(minPartBytes),
+      PartNumber: String(part.number),
+      ETag: part.etag,
+    },
+  });
 }
 
 function disagrees(claim: ListedPart, part: Part): boolean {
