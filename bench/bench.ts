@@ -10,6 +10,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { CreateBucketCommand, DeleteObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { cleanEnvironment } from "../test/support/waybill-process.ts";
 import { formatBytes, table } from "../packages/waybill/src/cli/render/format.ts";
 import { type Contender, type Sample, compare, median, medianRatio, measure } from "./measure.ts";
 
@@ -216,7 +217,7 @@ try {
   await readThrough(file);
   const hub = await startHub();
   const env: NodeJS.ProcessEnv = {
-    ...process.env,
+    ...cleanEnvironment({}),
     WAYBILL_HUB: hub.url,
     WAYBILL_DATA: path.join(home, "client"),
     AWS_SHARED_CREDENTIALS_FILE: hub.credentialsFile,

@@ -23,36 +23,59 @@ const SUITES = ["unit", "interop", "e2e", "faults"] as const;
 
 type Counts = { passed: number; failed: number; skipped: number };
 
-function run(program: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): boolean {
+function run(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): boolean {
   const done = spawnSync(program, args, { stdio: ["ignore", "inherit", "inherit"], env });
   if (done.error !== undefined) console.error(`${program}: ${done.error.message}`);
   return done.status === 0;
 }
 
 function onPath(program: string): boolean {
-  return (process.env["PATH"] ?? "").split(path.delimiter).some((folder) => existsSync(path.join(folder, program)));
+  return (process.env["PATH"] ?? "")
+    .split(path.delimiter)
+    .some((folder) => existsSync(path.join(folder, program)));
 }
 
 /** Installs what is missing when that is allowed, and says what the suites will have to skip otherwise. */
 function provideTools(): void {
   const missing = () => TOOLS.filter((tool) => !onPath(tool.program));
   if (missing().length === 0) return;
-  const allowed = process.env["WAYBILL_TEST_INSTALL"] !== "0" && process.getuid?.() === 0 && existsSync("/etc/debian_version");
+  const allowed =
+    process.env["WAYBILL_TEST_INSTALL"] !== "0" &&
+    process.getuid?.() === 0 &&
+    existsSync("/etc/debian_version");
   if (allowed) {
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     const packages = missing().map((tool) => tool.debian);
     console.log(`installing ${packages.join(", ")}`);
     run("apt-get", ["-qq", "update"], env);
-    run("apt-get", ["-qq", "-y", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0", "install", ...packages], env);
+    run(
+      "apt-get",
+      ["-qq", "-y", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0", "install", ...packages],
+      env,
+    );
   }
   for (const tool of missing()) {
-    console.log(`tests against ${tool.program} are skipped: it is not installed (apt-get install ${tool.debian})`);
+    console.log(
+      `tests against ${tool.program} are skipped: it is not installed (apt-get install ${tool.debian})`,
+    );
   }
 }
 
 function runSuite(suite: string, folder: string): Counts {
   const report = path.join(folder, `${suite}.json`);
-  const ok = run("vitest", ["run", "--project", suite, "--passWithNoTests", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`]);
+  const ok = run("vitest", [
+    "run",
+    "--project",
+    suite,
+    "--passWithNoTests",
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+  ]);
   if (!existsSync(report)) return { passed: 0, failed: 1, skipped: 0 };
   const result = JSON.parse(readFileSync(report, "utf8")) as Record<string, unknown>;
   const count = (key: string) => (typeof result[key] === "number" ? result[key] : 0);

@@ -6,6 +6,9 @@ import "@tensorflow/tfjs-backend-cpu";
 import * as layers from "@tensorflow/tfjs-layers";
 import { decodeIdx } from "./idx.ts";
 
+// Without this, the backend prints a banner about its native variant.
+tf.enableProdMode();
+
 export const CLASSES = 10;
 
 /** Two dense layers: 784 → hidden → 10. */
