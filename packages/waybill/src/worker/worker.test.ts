@@ -48,6 +48,18 @@ describe("a worker", () => {
     expect(lab.hub.ended.get(job)).toBeUndefined();
   });
 
+  it("gives up a revoked attempt also while its output waits for numbers", async () => {
+    lab.hub.seqReserve = 0;
+    await lab.start();
+    const flood = `for (let i = 0; i < 5000; i++) console.log(i); setInterval(() => 0, 1000);`;
+    const assignment = { ...trainer(flood), seqReserved: 1002 };
+    const job = lab.offer(assignment);
+    await vi.waitFor(() => expect(lab.feed.readers.get(job)?.lastSeq).toBeGreaterThan(400), WAIT);
+    lab.session.receive({ type: "job.revoke", job, attempt: 1, reason: "taken" });
+    await vi.waitFor(() => expect(lab.session.sent.at(-1)?.type).toBe("job.released"), WAIT);
+    expect(lab.hub.events(job).every(({ seq }) => seq <= 1002)).toBe(true);
+  });
+
   it("ends running jobs as interrupted when it is stopped", async () => {
     const worker = await lab.start();
     const job = lab.offer(trainer(`console.log("up"); setInterval(() => 0, 1000); save();`));

@@ -140,6 +140,12 @@ export class EventLog implements EventLogReader {
     return numbered;
   }
 
+  /** Takes nothing more, and lets whoever waits for room go: the attempt is over and counts for nothing. */
+  abandon(): void {
+    this.#sealed = true;
+    this.#wakeRooms();
+  }
+
   /** Reopens a log whose last event is the outcome, as a restarted daemon finds it: sealed and hidden. */
   resealLast(): void {
     this.#sealed = true;

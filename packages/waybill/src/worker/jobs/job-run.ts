@@ -135,6 +135,7 @@ export class JobRun {
     // While the end is being told, the answer to that decides: a renewal that crossed it proves nothing.
     if (this.#state.phase === "finishing" || this.#state.phase === "done") return;
     this.#context.log("warn", `${this.assignment.job}: taken from this worker: ${reason}`);
+    this.#parts.events.abandon();
     this.dispatch({ type: "revoked" });
   }
 
@@ -235,6 +236,7 @@ export class JobRun {
       by,
       ...(message === undefined ? {} : { message }),
     });
+    if (stage !== "received") this.#askedBy.delete(command.id);
     this.#commands.settle(command.id, { stage, message });
   }
 
