@@ -16,6 +16,7 @@ import {
 import { createHash } from "node:crypto";
 import * as v from "valibot";
 import type { Documents } from "../bucket/documents.ts";
+import { mapLimited } from "../bucket/map-limited.ts";
 import type { Clock } from "../log.ts";
 
 const NameDoc = v.object({
@@ -29,6 +30,8 @@ const NameDoc = v.object({
 const MAX_AGE_MS = 5000;
 /** Longer encoded names are stored by their hash: S3 keys end at 1024 bytes. */
 const MAX_NAME_KEY = 600;
+/** Records read at once for a list. */
+const PARALLEL = 32;
 /** Digits of an id that may stand for it. */
 const MIN_PREFIX = 8;
 
@@ -83,7 +86,7 @@ export class ArtifactRecords {
   /** Everything the room holds now, by name. */
   async list(room: RoomId): Promise<ArtifactRecord[]> {
     const ids = await this.#idsWithPrefix(room, "");
-    const records = await Promise.all(ids.map((id) => this.find(room, id)));
+    const records = await mapLimited(ids, PARALLEL, (id) => this.find(room, id));
     return records
       .filter((record) => record !== undefined)
       .sort((a, b) =>

@@ -14,7 +14,7 @@ import {
 import { crc32 } from "node:zlib";
 import type { StoredPart } from "../bucket/multipart.ts";
 import type { Place } from "../storage/storage.ts";
-import { mapLimited } from "./map-limited.ts";
+import { mapLimited } from "../bucket/map-limited.ts";
 import { type Places, sizesBelow } from "./store-truth.ts";
 import { type UploadDoc, isJoined, partCount, placeAtOnce, plannedSize } from "./upload-doc.ts";
 

@@ -11,7 +11,7 @@ import type { Documents } from "../bucket/documents.ts";
 import { KeyedQueue } from "../bucket/keyed-queue.ts";
 import type { Place } from "../storage/storage.ts";
 import type { Presigner, ToSign } from "../storage/presign.ts";
-import { mapLimited } from "./map-limited.ts";
+import { mapLimited } from "../bucket/map-limited.ts";
 import {
   UploadDoc,
   isJoined,

@@ -3,7 +3,7 @@ import { MANIFEST_KEY, type ObjectProgress, type UploadStatus } from "@waybill/s
 import type { Bucket } from "../bucket/bucket.ts";
 import type { StoredPart } from "../bucket/multipart.ts";
 import type { Place } from "../storage/storage.ts";
-import { mapLimited } from "./map-limited.ts";
+import { mapLimited } from "../bucket/map-limited.ts";
 import { type UploadDoc, placeAtOnce, plannedSize } from "./upload-doc.ts";
 
 /** The bucket that `place` names. */
