@@ -80,7 +80,7 @@ describe("the one writer of a path (I3)", () => {
     }).toThrow(/too slowly/);
   });
 
-  it("fails who waits when it is closed or breaks, and stops waiting on abort", async () => {
+  it("loses what was queued when the socket breaks, and works again when the socket does", async () => {
     const socket = new SlowSocket();
     const writer = new BoundedWriter<string>(socket);
     fill(writer);
@@ -91,6 +91,19 @@ describe("the one writer of a path (I3)", () => {
     socket.flush();
     expect(await waiting).toMatchObject({ message: "broken" });
     expect(() => writer.write("more", 4)).toThrow("broken");
-    await expect(writer.drain()).rejects.toThrow("broken");
+    socket.broken = false;
+    writer.write("again", 5);
+    expect(socket.sent.at(-1)).toBe("again");
+    expect(socket.sent).not.toContain("queued");
+  });
+
+  it("fails who waits, and every later sender, once it is closed", async () => {
+    const writer = new BoundedWriter<string>(new SlowSocket());
+    fill(writer);
+    const waiting = writer.drain().catch((error: unknown) => error);
+    writer.close(new Error("gone"));
+    expect(await waiting).toMatchObject({ message: "gone" });
+    expect(() => writer.write("more", 4)).toThrow("gone");
+    await expect(writer.drain()).rejects.toThrow("gone");
   });
 });

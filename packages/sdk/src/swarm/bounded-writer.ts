@@ -80,12 +80,17 @@ export class BoundedWriter<T> {
     });
   }
 
-  /** Drops what is queued and fails who waits. */
+  /** Drops what is queued and fails who waits, now and later. */
   close(error: Error): void {
     if (this.#closed !== undefined) return;
     this.#closed = error;
     this.#cancelLow?.();
+    this.#lose(error);
+  }
+
+  #lose(error: Error): void {
     this.#queue = [];
+    this.#queuedBytes = 0;
     for (const finish of this.#waiting) finish(error);
   }
 
@@ -103,7 +108,8 @@ export class BoundedWriter<T> {
       try {
         this.#outlet.send(value);
       } catch (error) {
-        this.close(error instanceof Error ? error : new Error(String(error)));
+        // What was queued is lost, as what was under way; the outlet may work again later.
+        this.#lose(error instanceof Error ? error : new Error(String(error)));
         return;
       }
       this.#queuedBytes -= bytes;

@@ -21,6 +21,7 @@ import {
   DirectChannel,
   type PeerConnectionConstructor,
 } from "./direct-channel.ts";
+import { Heartbeat } from "./heartbeat.ts";
 import { Listeners } from "./listeners.ts";
 import {
   type NegotiationEffect,
@@ -57,11 +58,6 @@ export type PeerLinkInit = {
   readonly onRest: () => void;
 };
 
-/** Each 5 s, and gone after three without an answer: within what people notice, far above any jitter. */
-const PING_MS = 5000;
-const SILENT_MS = 15_000;
-/** After the peer has announced itself anew its old channel is likely dead: one answer is owed within this time. */
-const PROBE_MS = 2000;
 /** The W3C WebSocket has no drain event; only a choked relay waits this way. */
 const RELAY_POLL_MS = 5;
 const RETRY = { baseMs: 1000, capMs: 60_000 } as const;
@@ -75,15 +71,14 @@ export class PeerLink {
   readonly onClose = new Listeners<undefined>();
   readonly #init: PeerLinkInit;
   readonly #relay: BoundedWriter<ControlMessage>;
+  readonly #heartbeat: Heartbeat;
   #peer: LinkPeer;
   #state: NegotiationState = UNCONNECTED;
   #direct: DirectChannel | undefined;
   /** The description an effect is about to use. */
   #sdp = "";
   #path: LinkPath = { kind: "relay", rttMs: undefined };
-  #pongAt = 0;
   #cancelTimer: (() => void) | undefined;
-  #cancelPing: (() => void) | undefined;
   #closed = false;
 
   constructor(init: PeerLinkInit) {
@@ -97,6 +92,13 @@ export class PeerLink {
         return signaling.bufferedBytes;
       },
       whenLow: (run) => pollUntil(clock, () => signaling.bufferedBytes <= LOW_WATER_BYTES, run),
+    });
+    this.#heartbeat = new Heartbeat({
+      clock,
+      ping: (t) => this.#ping(t),
+      watched: () => this.#direct?.writer !== undefined,
+      wanted: () => this.#state.wanted || this.#path.kind === "webrtc",
+      onSilence: () => this.#fail(),
     });
   }
 
@@ -150,7 +152,7 @@ export class PeerLink {
   /** Asks for a direct channel, now and whenever it breaks. */
   want(): void {
     if (this.#init.RTCPeerConnection !== undefined) this.#happen({ type: "want", fresh: fresh() });
-    this.#schedulePing();
+    this.#heartbeat.start();
   }
 
   /** What the hub says of the peer. */
@@ -158,17 +160,15 @@ export class PeerLink {
     this.#peer = peer;
   }
 
-  /** The peer or our own hub connection has come (back). */
+  /** The peer or our own hub connection has come (back): a channel of before may be dead. */
   nudge(): void {
-    const { clock } = this.#init;
     this.#happen({ type: "nudge", fresh: fresh() });
-    const direct = this.#direct;
-    if (direct?.writer === undefined) return;
-    const askedAt = clock.now();
-    this.#ping();
-    clock.after(PROBE_MS, () => {
-      if (this.#direct === direct && this.#pongAt < askedAt) this.#fail(direct);
-    });
+    this.#heartbeat.probe();
+  }
+
+  /** The peer has left the hub: perhaps for good. */
+  probe(): void {
+    this.#heartbeat.probe();
   }
 
   /** Negotiation data of the peer. */
@@ -205,7 +205,7 @@ export class PeerLink {
     this.#happen({ type: "unwant" });
     this.#closed = true;
     this.#cancelTimer?.();
-    this.#cancelPing?.();
+    this.#heartbeat.stop();
     this.#relay.close(new WaybillError("unreachable", `the link to ${this.peerId} was closed`));
     this.onClose.emit(undefined);
   }
@@ -277,9 +277,8 @@ export class PeerLink {
         onMessage: (data) => this.#take(() => decodeControlText(data), "webrtc"),
         onOpen: (candidateType) => {
           this.#happen({ type: "opened", connection });
-          this.#pongAt = clock.now();
           this.#setPath({ kind: "webrtc", candidateType, rttMs: undefined });
-          this.#schedulePing();
+          this.#heartbeat.start();
         },
         onClosed: () => this.#happen({ type: "failed", connection }),
       });
@@ -293,8 +292,9 @@ export class PeerLink {
     return this.#direct;
   }
 
-  #fail(direct: DirectChannel): void {
-    if (this.#direct === direct) this.#happen({ type: "failed", connection: direct.connection });
+  #fail(): void {
+    const direct = this.#direct;
+    if (direct !== undefined) this.#happen({ type: "failed", connection: direct.connection });
   }
 
   #signal(data: Negotiation): void {
@@ -348,24 +348,13 @@ export class PeerLink {
 
   #ponged(t: number, via: LinkPath["kind"]): void {
     const now = this.#init.clock.now();
-    if (via === "webrtc") this.#pongAt = now;
+    if (via === "webrtc") this.#heartbeat.heard();
     if (via === this.#path.kind) this.#setPath({ ...this.#path, rttMs: Math.max(0, now - t) });
   }
 
-  #schedulePing(): void {
-    this.#cancelPing?.();
-    this.#ping();
-    this.#cancelPing = this.#init.clock.after(PING_MS, () => {
-      const direct = this.#direct;
-      const silentMs = this.#init.clock.now() - this.#pongAt;
-      if (direct?.writer !== undefined && silentMs >= SILENT_MS) this.#fail(direct);
-      if (this.#state.wanted || this.#path.kind === "webrtc") this.#schedulePing();
-    });
-  }
-
-  #ping(): void {
+  #ping(t: number): void {
     try {
-      this.send({ type: "ping", t: this.#init.clock.now() });
+      this.send({ type: "ping", t });
     } catch {
       // No path now: there is nothing to measure.
     }

@@ -192,6 +192,7 @@ class Links implements PeerLinks {
 
   #left(peerId: PeerId): void {
     this.#present.delete(peerId);
+    this.#entries.get(peerId)?.link.probe();
     this.#dropIfGone(peerId);
   }
 
