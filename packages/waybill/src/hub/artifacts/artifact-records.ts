@@ -100,29 +100,36 @@ export class ArtifactRecords {
    * models have aliases. Idempotent.
    */
   async enter(room: RoomId, record: ArtifactRecord): Promise<void> {
-    const name = { name: record.name, artifact: record.artifact, at: record.createdAt };
     await Promise.all([
       this.#write(ArtifactRecord, recordKey(room, record.artifact), record, (known) =>
         this.#isBetter(record, known),
       ),
-      this.#write(
-        NameDoc,
-        nameKey(room, record.name),
-        name,
-        (known) => known.at < record.createdAt,
-      ),
+      record.kind === "dataset" ? this.#enterName(room, record) : undefined,
     ]);
   }
 
-  /** Removes the record if it points to this place, and the names that mean it. */
+  /** Removes the record if it points to this place; its name passes to the newest that is left under it. */
   async remove(room: RoomId, record: ArtifactRecord): Promise<void> {
     const known = await this.#documents.read(ArtifactRecord, recordKey(room, record.artifact));
     if (known === undefined || known.doc.s3Path !== record.s3Path) return;
-    const named = await this.#documents.read(NameDoc, nameKey(room, record.name));
+    const key = nameKey(room, record.name);
+    const named = await this.#documents.read(NameDoc, key);
+    // The name first: cut off here, the record is still there and the next sweep comes back.
     if (named?.doc.artifact === record.artifact) {
-      await this.#documents.delete(nameKey(room, record.name));
+      await this.#documents.delete(key);
+      const others = (await this.list(room)).filter(
+        ({ kind, name, artifact }) =>
+          kind === "dataset" && name === record.name && artifact !== record.artifact,
+      );
+      const newest = others.at(-1);
+      if (newest !== undefined) await this.#enterName(room, newest);
     }
     await this.#documents.delete(recordKey(room, record.artifact));
+  }
+
+  async #enterName(room: RoomId, { name, artifact, createdAt }: ArtifactRecord): Promise<void> {
+    const doc = { name, artifact, at: createdAt };
+    await this.#write(NameDoc, nameKey(room, name), doc, (known) => known.at < createdAt);
   }
 
   /** Creates without asking first, because most are new; otherwise replaces what is worse. */

@@ -254,6 +254,19 @@ describe("time", () => {
     expect(again).toEqual({ record: kept.record, sent: [] });
   });
 
+  it("gives a name back to what is kept under it", async () => {
+    const { pushTree, client, room, hub, time } = await setup();
+    const keep = { name: "data", purpose: { kind: "dataset", keep: true } } as const;
+    const kept = await pushTree(small, keep);
+    time.nowMs += 1000;
+    const passing = await pushTree(large, { name: "data" });
+    const resolve = () => client.call("resolveArtifact", { params: { room, ref: "data" } });
+    expect((await resolve()).artifact).toBe(passing.record.artifact);
+    time.nowMs += 24 * HOUR_MS;
+    await hub.areas.sweep();
+    expect((await resolve()).artifact).toBe(kept.record.artifact);
+  });
+
   it("of a dataset begins again when it is pushed again", async () => {
     const { pushTree, client, room, hub, time } = await setup();
     await pushTree(small, { name: "daily" });
@@ -367,6 +380,9 @@ describe("a model's upload", () => {
   it("outlives its session", async () => {
     const { pushTree, client, room, hub, storage, time } = await setup();
     const { record } = await pushTree(small, { purpose: purpose() });
+    await expect(
+      client.call("resolveArtifact", { params: { room, ref: record.name } }),
+    ).rejects.toMatchObject({ code: "not_found" });
     time.nowMs += 25 * HOUR_MS;
     await hub.areas.sweep();
     expect(storage.uploads.bucket.keys).toEqual([]);
