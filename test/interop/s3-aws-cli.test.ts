@@ -99,11 +99,8 @@ describe.skipIf(programs.length === 0).each(programs.length > 0 ? programs : ["a
     test("writes under a condition", async ({ skip }) => {
       const file = join(s3.directory, "c");
       await writeFile(file, "c");
-      const create = (): Promise<string> =>
-        aws(
-          ...["s3api", "put-object", "--bucket", "bucket", "--key", "c", "--body", file],
-          ...["--if-none-match", "*"],
-        );
+      const put = ["s3api", "put-object", "--bucket", "bucket", "--key", "c", "--body", file];
+      const create = (): Promise<string> => aws(...put, "--if-none-match", "*");
       const first = await create().catch((error: unknown) => String(error));
       skip(first.includes("Unknown options"), "this version has no --if-none-match");
       expect(first).toContain("ETag");

@@ -1,7 +1,7 @@
 // What the S3 interop tests share: a store in this process, and command-line tools run against it
 // with nothing of the developer's own configuration.
 import { execFile } from "node:child_process";
-import { access, mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
@@ -44,18 +44,15 @@ export async function startInteropStore(): Promise<InteropStore> {
   };
 }
 
-/** Every program of this name on the PATH, in its order. */
+/** Every different program of this name on the PATH, in its order. */
 export async function findPrograms(name: string): Promise<string[]> {
-  const found: string[] = [];
+  const found = new Map<string, string>();
   for (const folder of new Set((process.env["PATH"] ?? "").split(delimiter))) {
     const path = join(folder, name);
-    const there = await access(path).then(
-      () => true,
-      () => false,
-    );
-    if (there) found.push(path);
+    const real = await realpath(path).catch(() => undefined);
+    if (real !== undefined && !found.has(real)) found.set(real, path);
   }
-  return found;
+  return [...found.values()];
 }
 
 /** Says in one line why tests are skipped; vitest counts them as such. */
