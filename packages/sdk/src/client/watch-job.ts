@@ -13,19 +13,17 @@ import {
   type JobId,
   type PeerId,
   type RoomId,
-  type RouteInput,
-  type RouteName,
-  type RouteOutput,
   WaybillError,
   cryptoRandom,
-  isRetryable,
   isTerminal,
   randomText,
 } from "../protocol/index.ts";
 import { type Clock, type LinkPath, type PeerLinks, systemClock } from "../swarm/index.ts";
 import { abortReason, backoffMs } from "../timing/index.ts";
 import { type Delivery, mergeEvents, startMerge } from "./event-merge.ts";
+import { EventQueue } from "./event-queue.ts";
 import { LiveSubscription } from "./live-subscription.ts";
+import { StoredJob } from "./stored-job.ts";
 
 /** Where events come from now. */
 export type WatchPath = LinkPath | { readonly kind: "stored" };
@@ -86,7 +84,7 @@ export async function* watchJob(
   try {
     watch.start();
     for (;;) {
-      const event = watch.shift() ?? (await watch.next());
+      const event = watch.events.shift() ?? (await watch.events.next());
       if (event === undefined) return;
       yield event;
       watch.taken(event.seq);
@@ -97,18 +95,17 @@ export async function* watchJob(
 }
 
 class JobWatch {
+  /** To the consumer. */
+  readonly events = new EventQueue();
   readonly #deps: WatchDeps;
   readonly #options: WatchOptions;
   readonly #stopping = new AbortController();
   readonly #clock: Clock;
   readonly #live: LiveSubscription;
+  readonly #stored: StoredJob;
   #off: (() => void)[] = [];
   #merge;
-  #queue: JobEvent[] = [];
-  #error: Error | undefined;
   #over = false;
-  /** Wakes the consumer, the loop. */
-  #wakeConsumer = () => {};
   #wakeLoop = () => {};
   /** The stored log may hold what we have not seen. */
   #stale = true;
@@ -129,16 +126,18 @@ class JobWatch {
     this.#options = options;
     this.#clock = deps.clock ?? systemClock;
     this.#merge = startMerge(options.sinceSeq);
+    const { room, job } = options;
+    this.#stored = new StoredJob({ hub: deps.hub, room, job, signal: this.#stopping.signal });
     this.#live = new LiveSubscription({
       links: deps.links,
-      job: options.job,
+      job,
       id: randomText(12, cryptoRandom),
       clock: this.#clock,
       lastSeq: () => this.#merge.lastSeq,
       onEvents: (events) => {
         this.#misses = 0;
         // A worker that ignores the window would fill memory: what it sends then is asked for again.
-        if (this.#queue.length >= MAX_QUEUED) return;
+        if (this.events.length >= MAX_QUEUED) return;
         if (this.#take({ kind: "live", events })) this.#askForGap();
       },
       onState: () => this.#reportPath(),
@@ -184,38 +183,19 @@ class JobWatch {
     this.#wakeLoop();
   }
 
-  shift(): JobEvent | undefined {
-    // The queue is short while events flow; it is long only while catching up.
-    return this.#queue.shift();
-  }
-
-  /** The next event; undefined at the end. */
-  async next(): Promise<JobEvent | undefined> {
-    for (;;) {
-      const event = this.#queue.shift();
-      if (event !== undefined) return event;
-      if (this.#error !== undefined) throw this.#error;
-      if (this.#over) return undefined;
-      await new Promise<void>((resolve) => {
-        this.#wakeConsumer = resolve;
-      });
-    }
-  }
-
   taken(seq: number): void {
     this.#live.taken(seq);
-    if (this.#queue.length === MAX_QUEUED / 2) this.#wakeLoop();
+    if (this.events.length === MAX_QUEUED / 2) this.#wakeLoop();
   }
 
   #fail(error: Error | undefined): void {
-    this.#error ??= error;
-    if (this.#options.signal?.aborted === true) this.#queue = [];
-    this.#finish();
+    if (this.#options.signal?.aborted === true) this.events.clear();
+    this.#finish(error);
   }
 
-  #finish(): void {
+  #finish(error?: Error): void {
     this.#over = true;
-    this.#wakeConsumer();
+    this.events.end(error);
     this.#wakeLoop();
   }
 
@@ -244,12 +224,11 @@ class JobWatch {
   #take(delivery: Delivery): boolean {
     const step = mergeEvents(this.#merge, delivery);
     this.#merge = step.state;
+    this.events.push(step.events);
     for (const event of step.events) {
-      this.#queue.push(event);
       if (event.type === "state") this.#follow(event);
     }
     if (step.state.ended) this.#finish();
-    else if (step.events.length > 0) this.#wakeConsumer();
     return step.gap;
   }
 
@@ -312,7 +291,7 @@ class JobWatch {
     for (;;) {
       await this.#roomInQueue();
       const since = this.#merge.lastSeq;
-      const page = await this.#readPage(since);
+      const page = await this.#stored.events(since);
       if (page === undefined || this.#over) return false;
       this.#take({ kind: "stored", events: page.events });
       if (this.#merge.ended) return true;
@@ -327,17 +306,8 @@ class JobWatch {
     }
   }
 
-  #readPage(since: number, limit?: number): Promise<RouteOutput<"readEvents"> | undefined> {
-    const { room, job } = this.#options;
-    const query = {
-      since: String(since),
-      ...(limit === undefined ? {} : { limit: String(limit) }),
-    };
-    return this.#ask("readEvents", { params: { room, job }, query });
-  }
-
   async #roomInQueue(): Promise<void> {
-    while (this.#queue.length > MAX_QUEUED / 2 && !this.#over) {
+    while (this.events.length > MAX_QUEUED / 2 && !this.#over) {
       await new Promise<void>((resolve) => {
         this.#wakeLoop = resolve;
       });
@@ -355,7 +325,7 @@ class JobWatch {
   /** The job has ended: either its last event was seen before this viewer began, or it is on its way. */
   async #sawTerminalState(): Promise<void> {
     const seen = this.#merge.lastSeq;
-    const page = seen > 0 ? await this.#readPage(seen - 1, 1) : undefined;
+    const page = seen > 0 ? await this.#stored.events(seen - 1, 1) : undefined;
     const last = page?.events[0];
     const now = this.#clock.now();
     this.#terminalSince ??= now;
@@ -364,24 +334,9 @@ class JobWatch {
   }
 
   async #findWorker(): Promise<void> {
-    const { room, job } = this.#options;
     const told = this.#told;
-    const doc = await this.#ask("showJob", { params: { room, job } });
-    if (doc !== undefined && told === this.#told) this.#worker = doc.worker;
-  }
-
-  /** Undefined when trying again later may help. */
-  async #ask<N extends RouteName>(
-    route: N,
-    input: RouteInput<N>,
-  ): Promise<RouteOutput<N> | undefined> {
-    const { signal } = this.#stopping;
-    try {
-      return await this.#deps.hub.call(route, input, { signal, retryForMs: 0 });
-    } catch (error) {
-      if (signal.aborted || isRetryable(error)) return undefined;
-      throw error;
-    }
+    const document = await this.#stored.document();
+    if (document !== undefined && told === this.#told) this.#worker = document.worker;
   }
 
   async #pause(ms: number): Promise<void> {
