@@ -6,6 +6,7 @@ import {
   LIMITS,
   MANIFEST_KEY,
   type ModelEntry,
+  type ModelId,
   type ModelPublication,
   PACK_KEY,
   type RoomId,
@@ -23,9 +24,11 @@ import { findReservation } from "./model-ids.ts";
 export type PublicationDeps = {
   readonly rooms: Bucket;
   readonly documents: Documents;
+  /** Where the model's own bytes are: two models of equal content have a folder each. */
   readonly artifactRecord: (
     room: RoomId,
     artifact: ArtifactId,
+    model: ModelId,
   ) => Promise<ArtifactRecord | undefined>;
 };
 
@@ -64,9 +67,9 @@ export async function entryOfPublication(
 async function storedModel(
   deps: PublicationDeps,
   room: RoomId,
-  { artifact }: ModelPublication,
+  { artifact, id }: ModelPublication,
 ): Promise<ModelEntry["storage"]> {
-  const record = await deps.artifactRecord(room, artifact);
+  const record = await deps.artifactRecord(room, artifact, id);
   if (record === undefined || record.kind !== "model") {
     throw new WaybillError("not_found", `room ${room} holds no model artifact ${artifact}`, {
       hint: "complete its upload first",
