@@ -118,7 +118,9 @@ class JobWatch {
   #misses = 0;
   #holes = 0;
   #terminalSince: number | undefined;
-  #gap = { seq: -1, askedAt: 0 };
+  /** The gap that was asked for: what follows this number. */
+  #gapSeq: number | undefined;
+  #cancelGap = () => {};
   #path = "";
 
   constructor(deps: WatchDeps, options: WatchOptions) {
@@ -179,6 +181,7 @@ class JobWatch {
     this.#stopping.abort();
     for (const off of this.#off) off();
     this.#cancelLater();
+    this.#cancelGap();
     this.#live.stop();
     this.#wakeLoop();
   }
@@ -212,12 +215,16 @@ class JobWatch {
   }
 
   #askForGap(): void {
-    const { lastSeq: seq } = this.#merge;
-    const now = this.#clock.now();
+    const { lastSeq } = this.#merge;
     // What is still under way shows the same gap; the answer is coming behind it.
-    if (this.#gap.seq === seq && now - this.#gap.askedAt < GAP_MS) return;
-    this.#gap = { seq, askedAt: now };
+    if (this.#gapSeq === lastSeq) return;
+    this.#gapSeq = lastSeq;
     this.#live.ask();
+    this.#cancelGap();
+    this.#cancelGap = this.#clock.after(GAP_MS, () => {
+      this.#gapSeq = undefined;
+      if (this.#merge.held.length > 0) this.#askForGap();
+    });
   }
 
   /** Hands on what is new; says whether something is missing. */
