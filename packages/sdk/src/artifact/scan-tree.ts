@@ -30,6 +30,7 @@ export async function scanTree(
   path: string,
   options: { signal?: AbortSignal | undefined } = {},
 ): Promise<TreeScan> {
+  options.signal?.throwIfAborted();
   const absolute = files.absolute(path);
   const facts = files.follow(absolute);
   if (facts === undefined) throw new WaybillError("local_io", `${path} does not exist`);

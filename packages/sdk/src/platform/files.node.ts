@@ -12,8 +12,7 @@ export const files: FileSystem = {
   follow: (name) => orNothing(name, () => factsOf(fs.statSync(name))),
   realPath: (name) => attempt("resolve", name, () => fs.realpathSync.native(name)),
   names: (directory) => attempt("list", directory, () => fs.readdirSync(directory)),
-  makeDirectory: (name) =>
-    attempt("create folder", name, () => void fs.mkdirSync(name, { recursive: true })),
+  makeDirectory: (name) => attempt("create folder", name, () => makeFolders(name)),
   rename: (from, to) => attempt("put in place", to, () => fs.renameSync(from, to)),
   setExecutable: (name, executable) =>
     attempt("change mode of", name, () => {
@@ -37,7 +36,8 @@ export const files: FileSystem = {
       try {
         const before = factsOf(fs.fstatSync(file));
         const bytes = readAll(file, into);
-        return { bytes, before, after: factsOf(fs.fstatSync(file)) };
+        // By name, not by handle: a file that was replaced meanwhile has changed, too.
+        return { bytes, before, after: factsOf(fs.statSync(name)) };
       } finally {
         fs.closeSync(file);
       }
@@ -86,6 +86,26 @@ function openFile(name: string, handle: fs.promises.FileHandle): OpenFile {
     sync: () => attemptAsync("flush", () => handle.datasync()),
     close: () => attemptAsync("close", () => handle.close()),
   };
+}
+
+/** `mkdir -p`. Node's own never returns where the system says ENOENT for a folder that is there (/proc). */
+function makeFolders(name: string): void {
+  const parent = path.dirname(name);
+  if (makeFolder(name) || parent === name) return;
+  makeFolders(parent);
+  if (!makeFolder(name)) fs.mkdirSync(name);
+}
+
+/** Whether the folder is there now; false when the one it lies in is not. */
+function makeFolder(name: string): boolean {
+  try {
+    fs.mkdirSync(name);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false;
+    if (codeOf(error) === "EEXIST" && fs.statSync(name).isDirectory()) return true;
+    throw error;
+  }
 }
 
 function readAll(file: number, into: Uint8Array): number {

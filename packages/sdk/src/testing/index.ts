@@ -2,3 +2,4 @@
 // shipped code.
 export { HubDouble } from "./hub-double.ts";
 export { StoreDouble, type StoreFault, type StoreRequest } from "./store-double.ts";
+export { digestsOf, noise, writeTree } from "./sample-trees.ts";

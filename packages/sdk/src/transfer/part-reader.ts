@@ -113,9 +113,12 @@ export class PartReader {
     const { file } = this.#open;
     if ((await file.read(into, slice.offset)) !== slice.size) throw changed(path);
     if (slice.offset + slice.size < slice.file.size) return;
-    this.#assertSame(slice.file, await file.facts());
     this.#open = undefined;
     await file.close();
+    // By name, not by handle: a file that was replaced meanwhile has changed, too.
+    const after = files.follow(path);
+    if (after === undefined) throw changed(path);
+    this.#assertSame(slice.file, after);
   }
 
   #assertSame(file: ScannedFile, facts: FileFacts): void {
