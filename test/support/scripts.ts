@@ -48,3 +48,16 @@ export const FAILING_TRAINER = `
 console.error("CUDA is out of memory");
 process.exit(3);
 `;
+
+/** Says that it is there, waits silently for the file that its configuration names, writes a model that equals all others and ends. */
+export const WAITING_TRAINER = `
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+const { release } = JSON.parse(readFileSync(process.env.WAYBILL_CONFIG, "utf8"));
+console.log(JSON.stringify({ waiting: 1 }));
+const timer = setInterval(() => {
+  if (!existsSync(release)) return;
+  clearInterval(timer);
+  writeFileSync(path.join(process.env.WAYBILL_OUTPUT, "weights.bin"), Buffer.alloc(10_000, 9));
+}, 50);
+`;

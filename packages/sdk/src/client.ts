@@ -1,0 +1,134 @@
+// createClient(): one object for a user of the SDK. It composes the parts below it and decides nothing.
+import { type PullOptions, type PullResult, pullArtifact } from "./client/pull.ts";
+import { type PushOptions, type PushResult, pushArtifact } from "./client/push.ts";
+import { type WatchOptions, watchJob } from "./client/watch-job.ts";
+import { HubClient, type HubClientInit } from "./hub-client/http.ts";
+import { generateIdentityKey, loadIdentity, type IdentityKey } from "./hub-client/identity.ts";
+import { createSession } from "./hub-client/session.ts";
+import {
+  type CommandName,
+  type JobDoc,
+  type JobEvent,
+  JobId,
+  JobSpec,
+  type ModelEntry,
+  ModelRef,
+  RoomId,
+  cryptoRandom,
+  decodeValue,
+  newJobId,
+  randomText,
+} from "./protocol/index.ts";
+import type { PeerConnectionConstructor } from "./swarm/direct-channel.ts";
+import { createPeerLinks } from "./swarm/peer-links.ts";
+
+export type ClientInit = Pick<HubClientInit, "retryForMs" | "fetch"> & {
+  /** The hub's address, such as `http://127.0.0.1:8700`. */
+  readonly hub: string;
+  readonly room: string;
+  /** A token of the room; a bearer token (the owner's) needs no key. */
+  readonly token: string;
+  /** The key the token is bound to; a fresh one for bearer tokens when absent. */
+  readonly identityKey?: IdentityKey;
+  /** Shown to the others in the room. Default `sdk`. */
+  readonly name?: string;
+  /** For direct channels to workers: the browser's own by default; in Node without one the hub relays. */
+  readonly RTCPeerConnection?: PeerConnectionConstructor;
+};
+
+type InRoom<T> = Omit<T, "room">;
+
+/** What a room's member does from code. Every method throws `WaybillError`, or `AbortError` when its signal is aborted. */
+export type Client = AsyncDisposable & {
+  readonly hub: HubClient;
+  /** Uploads a file or folder (Node). */
+  push(options: InRoom<PushOptions>): Promise<PushResult>;
+  /** Downloads an artifact into a folder, verified (Node). */
+  pull(options: InRoom<PullOptions>): Promise<PullResult>;
+  /** Submits a job; the spec is checked here before anything is sent. */
+  submit(spec: unknown): Promise<JobDoc>;
+  /** Every event of a job, each once and in order, until it ends. */
+  watch(
+    job: string,
+    options?: Pick<WatchOptions, "signal" | "onPath"> & { readonly sinceSeq?: number },
+  ): AsyncIterable<JobEvent>;
+  /** Pause, resume, stop or cancel; resolves when the worker has received it. */
+  command(job: string, name: CommandName): Promise<void>;
+  /** A model by id, alias or `latest-{type}`. */
+  model(ref: string): Promise<ModelEntry>;
+  /** Ends the live connection, if one was opened. Idempotent. */
+  close(): Promise<void>;
+};
+
+/**
+ * Makes a client of one room; nothing is sent before a method is called.
+ *
+ * @example
+ * await using client = await createClient({ hub: "http://127.0.0.1:8700", room: "lab", token });
+ * const { artifact } = await client.push({ path: "./digits", name: "digits" });
+ * const { job } = await client.submit({ dataset: artifact, command: ["python3", "train.py"], alias: "prod-v1" });
+ * for await (const event of client.watch(job)) console.log(event);
+ */
+export async function createClient(init: ClientInit): Promise<Client> {
+  const identity = await loadIdentity(init.identityKey ?? (await generateIdentityKey()));
+  const room = decodeValue(RoomId, init.room, "room");
+  const { token } = init;
+  const hub = new HubClient({
+    url: init.hub,
+    credential: { token, identity },
+    ...(init.retryForMs === undefined ? {} : { retryForMs: init.retryForMs }),
+    ...(init.fetch === undefined ? {} : { fetch: init.fetch }),
+  });
+  const live = lazily(() => openLive(hub, room, init));
+  const jobId = (text: string) => decodeValue(JobId, text, "job");
+  const close = async () => {
+    const opened = live.opened();
+    await opened?.links.stop();
+    await opened?.session.stop();
+  };
+  return {
+    hub,
+    push: (options) => pushArtifact(hub, { ...options, room }),
+    pull: (options) => pullArtifact(hub, { ...options, room }),
+    submit: async (spec) => {
+      const job = newJobId(Date.now(), cryptoRandom);
+      const body = {
+        job,
+        spec: decodeValue(JobSpec, spec, "the job"),
+        submittedBy: init.name ?? "sdk",
+      };
+      return hub.call("submitJob", { params: { room }, body });
+    },
+    watch: (job, { sinceSeq = 0, ...options } = {}) =>
+      watchJob({ hub, ...live.get() }, { ...options, room, job: jobId(job), sinceSeq }),
+    command: async (job, name) => {
+      const body = { id: randomText(12, cryptoRandom), name, by: init.name ?? "sdk" };
+      await hub.call("commandJob", { params: { room, job: jobId(job) }, body });
+    },
+    model: async (ref) => {
+      const params = { room, model: decodeValue(ModelRef, ref, "model") };
+      return (await hub.call("showModel", { params })).model;
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function openLive(hub: HubClient, room: RoomId, init: ClientInit) {
+  const instance = randomText(8, cryptoRandom);
+  const session = createSession({ hub, room, name: init.name ?? "sdk", instance });
+  const RTCPeerConnection = init.RTCPeerConnection ?? browsersOwn();
+  const links = createPeerLinks({ signaling: session, RTCPeerConnection });
+  session.start();
+  return { session, links };
+}
+
+/** The global of browsers; Node has none. */
+function browsersOwn(): PeerConnectionConstructor | undefined {
+  return (globalThis as { RTCPeerConnection?: PeerConnectionConstructor }).RTCPeerConnection;
+}
+
+function lazily<T>(make: () => T): { get(): T; opened(): T | undefined } {
+  let made: T | undefined;
+  return { get: () => (made ??= make()), opened: () => made };
+}
