@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-export const BIN = fileURLToPath(new URL("../../packages/waybill/bin/waybill.js", import.meta.url));
+const BIN = fileURLToPath(new URL("../../packages/waybill/bin/waybill.js", import.meta.url));
 
 export type Line = Record<string, unknown>;
 

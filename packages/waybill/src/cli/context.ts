@@ -12,7 +12,7 @@ import {
 } from "./credentials.ts";
 import { Output } from "./render/output.ts";
 
-export const DEFAULT_HUB = "http://127.0.0.1:8700";
+const DEFAULT_HUB = "http://127.0.0.1:8700";
 
 export type CommonOptions = {
   readonly hub?: string;

@@ -5,7 +5,7 @@ import { EXIT, reportFailure } from "./exit.ts";
 import { Output } from "./render/output.ts";
 
 /** What a command does; the number is its exit code, nothing means 0. */
-export type CommandBody<A extends readonly unknown[], O extends object> = (
+type CommandBody<A extends readonly unknown[], O extends object> = (
   context: Context,
   args: A,
   options: O & CommonOptions,

@@ -14,7 +14,7 @@ import { openLive } from "../live.ts";
 import { JobView } from "../render/job-view.ts";
 
 /** Exit code of a job's outcome. */
-export function exitCodeOf(state: JobState): number {
+function exitCodeOf(state: JobState): number {
   if (state === "completed") return EXIT.ok;
   return state === "cancelled" ? EXIT.cancelled : EXIT.failed;
 }
