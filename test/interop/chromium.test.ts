@@ -25,6 +25,8 @@ const FLAGS = [
   "--disable-sync",
 ];
 
+type Report = { readonly seqs: number[]; readonly error: string; readonly paths: string[] };
+
 /** The SDK as a browser gets it: bundled with the `browser` condition. */
 async function bundle(): Promise<string> {
   const result = await build({
@@ -96,11 +98,7 @@ describe.skipIf(!present)("a viewer in Chromium", () => {
     await page.waitForFunction("report.viaWebRtc > 20 || report.error !== ''");
     await writeFile(release, "");
     await page.waitForFunction("report.state === 'completed' || report.error !== ''");
-    const report = (await page.evaluate("report")) as {
-      seqs: number[];
-      error: string;
-      paths: string[];
-    };
+    const report = await page.evaluate<Report>("report");
     expect(report.error).toBe("");
     expect(report.paths).toContain("webrtc");
     expect(report.seqs).toEqual(report.seqs.map((_, i) => i + 1));

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { JobCommand, JobEvent } from "./events.ts";
 import { JobId } from "./ids.ts";
 
-/** Label and subprotocol of the data channel. */
+/** Subprotocol of the data channel, whose label is `control`. */
 export const CONTROL_CHANNEL = "waybill-control.1";
 
 const SubscriptionId = v.pipe(v.string(), v.regex(/^[a-z0-9]{1,24}$/));

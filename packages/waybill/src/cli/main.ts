@@ -13,6 +13,9 @@ import { EXIT } from "./exit.ts";
 import { run } from "./runner.ts";
 import { VERSION } from "../version.ts";
 
+/** Far longer than what is left to write takes. */
+const LINGER_MS = 2000;
+
 /** Builds the whole command tree. */
 export function buildProgram(): Command {
   const program = new Command("waybill")
@@ -73,4 +76,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (!(error instanceof CommanderError)) throw error;
     process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   }
+  // A socket to a hub that hangs may stay half closed; it must not keep a finished command alive. The timer
+  // itself keeps nothing alive, so output that is still being written is not cut off by it.
+  setTimeout(() => process.exit(), LINGER_MS).unref();
 }
