@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
 import { createReadStream, existsSync } from "node:fs";
-import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -13,9 +13,9 @@ import { CreateBucketCommand, DeleteObjectCommand, S3Client } from "@aws-sdk/cli
 import { cleanEnvironment } from "../test/support/waybill-process.ts";
 import { formatBytes, table } from "../packages/waybill/src/cli/render/format.ts";
 import { type Contender, type Sample, compare, median, medianRatio, measure } from "./measure.ts";
+import { markdownTable, writeSection } from "./page.ts";
 
 const BIN = fileURLToPath(new URL("../packages/waybill/bin/waybill.js", import.meta.url));
-const PAGE = fileURLToPath(new URL("../docs/performance.md", import.meta.url));
 const argument = (name: string, fallback: number) => {
   const at = process.argv.indexOf(`--${name}`);
   return at === -1 ? fallback : Number(process.argv[at + 1]);
@@ -185,22 +185,6 @@ function rowsOf(samples: Map<string, Sample[]>, ours: string): string[][] {
 
 const HEAD = ["command", "wall s", "MB/s", "CPU s", "peak RSS", "wall ÷ ours", "CPU ÷ ours"];
 
-function markdown(rows: readonly string[][]): string {
-  return [HEAD, HEAD.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
-}
-
-async function writePage(sections: ReadonlyMap<string, string[][]>): Promise<void> {
-  const body = [...sections]
-    .map(([title, rows]) => `### ${title}\n\n${markdown(rows)}`)
-    .join("\n\n");
-  const [start, end] = ["<!-- bench:start -->", "<!-- bench:end -->"];
-  const page = await readFile(PAGE, "utf8");
-  const at = page.indexOf(start);
-  const until = page.indexOf(end);
-  if (at === -1 || until === -1) throw new Error(`${PAGE} lacks its marks`);
-  await writeFile(PAGE, `${page.slice(0, at + start.length)}\n\n${body}\n\n${page.slice(until)}`);
-}
-
 try {
   for (const tool of ["aws", "rclone", "time"]) {
     if (
@@ -237,7 +221,12 @@ try {
   sections.set(`Push ${size}`, rowsOf(await compare(pushers(setup), rounds), "waybill push"));
   sections.set(`Pull ${size}`, rowsOf(await compare(pullers(setup), rounds), "waybill pull"));
   for (const [title, rows] of sections) console.log(`\n${title}\n${table([HEAD, ...rows])}`);
-  if (process.argv.includes("--write")) await writePage(sections);
+  if (process.argv.includes("--write")) {
+    const parts = [...sections].map(
+      ([title, rows]) => `### ${title}\n\n${markdownTable([HEAD, ...rows])}`,
+    );
+    await writeSection("bench", parts.join("\n\n"));
+  }
   s3.destroy();
   await hub.stop();
 } finally {
