@@ -1,14 +1,15 @@
 // A folder that holds an artifact (or some right shards of it) as a source of kind `cache`: a worker's cache,
 // an earlier version of the same tree.
-import type { ShardMap, ShardRun } from "../artifact/index.ts";
+import type { ShardMap, ShardPlace, ShardRun } from "../artifact/index.ts";
 import { blake3Hex, files } from "../platform/index.ts";
 import { WaybillError } from "../protocol/index.ts";
-import { BufferPool } from "./buffer-pool.ts";
 import { ShardSet } from "./shard-set.ts";
 import type { Source, SourceFactory } from "./source.ts";
 
 /** Bytes of one read; the piece handed on. */
 const PIECE_BYTES = 1024 * 1024;
+/** Up to this a file is read whole by one synchronous call. */
+const SMALL_FILE_BYTES = 256 * 1024;
 /** Reads at once: one is hashed while the other is read. */
 const WINDOW = 2;
 
@@ -112,22 +113,42 @@ export async function checkShards(
   const facts = files.follow(path);
   const first = shards[0];
   if (facts?.kind !== "file" || first === undefined) return ShardSet.empty;
-  const pool = new BufferPool(map.locate(first.first).size);
-  const buffer = pool.take();
+  if (facts.size <= SMALL_FILE_BYTES) {
+    const whole = new Uint8Array(facts.size);
+    const { bytes } = files.readSmall(path, whole);
+    return rightShards(map, shards, async (place) =>
+      place.offset + place.size <= bytes
+        ? whole.subarray(place.offset, place.offset + place.size)
+        : undefined,
+    );
+  }
+  const buffer = new Uint8Array(map.locate(first.first).size);
   const file = await files.open(path, "read");
-  let right = ShardSet.empty;
   try {
-    for (const run of shards) {
-      for (let shard = run.first; shard < run.first + run.count; shard++) {
-        signal?.throwIfAborted();
-        const place = map.locate(shard);
-        const bytes = buffer.subarray(0, place.size);
-        if ((await file.read(bytes, place.offset)) < place.size) continue;
-        if (blake3Hex(bytes) === place.digest) right = right.with({ first: shard, count: 1 });
-      }
-    }
+    return await rightShards(map, shards, async (place) => {
+      signal?.throwIfAborted();
+      const bytes = buffer.subarray(0, place.size);
+      return (await file.read(bytes, place.offset)) === place.size ? bytes : undefined;
+    });
   } finally {
     await file.close();
+  }
+}
+
+async function rightShards(
+  map: ShardMap,
+  shards: readonly ShardRun[],
+  read: (place: ShardPlace) => Promise<Uint8Array | undefined>,
+): Promise<ShardSet> {
+  let right = ShardSet.empty;
+  for (const run of shards) {
+    for (let shard = run.first; shard < run.first + run.count; shard++) {
+      const place = map.locate(shard);
+      const bytes = await read(place);
+      if (bytes !== undefined && blake3Hex(bytes) === place.digest) {
+        right = right.with({ first: shard, count: 1 });
+      }
+    }
   }
   return right;
 }
