@@ -67,8 +67,8 @@ export interface Store extends AsyncDisposable {
 
 const DEFAULT_MIN_PART_BYTES = 5 * 1024 * 1024;
 const DEFAULT_SWEEP_INTERVAL_MS = 60 * 60 * 1000;
-/** 1 MiB reads: +30–40 % over 64 KiB, and more gains nothing. */
-const READ_BYTES = 1024 * 1024;
+/** 512 KiB reads: as fast as 1 MiB, a third faster than 64 KiB. */
+const READ_BYTES = 512 * 1024;
 /** Buffers kept when idle: enough for eight parallel downloads. */
 const KEPT_BUFFERS = 16;
 

@@ -12,10 +12,10 @@ import { newBlobId } from "./file-blob-store.ts";
 export const INLINE_BYTES = 16 * 1024;
 
 /**
- * Bytes in one `writev`. Measured: 1 MiB is within 3 % of 8 MiB, and eight parallel parts then
- * hold 16 MiB, not 128.
+ * Bytes in one `writev`. Measured: 512 KiB is as fast as 8 MiB, since the disk decides, and eight
+ * parallel parts then hold 8 MiB, not 128.
  */
-const BATCH_BYTES = 1024 * 1024;
+const BATCH_BYTES = 512 * 1024;
 
 export interface ReceiveOptions {
   /** Bytes announced by the client. */

@@ -85,9 +85,11 @@ function list(core: StoreCore, request: S3Request, after: string): Listing {
 }
 
 function head(request: S3Request, { prefix, delimiter, maxKeys, encode }: Listing): string[] {
+  // boto3 decodes the prefix of every listing but version 1's.
+  const plain = !request.query.has("list-type") && !request.query.has("versions");
   return [
     text("Name", request.bucket),
-    text("Prefix", encode(prefix)),
+    text("Prefix", plain ? prefix : encode(prefix)),
     delimiter === "" ? "" : text("Delimiter", encode(delimiter)),
     text("MaxKeys", maxKeys),
     text("EncodingType", request.query.get("encoding-type")),

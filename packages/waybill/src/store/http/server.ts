@@ -44,7 +44,6 @@ export class StoreServer {
       keepAliveTimeout: KEEP_ALIVE_MS,
       // A large body over a slow line takes as long as it takes; idleness is what ends it.
       requestTimeout: 0,
-      highWaterMark: 1024 * 1024,
     });
     const accept =
       (expectsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
