@@ -21,4 +21,4 @@ export {
   type SizedFile,
   type StoredObject,
 } from "./layout.ts";
-export { scanTree, type ScannedFile, type TreeScan } from "./scan-tree.ts";
+export { PULL_STATE_FOLDER, scanTree, type ScannedFile, type TreeScan } from "./scan-tree.ts";

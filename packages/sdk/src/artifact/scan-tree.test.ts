@@ -103,6 +103,15 @@ describe("a scan of a tree", () => {
     ]);
   });
 
+  it("leaves out what an unfinished pull keeps, and nothing else of that name", async () => {
+    write("x");
+    write(".waybill/settings");
+    expect(await paths()).toEqual([".waybill/settings", "x"]);
+    write(".waybill/0123456789abcdef/journal");
+    expect(await paths()).toEqual(["x"]);
+    expect((await scanTree(root)).warnings).toHaveLength(1);
+  });
+
   it("stops when it is cancelled", async () => {
     write("x");
     const scanning = scanTree(root, { signal: AbortSignal.abort() });

@@ -4,6 +4,9 @@ import { WaybillError } from "../protocol/index.ts";
 import { type FileFacts, TimeSlice, files } from "../platform/index.ts";
 import { assertSafePath, comparePaths, findCollisions } from "./path-safety.ts";
 
+/** Where pulls keep what is not whole yet, inside their destination (docs/protocol/artifact.md §8). */
+export const PULL_STATE_FOLDER = ".waybill";
+
 export type ScannedFile = {
   readonly path: string;
   readonly size: number;
@@ -53,7 +56,7 @@ export async function scanTree(
     root: absolute,
     files: found,
     bytes: found.reduce((sum, file) => sum + file.size, 0),
-    warnings: warningsOf(found, walk.emptyFolders),
+    warnings: warningsOf(found, walk),
   };
 }
 
@@ -61,6 +64,7 @@ class TreeWalk {
   readonly found: ScannedFile[] = [];
   readonly realRoot: string;
   emptyFolders = 0;
+  hasPullState = false;
   readonly #root: string;
   readonly #signal: AbortSignal | undefined;
   readonly #slice = new TimeSlice();
@@ -79,6 +83,7 @@ class TreeWalk {
     for (const name of names) {
       await this.#slice.pause(this.#signal);
       const path = relative === "" ? name : `${relative}/${name}`;
+      if (path === PULL_STATE_FOLDER && this.#isPullState(files.join(absolute, name))) continue;
       assertSafePath(path, absolute);
       const entry = files.join(absolute, name);
       const own = files.lookAt(entry);
@@ -100,6 +105,13 @@ class TreeWalk {
           );
       }
     }
+  }
+
+  #isPullState(folder: string): boolean {
+    if (files.lookAt(folder)?.kind !== "directory") return false;
+    const isState = files.names(folder).some((name) => /^[0-9a-f]{16}$/.test(name));
+    this.hasPullState ||= isState;
+    return isState;
   }
 
   /** Facts of a link's target, which must lie inside the tree. */
@@ -151,13 +163,19 @@ function vanished(entry: string, name: string): WaybillError {
     : new WaybillError("source_changed", `${entry} vanished while its folder was being listed`);
 }
 
-function warningsOf(found: readonly ScannedFile[], emptyFolders: number): string[] {
+function warningsOf(
+  found: readonly ScannedFile[],
+  { emptyFolders, hasPullState }: TreeWalk,
+): string[] {
   const warnings = findCollisions(found.map((file) => file.path)).map(
     (group) => `${group.join(" and ")} are one file on systems that ignore case`,
   );
   if (emptyFolders > 0) {
     const folders = emptyFolders === 1 ? "1 empty folder is" : `${emptyFolders} empty folders are`;
     warnings.push(`${folders} not part of the artifact: only files travel`);
+  }
+  if (hasPullState) {
+    warnings.push(`${PULL_STATE_FOLDER} was left out: a pull into this folder is not finished`);
   }
   return warnings;
 }

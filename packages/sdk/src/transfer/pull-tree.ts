@@ -1,13 +1,13 @@
 // Pulls an artifact into a folder: looks at what is there, counts what is right, fetches the rest, and puts
 // files in place one by one.
-import { ShardMap, findCollisions } from "../artifact/index.ts";
+import { PULL_STATE_FOLDER, ShardMap, findCollisions } from "../artifact/index.ts";
 import { TimeSlice, files } from "../platform/index.ts";
 import { type ArtifactId, type ArtifactManifest, WaybillError } from "../protocol/index.ts";
 import { runDownload } from "./download-runner.ts";
 import { LocalTreeSource, checkShards } from "./local-tree-source.ts";
 import { ShardSet } from "./shard-set.ts";
 import type { Source, SourceFactory, SourceKind } from "./source.ts";
-import { STATE_FOLDER, TreeKeeper } from "./tree-keeper.ts";
+import { TreeKeeper } from "./tree-keeper.ts";
 
 export type PullProgress = {
   /** Verified bytes, those that were there before included. */
@@ -115,7 +115,7 @@ async function lookAround(
   if (facts !== undefined && facts.kind !== "directory") {
     throw new WaybillError("conflict", `${dir} is in the way: it is not a folder`);
   }
-  const fresh = facts === undefined || files.names(dir).every((name) => name === STATE_FOLDER);
+  const fresh = facts === undefined || files.names(dir).every((name) => name === PULL_STATE_FOLDER);
   const slice = new TimeSlice();
   for (const [index, file] of fresh ? [] : map.manifest.files.entries()) {
     await slice.pause(signal);
@@ -180,9 +180,9 @@ function otherContent(dir: string, paths: readonly string[]): WaybillError {
 function assertHoldable(map: ShardMap, dir: string): void {
   const [group] = findCollisions(map.manifest.files.map((file) => file.path));
   if (group === undefined) return;
-  const probe = files.join(dir, STATE_FOLDER, "Case-Probe");
+  const probe = files.join(dir, PULL_STATE_FOLDER, "Case-Probe");
   files.makeDirectory(probe);
-  const ignoresCase = files.lookAt(files.join(dir, STATE_FOLDER, "case-probe")) !== undefined;
+  const ignoresCase = files.lookAt(files.join(dir, PULL_STATE_FOLDER, "case-probe")) !== undefined;
   files.remove(probe);
   if (!ignoresCase) return;
   throw new WaybillError("unsafe_path", `${group.join(" and ")} would be one file in ${dir}`, {

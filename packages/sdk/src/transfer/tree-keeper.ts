@@ -1,7 +1,7 @@
 // Lays verified shards out as files. A file of one shard is written aside and renamed into place; a bigger
 // one grows as a sparse `.part` and is renamed when its last shard is in. Nothing is visible under its own
 // name before every shard of it matched (I1).
-import type { ShardMap, ShardRun } from "../artifact/index.ts";
+import { PULL_STATE_FOLDER, type ShardMap, type ShardRun } from "../artifact/index.ts";
 import { type OpenFile, TimeSlice, files } from "../platform/index.ts";
 import { type ArtifactId, WaybillError } from "../protocol/index.ts";
 import type { ShardKeeper } from "./download-runner.ts";
@@ -15,9 +15,6 @@ const MAX_OPEN = 16;
 
 /** Written bytes are flushed in the background at this interval, so that the last flush is short. */
 const FLUSH_BYTES = 64 * 1024 * 1024;
-
-/** Folder inside the destination where parts and the journal of unfinished pulls lie. */
-export const STATE_FOLDER = ".waybill";
 
 type PartFile = {
   readonly file: OpenFile;
@@ -64,7 +61,7 @@ export class TreeKeeper implements ShardKeeper {
 
   /** Begins or resumes in `dir`; throws `conflict` while another process pulls the same artifact there. */
   static async open(map: ShardMap, dir: string, artifact: ArtifactId): Promise<TreeKeeper> {
-    const state = files.join(dir, STATE_FOLDER, artifact.slice(0, 16));
+    const state = files.join(dir, PULL_STATE_FOLDER, artifact.slice(0, 16));
     files.makeDirectory(state);
     const unlock = files.lock(files.join(state, "lock"), `the pull into ${dir}`);
     try {
@@ -122,7 +119,7 @@ export class TreeKeeper implements ShardKeeper {
   async finish(): Promise<void> {
     await this.close();
     files.remove(this.#state);
-    files.removeEmpty(files.join(this.#dir, STATE_FOLDER));
+    files.removeEmpty(files.join(this.#dir, PULL_STATE_FOLDER));
   }
 
   /** Closes files and gives the folder free; what has arrived stays for the next pull. */

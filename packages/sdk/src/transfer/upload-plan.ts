@@ -11,6 +11,8 @@ import { LIMITS, type Layout, WaybillError } from "../protocol/index.ts";
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
+/** Parts of a push: their checksums must fit into the body of `completeUpload` (1 MiB, 14 bytes each). */
+const MAX_PARTS = 60_000;
 /** S3's largest object. */
 const MAX_OBJECT_BYTES = 5 * 1024 * GIB;
 
@@ -75,12 +77,12 @@ export function partsOf({ key, size }: StoredObject, partBytes: number): Planned
 
 /**
  * 5 MiB (S3's least) below 2 GiB, so that little is lost when a push is killed; `LIMITS.partBytes` above;
- * more only where 10,000 parts would not reach.
+ * more only where 10,000 parts an object or `MAX_PARTS` in all would not reach.
  */
 function choosePartBytes(totalBytes: number, biggest: number): number {
   const usual = totalBytes < 2 * GIB ? LIMITS.s3MinPartBytes : LIMITS.partBytes;
-  const needed = Math.ceil(biggest / LIMITS.s3Parts / MIB) * MIB;
-  return Math.max(usual, needed);
+  const needed = Math.max(biggest / LIMITS.s3Parts, totalBytes / MAX_PARTS);
+  return Math.max(usual, Math.ceil(needed / MIB) * MIB);
 }
 
 /**
