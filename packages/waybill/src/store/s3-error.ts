@@ -158,7 +158,8 @@ export function toS3Error(error: unknown): S3Error {
 /** https://www.sqlite.org/rescode.html#full */
 const SQLITE_FULL = 13;
 
-function isDiskFull(error: unknown): boolean {
+/** True for the errors of the file system and of SQLite that mean "no space left". */
+export function isDiskFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if ("code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT")) return true;
   return "errcode" in error && error.errcode === SQLITE_FULL;

@@ -5,6 +5,7 @@
  * dataDir/metadata.db   what exists (SQLite, one commit a write)
  * dataDir/blobs/xx/…    the bytes, write-once
  * dataDir/tmp/          bytes on their way; emptied at start
+ * dataDir/reserve       space given up to delete things on a full disk
  * ```
  */
 import { mkdir } from "node:fs/promises";
@@ -19,6 +20,7 @@ import { StoreServer } from "./http/server.ts";
 import { expireOlderThan, sweepLifecycle, type SweepReport } from "./lifecycle/sweeper.ts";
 import { Buckets } from "./metadata/buckets.ts";
 import { Contents } from "./metadata/contents.ts";
+import { DiskReserve } from "./metadata/disk-reserve.ts";
 import { MetadataDatabase } from "./metadata/database.ts";
 import { Objects } from "./metadata/objects.ts";
 import { Uploads } from "./metadata/uploads.ts";
@@ -91,6 +93,7 @@ export function createStore(init: StoreInit): Store {
 class EmbeddedStore implements Store {
   readonly #init: StoreInit;
   readonly #core: StoreCore;
+  readonly #reserve: DiskReserve;
   readonly #server: StoreServer;
   readonly #unlinking = new Set<Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
@@ -102,7 +105,8 @@ class EmbeddedStore implements Store {
     this.#init = init;
     const clock = init.clock ?? Date;
     const now = (): number => clock.now();
-    const db = new MetadataDatabase(join(init.dataDir, "metadata.db"));
+    this.#reserve = new DiskReserve(join(init.dataDir, "reserve"));
+    const db = new MetadataDatabase(join(init.dataDir, "metadata.db"), this.#reserve);
     const blobs = new FileBlobStore(init.dataDir);
     const pins = new BlobPins((ids) => this.#unlink(ids));
     const contents = new Contents(db, (ids) => pins.release(ids));
@@ -140,7 +144,7 @@ class EmbeddedStore implements Store {
   }
 
   sweep(now = this.#core.now()): Promise<SweepReport> {
-    const swept = sweepLifecycle(this.#core, now);
+    const swept = sweepLifecycle(this.#core, now).finally(() => this.#reserve.ensure());
     this.#sweeping = swept.catch(() => {});
     return swept;
   }

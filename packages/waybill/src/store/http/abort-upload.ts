@@ -1,11 +1,12 @@
 /** AbortMultipartUpload */
+import type { Transaction } from "../metadata/database.ts";
 import { S3Error } from "../s3-error.ts";
 import type { Call } from "./operation.ts";
 
 export async function abortUpload({ request, response, core }: Call): Promise<void> {
   const bucket = core.buckets.get(request.bucket);
   const uploadId = request.query.get("uploadId") ?? "";
-  await core.db.transact((transaction) => {
+  const abort = (transaction: Transaction): void => {
     const upload = core.uploads.get(bucket.id, request.key, uploadId);
     const expected = request.header("x-amz-if-match-initiated-time");
     if (expected !== undefined && !isInitiated(expected, upload.initiated, core.now())) {
@@ -14,7 +15,8 @@ export async function abortUpload({ request, response, core }: Call): Promise<vo
       });
     }
     core.uploads.delete(bucket.id, upload, transaction);
-  });
+  };
+  await core.db.transact(abort, { freesSpace: true });
   response.empty(204);
 }
 

@@ -33,7 +33,9 @@ export async function deleteObject({ request, response, core }: Call): Promise<v
     bytes: request.header("x-amz-if-match-size"),
     modified: request.header("x-amz-if-match-last-modified-time"),
   };
-  await core.db.transact((transaction) => deleteOne(core, bucket, target, transaction));
+  await core.db.transact((transaction) => deleteOne(core, bucket, target, transaction), {
+    freesSpace: true,
+  });
   response.empty(204);
 }
 
@@ -62,7 +64,9 @@ export async function deleteObjects({ request, response, core }: Call): Promise<
     targets.map(async (target) => {
       try {
         if (Buffer.byteLength(target.key) > MAX_KEY_BYTES) throw new S3Error("KeyTooLongError");
-        await core.db.transact((transaction) => deleteOne(core, bucket, target, transaction));
+        await core.db.transact((transaction) => deleteOne(core, bucket, target, transaction), {
+          freesSpace: true,
+        });
         return quiet ? "" : element("Deleted", text("Key", target.key), version(target));
       } catch (error) {
         const { code, message } = toS3Error(error);

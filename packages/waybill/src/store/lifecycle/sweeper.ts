@@ -88,17 +88,21 @@ async function removeObjects(
   let bytes = 0;
   while (from) {
     const start: Buffer = from;
-    from = await core.db.transact((transaction) => {
-      const page = take(core.objects.scan(bucket.id, prefix, start), PAGE);
-      for (const row of page) {
-        const object = objectFromRow(row);
-        if (!criteria.objectExpires(object)) continue;
-        core.objects.delete(bucket.id, object.key, transaction);
-        objects += 1;
-        bytes += object.bytes;
-      }
-      return page.length < PAGE ? undefined : after(page.at(-1)!.key);
-    });
+    const { removed, next } = await core.db.transact(
+      (transaction) => {
+        const page = take(core.objects.scan(bucket.id, prefix, start), PAGE);
+        const expired = page.map(objectFromRow).filter((one) => criteria.objectExpires(one));
+        for (const { key } of expired) core.objects.delete(bucket.id, key, transaction);
+        return {
+          removed: expired,
+          next: page.length < PAGE ? undefined : after(page.at(-1)!.key),
+        };
+      },
+      { freesSpace: true },
+    );
+    objects += removed.length;
+    bytes += removed.reduce((sum, object) => sum + object.bytes, 0);
+    from = next;
   }
   return { objects, bytes };
 }
@@ -109,7 +113,9 @@ async function removeUploads(core: StoreCore, bucket: Bucket, criteria: Criteria
     .map(uploadFromRow)
     .filter((upload) => criteria.uploadExpires(upload));
   for (const upload of expired) {
-    await core.db.transact((transaction) => core.uploads.delete(bucket.id, upload, transaction));
+    await core.db.transact((transaction) => core.uploads.delete(bucket.id, upload, transaction), {
+      freesSpace: true,
+    });
   }
   return expired.length;
 }

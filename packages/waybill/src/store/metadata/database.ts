@@ -4,6 +4,8 @@
  * a failed precondition undoes its own work only. Reads never see an uncommitted write.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { isDiskFull } from "../s3-error.ts";
+import type { DiskReserve } from "./disk-reserve.ts";
 import { schema } from "./schema.ts";
 
 /** What a transaction's work may ask for beside reading and writing. */
@@ -12,7 +14,13 @@ export interface Transaction {
   afterCommit(effect: () => void): void;
 }
 
+export interface TransactionOptions {
+  /** Set when the work deletes: it may then use the space set aside for a full disk. */
+  readonly freesSpace?: boolean;
+}
+
 interface Pending {
+  readonly freesSpace: boolean;
   readonly work: (transaction: Transaction) => unknown;
   readonly resolve: (value: unknown) => void;
   readonly reject: (cause: unknown) => void;
@@ -23,13 +31,15 @@ const MAX_BATCH = 128;
 
 export class MetadataDatabase {
   readonly #path: string;
+  readonly #reserve: DiskReserve | undefined;
   readonly #statements = new Map<string, StatementSync>();
   #database: DatabaseSync | undefined;
   #queue: Pending[] = [];
   #scheduled = false;
 
-  constructor(path: string) {
+  constructor(path: string, reserve?: DiskReserve) {
     this.#path = path;
+    this.#reserve = reserve;
   }
 
   /**
@@ -54,6 +64,7 @@ export class MetadataDatabase {
       throw error;
     }
     this.#database = database;
+    this.#reserve?.ensure();
   }
 
   /** Commits what is queued and closes the file. Idempotent. */
@@ -78,9 +89,12 @@ export class MetadataDatabase {
    * Runs `work` (synchronous, free to throw) in a transaction and resolves with its value once it
    * is on disk. When `work` throws, nothing of it remains and the promise rejects with that error.
    */
-  transact<T>(work: (transaction: Transaction) => T): Promise<T> {
+  transact<T>(
+    work: (transaction: Transaction) => T,
+    { freesSpace = false }: TransactionOptions = {},
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#queue.push({ work, resolve: resolve as (value: unknown) => void, reject });
+      this.#queue.push({ freesSpace, work, resolve: resolve as (value: unknown) => void, reject });
       if (this.#scheduled) return;
       this.#scheduled = true;
       setImmediate(() => {
@@ -97,23 +111,30 @@ export class MetadataDatabase {
 
   #flush(): void {
     const batch = this.#queue.splice(0, MAX_BATCH);
+    try {
+      this.#commit(batch);
+    } catch (error) {
+      const deletions = batch.filter((pending) => pending.freesSpace);
+      const retry = isDiskFull(error) && deletions.length > 0 && this.#reserve?.release() === true;
+      for (const pending of batch) {
+        if (!retry || !pending.freesSpace) pending.reject(error);
+      }
+      if (retry) this.#queue.unshift(...deletions);
+    }
+  }
+
+  /** Runs and commits a batch, then settles each of it; throws when nothing was committed. */
+  #commit(batch: readonly Pending[]): void {
     const settle: (() => void)[] = [];
     const effects: (() => void)[] = [];
+    const database = this.#open();
+    database.exec("BEGIN IMMEDIATE");
     try {
-      const database = this.#open();
-      database.exec("BEGIN IMMEDIATE");
-      try {
-        for (const pending of batch) {
-          settle.push(this.#runOne(database, pending, effects));
-        }
-        database.exec("COMMIT");
-      } catch (error) {
-        if (database.isTransaction) database.exec("ROLLBACK");
-        throw error;
-      }
+      for (const pending of batch) settle.push(this.#runOne(database, pending, effects));
+      database.exec("COMMIT");
     } catch (error) {
-      for (const pending of batch) pending.reject(error);
-      return;
+      if (database.isTransaction) database.exec("ROLLBACK");
+      throw error;
     }
     for (const effect of effects) effect();
     for (const done of settle) done();
@@ -128,8 +149,8 @@ export class MetadataDatabase {
       effects.push(...own);
       return () => pending.resolve(value);
     } catch (error) {
-      // A full disk may have ended the whole transaction; then the batch fails together.
-      if (!database.isTransaction) throw error;
+      // A full disk fails (and may have ended) the whole transaction: the batch fails together.
+      if (!database.isTransaction || isDiskFull(error)) throw error;
       database.exec("ROLLBACK TO one; RELEASE one");
       return () => pending.reject(error);
     }
