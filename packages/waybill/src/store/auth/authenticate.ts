@@ -15,6 +15,15 @@ import {
   type Scope,
   type SignedRequest,
 } from "./canonical.ts";
+import {
+  malformedCredentialParameter,
+  malformedHeader,
+  malformedQuery,
+  parseAuthorization,
+  parseCredential,
+  unsupportedMechanism,
+  type Claim,
+} from "./claim.ts";
 import { parsePayload, type Payload } from "./payload.ts";
 
 export interface Credential {
@@ -47,13 +56,6 @@ const MAX_SKEW_MS = 15 * 60 * 1000;
 const MAX_EXPIRES_SECONDS = 7 * 24 * 60 * 60;
 /** Signing keys kept; one a day and credential is used in practice. */
 const MAX_CACHED_KEYS = 64;
-
-interface Claim {
-  readonly accessKeyId: string;
-  readonly scope: Scope;
-  readonly signedHeaders: readonly string[];
-  readonly signature: string;
-}
 
 export class Authenticator {
   readonly #secrets: ReadonlyMap<string, string>;
@@ -287,95 +289,5 @@ function checkSignedHeaders(
   throw new S3Error("AccessDenied", {
     message: "There were headers present in the request which were not signed",
     details: { HeadersNotSigned: missing.join(", ") },
-  });
-}
-
-function parseAuthorization(text: string): Claim {
-  const [type = "", ...rest] = text.trim().split(" ");
-  if (type === "") throw new S3Error("AccessDenied");
-  if (type === "AWS") throw unsupportedMechanism();
-  const fieldText = rest.join(" ").trim();
-  if (fieldText === "") {
-    throw invalidAuthorization(
-      "Authorization header is invalid -- one and only one ' ' (space) required.",
-      text,
-    );
-  }
-  if (type !== ALGORITHM) throw invalidAuthorization("Unsupported Authorization Type", type);
-  const fields = new Map<string, string>();
-  const components = fieldText.split(",");
-  if (components.length !== 3) {
-    throw malformedHeader(
-      "the authorization header requires three components: Credential, SignedHeaders, and Signature.",
-    );
-  }
-  for (const component of components) {
-    const [name, ...value] = component.trim().split("=");
-    if (!name || value.length === 0) {
-      throw malformedHeader(`the authorization component "${component.trim()}" is malformed.`);
-    }
-    fields.set(name, value.join("="));
-  }
-  const required = (name: string): string => {
-    const value = fields.get(name);
-    if (!value) throw malformedHeader(`missing ${name}.`);
-    return value;
-  };
-  return {
-    ...parseCredential(required("Credential"), malformedHeader),
-    signedHeaders: required("SignedHeaders").split(";"),
-    signature: required("Signature"),
-  };
-}
-
-function parseCredential(
-  text: string,
-  malformed: (problem: string) => S3Error,
-): Pick<Claim, "accessKeyId" | "scope"> {
-  const [accessKeyId, date, region, service, terminator, ...rest] = text.split("/");
-  if (!accessKeyId || !date || !region || !service || !terminator || rest.length > 0) {
-    throw malformed(
-      'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
-    );
-  }
-  if (terminator !== "aws4_request") {
-    throw malformed(`incorrect terminal "${terminator}". This endpoint uses "aws4_request".`);
-  }
-  if (service !== "s3") {
-    throw malformed(`incorrect service "${service}". This endpoint belongs to "s3".`);
-  }
-  if (!/^\d{8}$/.test(date)) {
-    throw malformed(
-      `incorrect date format "${date}". This date in the credential must be in the format "yyyyMMdd".`,
-    );
-  }
-  return { accessKeyId, scope: { date, region, service } };
-}
-
-function malformedHeader(problem: string): S3Error {
-  return new S3Error("AuthorizationHeaderMalformed", {
-    message: `The authorization header is malformed; ${problem}`,
-  });
-}
-
-function malformedQuery(message: string): S3Error {
-  return new S3Error("AuthorizationQueryParametersError", { message });
-}
-
-function malformedCredentialParameter(problem: string): S3Error {
-  return malformedQuery(`Error parsing the X-Amz-Credential parameter; ${problem}`);
-}
-
-function invalidAuthorization(message: string, value: string): S3Error {
-  return new S3Error("InvalidArgument", {
-    message,
-    details: { ArgumentName: "Authorization", ArgumentValue: value },
-  });
-}
-
-function unsupportedMechanism(): S3Error {
-  return new S3Error("InvalidRequest", {
-    message:
-      "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
   });
 }
