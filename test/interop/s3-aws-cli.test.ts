@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sampleBytes } from "../../packages/waybill/src/store/testing/test-store.ts";
@@ -66,7 +66,12 @@ describe.skipIf(programs.length === 0).each(programs.length > 0 ? programs : ["a
     test("syncs a folder, and then only what has changed", async () => {
       const folder = join(s3.directory, "tree");
       await mkdir(join(folder, "a", "b"), { recursive: true });
-      for (const name of ["one", "a/two", "a/b/three"]) await writeFile(join(folder, name), name);
+      // Older than the upload: sync compares times, and S3's have whole seconds.
+      const anHourAgo = new Date(Date.now() - 3_600_000);
+      for (const name of ["one", "a/two", "a/b/three"]) {
+        await writeFile(join(folder, name), name);
+        await utimes(join(folder, name), anHourAgo, anHourAgo);
+      }
       const first = await aws("s3", "sync", folder, "s3://bucket/tree");
       expect(first.match(/upload:/g)).toHaveLength(3);
       await writeFile(join(folder, "one"), "changed size");

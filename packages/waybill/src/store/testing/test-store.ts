@@ -230,7 +230,7 @@ function size(body: string | Uint8Array | undefined): number {
 }
 
 /** Bytes that compress badly and repeat never, the same for the same seed. */
-export function sampleBytes(length: number, seed = 1): Buffer {
+export function sampleBytes(length: number, seed = 1): Buffer<ArrayBuffer> {
   const block = 64;
   const out = Buffer.alloc(Math.ceil(length / block) * block);
   for (let at = 0; at < out.length; at += block) {
