@@ -81,7 +81,7 @@ async function follow(
   let completeMs = 0;
   let via = "";
   for await (const line of client.rest()) {
-    const arrivedMs = Date.now();
+    const arrivedMs = performance.timeOrigin + performance.now();
     const parsed = v.safeParse(JobEvent, line);
     if (!parsed.success) {
       if (line["type"] === "submitted") view = new JobView(String(line["job"]));
@@ -90,13 +90,9 @@ async function follow(
     const event = parsed.output;
     if (typeof line["via"] === "string") via = line["via"];
     view ??= new JobView("");
-    if (
-      ["metric", "sample", "checkpoint"].includes(event.type) ||
-      (event.type === "log" && event.stream !== "waybill")
-    ) {
-      lastTrainerLineMs = Date.parse(event.time);
+    if (event.type === "result" && typeof event.data["printed"] === "number") {
+      lastTrainerLineMs = event.data["printed"];
     }
-    if (event.type === "result") lastTrainerLineMs = Date.parse(event.time);
     if (event.type === "state" && event.state === "completed") completeMs = arrivedMs;
     if (event.type === "transfer" && event.done) {
       const kinds = Object.entries(event.sources)
@@ -209,7 +205,7 @@ async function main(): Promise<void> {
   ]);
   screen.line(`\n${table([["MOVED", "VIA", "BYTES", "TIME", "RATE"], ...rows])}`);
   screen.line(
-    `\ntrainer's last line → client's "complete": ${completeMs - lastTrainerLineMs} ms (events via ${via})`,
+    `\ntrainer's last line → client's "complete": ${Math.round(completeMs - lastTrainerLineMs)} ms (events via ${via})`,
   );
   screen.line(`whole demo: ${formatSeconds((performance.now() - startMs) / 1000)}`);
 }

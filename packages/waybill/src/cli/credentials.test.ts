@@ -38,6 +38,16 @@ describe("credentials", () => {
     expect((await stat(path.join(folder, "credentials.json"))).mode & 0o777).toBe(0o600);
   });
 
+  it("loses no token when many commands save at once", async () => {
+    const rooms = Array.from({ length: 12 }, (_, i) => v.parse(RoomId, `room-${i}`));
+    await Promise.all(
+      rooms.map((one) =>
+        saveRoom(folder, { hub: "http://h", room: one, role: "owner", token: one }),
+      ),
+    );
+    expect((await savedRooms(folder)).map((one) => one.room).sort()).toEqual([...rooms].sort());
+  });
+
   it("says which file is damaged", async () => {
     await writeFile(path.join(folder, "credentials.json"), "{");
     await expect(savedRooms(folder)).rejects.toThrow("credentials.json");

@@ -17,6 +17,8 @@ import {
   decodeValue,
   randomText,
 } from "@waybill/sdk/protocol";
+import { files } from "@waybill/sdk/platform";
+import { retry } from "@waybill/sdk/timing";
 import * as v from "valibot";
 
 const KeyFile = v.object({ d: v.string(), x: v.string() });
@@ -58,6 +60,31 @@ export async function savedRooms(dataDir: string): Promise<SavedRoom[]> {
 
 /** Remembers a room's token; one token per hub, room and whether it is a worker's. */
 export async function saveRoom(dataDir: string, saved: SavedRoom): Promise<void> {
+  await mkdir(dataDir, { recursive: true }).catch((cause: unknown) => {
+    throw cannotWrite(dataDir, cause);
+  });
+  const unlock = await lockCredentials(dataDir);
+  try {
+    await replaceRoom(dataDir, saved);
+  } finally {
+    unlock();
+  }
+}
+
+/** Two commands that save at once must not lose a token, least of all an owner's: it is given only once. */
+function lockCredentials(dataDir: string): Promise<() => void> {
+  const lock = async () => {
+    try {
+      return files.lock(path.join(dataDir, "credentials.lock"), "the saved tokens");
+    } catch (error) {
+      if (!(error instanceof WaybillError) || error.code !== "conflict") throw error;
+      throw new WaybillError("unreachable", error.message, { cause: error });
+    }
+  };
+  return retry(lock, { forMs: 10_000, baseMs: 10, capMs: 100 });
+}
+
+async function replaceRoom(dataDir: string, saved: SavedRoom): Promise<void> {
   const others = (await savedRooms(dataDir)).filter(
     (one) =>
       one.hub !== saved.hub ||
@@ -67,7 +94,6 @@ export async function saveRoom(dataDir: string, saved: SavedRoom): Promise<void>
   const file = path.join(dataDir, "credentials.json");
   const temporary = `${file}.${process.pid}`;
   try {
-    await mkdir(dataDir, { recursive: true });
     await writeFile(temporary, JSON.stringify({ rooms: [...others, saved] }, null, 2), {
       mode: 0o600,
     });

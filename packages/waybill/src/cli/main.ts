@@ -9,6 +9,7 @@ import { pushCommand } from "./commands/push.ts";
 import { roomCommand } from "./commands/room.ts";
 import { trainCommand } from "./commands/train.ts";
 import { workerCommand } from "./commands/worker.ts";
+import { EXAMPLES } from "./examples.ts";
 import { EXIT } from "./exit.ts";
 import { run } from "./runner.ts";
 import { VERSION } from "../version.ts";
@@ -48,14 +49,22 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
   ]) {
     program.addCommand(make(run));
   }
-  exitByException(program);
+  finish(program, []);
   return program;
 }
 
-/** commander would exit with 1 on wrong usage; ours is 2, and it must not cut off what is being written. */
-function exitByException(command: Command): void {
+/** Adds the examples, and makes commander throw: it would exit with 1 on wrong usage (ours is 2) and cut off what is being written. */
+function finish(command: Command, words: readonly string[]): void {
   command.exitOverride();
-  for (const child of command.commands) exitByException(child);
+  const examples = EXAMPLES[words.join(" ")] ?? [];
+  if (examples.length > 0) {
+    const title = examples.length === 1 ? "Example" : "Examples";
+    command.addHelpText(
+      "after",
+      `\n${title}:\n${examples.map((line) => `  $ ${line}\n`).join("")}`,
+    );
+  }
+  for (const child of command.commands) finish(child, [...words, child.name()]);
 }
 
 /** Runs the command line; sets `process.exitCode`. */

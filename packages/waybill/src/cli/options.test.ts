@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { byteSize, collect, collectPairs, duration, wholeNumber } from "./options.ts";
+import {
+  byteSize,
+  collect,
+  collectEnvironment,
+  collectPairs,
+  duration,
+  wholeNumber,
+} from "./options.ts";
 
 describe("option values", () => {
   it("reads sizes and times with their units", () => {
@@ -26,5 +33,13 @@ describe("option values", () => {
       k: "v",
       url: "http://x/?a=b",
     });
+  });
+
+  it("takes a variable's own value when only its name is given", () => {
+    expect(collectEnvironment("PATH", collectEnvironment("A=b"))).toEqual({
+      A: "b",
+      PATH: process.env["PATH"],
+    });
+    expect(() => collectEnvironment("WAYBILL_SURELY_UNSET")).toThrow("not set");
   });
 });

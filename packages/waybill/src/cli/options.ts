@@ -37,6 +37,17 @@ export function collectPairs(
   return { ...earlier, [value.slice(0, at)]: value.slice(at + 1) };
 }
 
+/** `KEY=VALUE`, or `KEY` for the value it has here, which then appears in no list of processes. */
+export function collectEnvironment(
+  value: string,
+  earlier: Record<string, string> = {},
+): Record<string, string> {
+  if (value.includes("=")) return collectPairs(value, earlier);
+  const own = process.env[value];
+  if (own === undefined) throw new InvalidArgumentError(`${value} is not set here`);
+  return { ...earlier, [value]: own };
+}
+
 /** A whole number of at least `least`. */
 export function wholeNumber(least: number): (value: string) => number {
   return (value) => {

@@ -85,10 +85,6 @@ export function hubCommand(run: Runner): Command {
       `
 Everything the hub knows is in the object store; it may be killed and started again at any time.
 
-Examples:
-  $ waybill hub
-  $ waybill hub --host 0.0.0.0 --public-url http://lab.example:8700
-  $ AWS_PROFILE=lab waybill hub --s3-endpoint https://s3.example --s3-bucket waybill
 `,
     )
     .action(run<[], HubOptions>(serve));

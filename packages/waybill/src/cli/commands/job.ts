@@ -46,10 +46,6 @@ export function jobCommand(run: Runner): Command {
       .description(
         "replay a job's events and follow it; exits with its outcome (0 completed, 1 failed, 7 cancelled)",
       )
-      .addHelpText(
-        "after",
-        "\nExample:\n  $ waybill job watch j_01k… --room lab --since 120 --json\n",
-      )
       .action(run<[string], { since: number }>(watch)),
   );
   job.addCommand(

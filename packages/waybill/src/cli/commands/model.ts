@@ -29,7 +29,6 @@ export function modelCommand(run: Runner): Command {
       .argument("<dir>", "folder to fill")
       .option("--overwrite", "replace files that are there with other content")
       .description("download a model, verified")
-      .addHelpText("after", "\nExample:\n  $ waybill model pull prod-v1 ./out --room lab\n")
       .action(run<[string, string], { overwrite?: boolean }>(pull)),
   );
   model.addCommand(
@@ -40,10 +39,6 @@ export function modelCommand(run: Runner): Command {
       .option("--why <text>", "kept in the alias's history")
       .option("--remove", "remove the alias; its history stays")
       .description("point an alias at a model")
-      .addHelpText(
-        "after",
-        "\nExamples:\n  $ waybill model alias prod-v2 3fa94c01 --why 'val_loss 0.021'\n  $ waybill model alias old --remove\n",
-      )
       .action(run<[string, string | undefined], AliasOptions>(alias)),
   );
   model.addCommand(

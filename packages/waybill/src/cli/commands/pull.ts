@@ -18,7 +18,6 @@ export function pullCommand(run: Runner): Command {
     .description(
       "download an artifact; run it again after any interruption and it goes on where it was",
     )
-    .addHelpText("after", "\nExample:\n  $ waybill pull digits ./digits --room lab\n")
     .action(run<[string, string], PullOptions>(pull));
 }
 

@@ -17,10 +17,6 @@ export function pushCommand(run: Runner): Command {
     .description(
       "upload a file or folder; run it again after any interruption and it goes on where it was",
     )
-    .addHelpText(
-      "after",
-      "\nExamples:\n  $ waybill push ./digits --name digits --room lab\n  $ waybill push ckpt.pt --keep --json\n",
-    )
     .action(run<[string], { name?: string; keep?: boolean }>(push));
 }
 

@@ -19,7 +19,6 @@ export function roomCommand(run: Runner): Command {
         "what a hub that restricts this asks for (WAYBILL_ADMIN_TOKEN)",
       )
       .description("create a room; prints its owner token, once")
-      .addHelpText("after", "\nExample:\n  $ waybill room create lab\n")
       .action(run<[string], { adminToken?: string }>(createRoom)),
   );
   room.addCommand(
@@ -41,10 +40,6 @@ export function roomCommand(run: Runner): Command {
           .default("member"),
       )
       .description("print a single-use code, good for 10 minutes")
-      .addHelpText(
-        "after",
-        "\nExamples:\n  $ waybill room invite --room lab\n  $ waybill room invite --room lab --role worker\n",
-      )
       .action(run<[], { role: string }>(invite)),
   );
   room.addCommand(

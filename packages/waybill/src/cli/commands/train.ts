@@ -17,7 +17,14 @@ import {
 import * as v from "valibot";
 import type { Context } from "../context.ts";
 import { personName } from "../live.ts";
-import { byteSize, collect, collectPairs, wholeNumber, withRoom } from "../options.ts";
+import {
+  byteSize,
+  collect,
+  collectEnvironment,
+  collectPairs,
+  wholeNumber,
+  withRoom,
+} from "../options.ts";
 import type { Runner } from "../runner.ts";
 import { followJob } from "./job-watch.ts";
 import { pushPath } from "./push.ts";
@@ -60,7 +67,11 @@ export function trainCommand(run: Runner): Command {
       "trainer's configuration (repeatable; values are JSON or text)",
       collect,
     )
-    .option("-e, --env <key=value>", "environment of the trainer (repeatable)", collectPairs)
+    .option(
+      "-e, --env <key[=value]>",
+      "environment of the trainer (repeatable; a name alone takes the value it has here)",
+      collectEnvironment,
+    )
     .option("--model-type <type>", "kind of model", "model")
     .option("--run-name <name>", "tells trainings apart that are otherwise alike")
     .option("--notes <text>", "kept with the model")
@@ -82,9 +93,6 @@ export function trainCommand(run: Runner): Command {
     .addHelpText(
       "after",
       `
-Examples:
-  $ waybill train --room lab --dataset ./data --alias prod-v1 --tag baseline -- python3 train.py
-  $ waybill train --room lab --dataset digits --code . --gpus 1 --detach -- python3 -m trainer --epochs 5
 
 Ctrl-C leaves the job running; \`waybill job watch ID\` comes back to it.
 `,

@@ -59,11 +59,6 @@ export function workerCommand(run: Runner): Command {
       `
 Jobs run the commands that members of the room send, as this user. --only-trainers restricts that.
 
-Examples:
-  $ waybill worker --room lab
-  $ waybill worker --join ABCD-2345 --hub http://lab.example:8700 --label gpu=a100
-  $ waybill worker --room lab --only-trainers --trainer 'sleap=sleap-train config.json'
-  $ WAYBILL_KEY=wbk_… waybill worker --kind ephemeral
 `,
     )
     .action(run<[], WorkerOptions>(work));

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { bar, formatBytes, formatRate, formatSeconds, formatValue, table } from "./format.ts";
+import {
+  bar,
+  formatBytes,
+  formatRate,
+  formatSeconds,
+  formatValue,
+  printable,
+  table,
+} from "./format.ts";
 
 describe("figures for people", () => {
   it("scales bytes by 1024 with at most two decimals", () => {
@@ -55,5 +63,11 @@ describe("figures for people", () => {
         ["wide cell", "x"],
       ]),
     ).toBe("A          LONG\nwide cell  x");
+  });
+
+  it("lets no escape sequence of others reach the terminal", () => {
+    expect(printable("\u001B[2Jloss\t0.3\r\u0007\u009B1m é")).toBe(
+      "\uFFFD[2Jloss\t0.3\uFFFD\uFFFD\uFFFD1m é",
+    );
   });
 });

@@ -69,3 +69,11 @@ export function table(rows: readonly (readonly string[])[]): string {
 export function formatTime(iso: string): string {
   return iso.slice(0, 19).replace("T", " ");
 }
+
+// C0 and C1 controls and DEL: what others print must not move this terminal's cursor or write its clipboard.
+const CONTROLS = /(?!\t)\p{Cc}/gu;
+
+/** The text with control characters made visible; tabs stay. */
+export function printable(text: string): string {
+  return text.replaceAll(CONTROLS, "\u{FFFD}");
+}

@@ -1,6 +1,7 @@
 // Where everything a command says goes: one JSON object a line with --json, else text for people.
 // On a terminal, a block of status lines is redrawn in place; without one, only lasting lines are printed.
-import { type Writable } from "node:stream";
+import type { Writable } from "node:stream";
+import { printable } from "./format.ts";
 
 export type OutputInit = {
   readonly json: boolean;
@@ -35,20 +36,20 @@ export class Output {
   line(text = ""): void {
     if (this.json) return;
     this.#erase();
-    this.#out.write(`${text}\n`);
+    this.#out.write(`${safe(text)}\n`);
   }
 
   /** A line about what goes on, on stderr; nothing with --json. */
   note(text: string): void {
     if (this.json) return;
     this.#erase();
-    this.#err.write(`${text}\n`);
+    this.#err.write(`${safe(text)}\n`);
   }
 
   /** A line on stderr in every mode. */
   complain(text: string): void {
     this.#erase();
-    this.#err.write(`${text}\n`);
+    this.#err.write(`${safe(text)}\n`);
   }
 
   /** Replaces the status block; does nothing without a terminal. */
@@ -59,7 +60,7 @@ export class Output {
     this.#lastDrawMs = nowMs;
     const width = (this.#err.columns ?? 80) - 1;
     const up = this.#drawn > 0 ? `\u001B[${this.#drawn}A` : "";
-    const text = lines.map((line) => `\u001B[2K${clip(line, width)}\n`).join("");
+    const text = lines.map((line) => `\u001B[2K${clip(printable(line), width)}\n`).join("");
     this.#err.write(`${up}${text}\u001B[J`);
     this.#drawn = lines.length;
   }
@@ -80,4 +81,9 @@ function clip(line: string, width: number): string {
   // Code points, so that no character is cut in half.
   const characters = Array.from(line);
   return characters.length <= width ? line : `${characters.slice(0, width - 1).join("")}…`;
+}
+
+/** Lines stay lines; everything else that steers a terminal is made visible. */
+function safe(text: string): string {
+  return text.split("\n").map(printable).join("\n");
 }

@@ -1,0 +1,52 @@
+// The examples that `--help` prints, one entry per command; a test holds every command to having some.
+
+export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
+  hub: [
+    "waybill hub",
+    "waybill hub --host 0.0.0.0 --public-url http://lab.example:8700",
+    "AWS_PROFILE=lab waybill hub --s3-endpoint https://s3.example --s3-bucket waybill",
+  ],
+  worker: [
+    "waybill worker --room lab",
+    "waybill worker --join ABCD-2345 --hub http://lab.example:8700 --label gpu=a100",
+    "waybill worker --room lab --only-trainers --trainer 'sleap=sleap-train config.json'",
+    "WAYBILL_KEY=wbk_… waybill worker --kind ephemeral",
+  ],
+  "room create": ["waybill room create lab"],
+  "room ls": ["waybill room ls"],
+  "room show": ["waybill room show lab"],
+  "room invite": ["waybill room invite --room lab", "waybill room invite --room lab --role worker"],
+  "room join": ["waybill room join ABCD-2345 --hub http://lab.example:8700"],
+  "room key create": ["waybill room key create --room lab --label cluster-a --days 90"],
+  "room key ls": ["waybill room key ls --room lab"],
+  "room key revoke": ["waybill room key revoke k_4f1c --room lab"],
+  push: ["waybill push ./digits --name digits --room lab", "waybill push ckpt.pt --keep --json"],
+  pull: ["waybill pull digits ./digits --room lab", "waybill pull 3f9a12cc ./there --overwrite"],
+  "artifact ls": ["waybill artifact ls --room lab"],
+  "artifact show": ["waybill artifact show digits --room lab"],
+  train: [
+    "waybill train --room lab --dataset ./data --alias prod-v1 --tag baseline -- python3 train.py",
+    "waybill train --room lab --dataset digits --code . --gpus 1 --detach -- python3 -m trainer --epochs 5",
+    "waybill train --room lab --trainer sleap --config epochs=20 --config optimizer.json",
+  ],
+  "job ls": ["waybill job ls --room lab", "waybill job ls --state running --json"],
+  "job show": ["waybill job show j_01h2xcejqtf2nbrx --room lab"],
+  "job watch": [
+    "waybill job watch j_01h2xcejqtf2nbrx --room lab",
+    "waybill job watch j_01h2xcejqtf2nbrx --since 120 --json",
+  ],
+  "job logs": ["waybill job logs j_01h2xcejqtf2nbrx --room lab > train.log"],
+  "job pause": ["waybill job pause j_01h2xcejqtf2nbrx --room lab"],
+  "job resume": ["waybill job resume j_01h2xcejqtf2nbrx --room lab"],
+  "job stop": ["waybill job stop j_01h2xcejqtf2nbrx --room lab"],
+  "job cancel": ["waybill job cancel j_01h2xcejqtf2nbrx --room lab --no-wait"],
+  "model ls": ["waybill model ls --room lab", "waybill model ls --tag baseline --type centroid"],
+  "model show": ["waybill model show prod-v1 --room lab", "waybill model show latest-centroid"],
+  "model pull": ["waybill model pull prod-v1 ./out --room lab"],
+  "model alias": [
+    "waybill model alias prod-v2 3fa94c01 --why 'val_loss 0.021'",
+    "waybill model alias prod-v2 3fa94c01 --expect 99e1d0aa",
+    "waybill model alias old --remove",
+  ],
+  "model tag": ["waybill model tag prod-v1 validated", "waybill model tag prod-v1 --remove draft"],
+};
