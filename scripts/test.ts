@@ -16,7 +16,7 @@ const CHECKS = [
   ["format", "oxfmt", ["--check"]],
   ["lint", "oxlint", ["--type-aware", "--deny-warnings"]],
   ["types", "tsc", ["-p", "."]],
-  ["build", "tsc", ["-b", "packages/sdk", "packages/waybill"]],
+  ["build", "node", ["scripts/build.ts"]],
 ] as const;
 
 const SUITES = ["unit", "interop", "e2e", "faults"] as const;
