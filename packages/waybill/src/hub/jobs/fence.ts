@@ -41,28 +41,50 @@ export function assertCurrent(doc: JobDoc, claim: Omit<Claim, "room" | "job">): 
   throw new WaybillError("stale_attempt", `job ${doc.job} has ended: it is ${doc.state}`);
 }
 
-/**
- * The job if the claim holds. A remembered document will do while its lease runs: no other hub may have given the
- * job away before that. Throws `stale_attempt`, `not_found`, `storage_failed`.
- */
+/** The job if the claim holds. Throws `stale_attempt`, `not_found`, `storage_failed`. */
 export async function claimedJob(
   documents: Documents,
   claim: Claim,
   nowMs: number,
 ): Promise<JobDoc> {
-  const key = jobKey(claim.room, claim.job);
+  return jobThat(documents, claim, nowMs, (doc) => assertCurrent(doc, claim));
+}
+
+/** The job if the caller is its worker now, in whatever attempt. Throws as `claimedJob`. */
+export async function heldJob(
+  documents: Documents,
+  held: Omit<Claim, "attempt">,
+  nowMs: number,
+): Promise<JobDoc> {
+  const { caller } = held;
+  return jobThat(documents, held, nowMs, (doc) =>
+    assertCurrent(doc, { attempt: doc.attempt, caller }),
+  );
+}
+
+/**
+ * The job if it is as `check` wants it. A remembered document will do while its lease runs: no other hub may have given
+ * the job away before that.
+ */
+async function jobThat(
+  documents: Documents,
+  { room, job }: Pick<Claim, "room" | "job">,
+  nowMs: number,
+  check: (doc: JobDoc) => void,
+): Promise<JobDoc> {
+  const key = jobKey(room, job);
   const remembered = await documents.read(JobDoc, key, { maxAgeMs: LIMITS.leaseMs });
   if (remembered !== undefined && leaseHolds(remembered.doc, nowMs)) {
     try {
-      assertCurrent(remembered.doc, claim);
+      check(remembered.doc);
       return remembered.doc;
     } catch {
       // Another hub may know better: ask the store.
     }
   }
   const stored = await documents.read(JobDoc, key);
-  if (stored === undefined) throw noSuchJob(claim.room, claim.job);
-  assertCurrent(stored.doc, claim);
+  if (stored === undefined) throw noSuchJob(room, job);
+  check(stored.doc);
   return stored.doc;
 }
 

@@ -1,6 +1,7 @@
 // Model ids: short prefixes of a digest, taken by creating an object, so that no two models of a room ever share one
 // and none is used again (docs/protocol/registry.md §4).
 import {
+  type JobId,
   ModelId,
   ModelType,
   type RoomId,
@@ -10,6 +11,7 @@ import {
 } from "@waybill/sdk/protocol";
 import * as v from "valibot";
 import type { Documents } from "../bucket/documents.ts";
+import { jobIdOf } from "../jobs/job-keys.ts";
 
 export const Reservation = v.object({
   id: ModelId,
@@ -61,6 +63,37 @@ export async function findReservation(
 ): Promise<Reservation | undefined> {
   const maxAgeMs = Number.POSITIVE_INFINITY;
   return (await documents.read(Reservation, reservationKey(room, id), { maxAgeMs }))?.doc;
+}
+
+/**
+ * Throws unless the id may be used for a model of this type by this job, or by people when no job is named: `not_found`
+ * when nobody reserved it, `conflict` when it is for another type or another job. What a job uses it must have reserved.
+ */
+export async function assertReserved(
+  documents: Documents,
+  room: RoomId,
+  { id, modelType, job }: Pick<Reservation, "id" | "modelType"> & { job: JobId | undefined },
+): Promise<void> {
+  const reservation = await findReservation(documents, room, id);
+  if (reservation === undefined) {
+    throw new WaybillError("not_found", `model id ${id} was not reserved in room ${room}`, {
+      hint: "reserve an id first",
+    });
+  }
+  if (reservation.modelType !== modelType) {
+    throw new WaybillError(
+      "conflict",
+      `model id ${id} was reserved for a ${reservation.modelType}, not a ${modelType}`,
+    );
+  }
+  const owner = jobIdOf(reservation.owner);
+  if (owner === job) return;
+  throw new WaybillError(
+    "conflict",
+    owner === undefined
+      ? `model id ${id} was not reserved for job ${job}`
+      : `model id ${id} was reserved for job ${owner}`,
+  );
 }
 
 /** `undefined` when the id is taken now; otherwise who has it. */

@@ -18,8 +18,7 @@ import type { Bucket } from "../bucket/bucket.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Caller } from "../http/handler.ts";
 import { claimedJob } from "../jobs/fence.ts";
-import { jobIdOf } from "../jobs/job-keys.ts";
-import { findReservation } from "./model-ids.ts";
+import { assertReserved } from "./model-ids.ts";
 
 export type PublicationDeps = {
   readonly rooms: Bucket;
@@ -40,13 +39,13 @@ export async function entryOfPublication(
   caller: Caller,
   nowMs: number,
 ): Promise<ModelEntry> {
+  const { id, artifact, model_type, alias, tags, notes, training } = publication;
   const [storage, worker] = await Promise.all([
     storedModel(deps, room, publication),
     publishingWorker(deps, room, publication, caller, nowMs),
-    assertReserved(deps, room, publication),
+    assertReserved(deps.documents, room, { id, modelType: model_type, job: training.job }),
   ]);
-  const { id, artifact, model_type, alias, tags, notes } = publication;
-  const { attempt: _, ...training } = publication.training;
+  const { attempt: _, ...told } = training;
   return {
     id,
     ...(alias === undefined ? {} : { alias }),
@@ -56,7 +55,7 @@ export async function entryOfPublication(
     artifact,
     storage,
     training: {
-      ...training,
+      ...told,
       trained_at: new Date(nowMs).toISOString(),
       ...(worker === undefined ? {} : { worker }),
     },
@@ -98,27 +97,6 @@ async function objectsOf(rooms: Bucket, record: ArtifactRecord): Promise<string[
   const text = new TextDecoder().decode(object.body);
   const manifest = decodeJson(ManifestPaths, text, key, LIMITS.manifestBytes);
   return manifest.files.map((file) => file.path);
-}
-
-async function assertReserved(
-  deps: PublicationDeps,
-  room: RoomId,
-  { id, model_type, training }: ModelPublication,
-): Promise<void> {
-  const reservation = await findReservation(deps.documents, room, id);
-  if (reservation === undefined) {
-    throw new WaybillError("not_found", `model id ${id} was not reserved in room ${room}`);
-  }
-  if (reservation.modelType !== model_type) {
-    throw new WaybillError(
-      "conflict",
-      `model id ${id} was reserved for a ${reservation.modelType}, not a ${model_type}`,
-    );
-  }
-  const owner = jobIdOf(reservation.owner);
-  if (owner !== undefined && owner !== training.job) {
-    throw new WaybillError("conflict", `model id ${id} was reserved for job ${owner}`);
-  }
 }
 
 /** The worker that publishes for its job; `undefined` when people publish without one. */

@@ -1,5 +1,5 @@
 // Routes of a room's model registry. What an edit does is decided by the pure functions of @waybill/sdk/registry.
-import { WaybillError } from "@waybill/sdk/protocol";
+import { type RoomId, WaybillError } from "@waybill/sdk/protocol";
 import {
   type Editor,
   addModel,
@@ -10,6 +10,8 @@ import {
   resolveModel,
 } from "@waybill/sdk/registry";
 import type { Caller, Handlers } from "../http/handler.ts";
+import { heldJob } from "../jobs/fence.ts";
+import { jobIdOf } from "../jobs/job-keys.ts";
 import type { Clock } from "../log.ts";
 import { reserveModelId } from "./model-ids.ts";
 import { type PublicationDeps, entryOfPublication } from "./publication.ts";
@@ -38,6 +40,18 @@ export function createRegistryArea(deps: RegistryAreaDeps): RegistryArea {
     when: new Date(clock()).toISOString(),
   });
 
+  /** A worker reserves for the jobs it has, and for nothing else. */
+  async function assertMayReserve(room: RoomId, owner: string, caller: Caller): Promise<void> {
+    if (caller.role !== "worker") return;
+    const job = jobIdOf(owner);
+    if (job === undefined) {
+      throw new WaybillError("forbidden", "a worker reserves model ids for its jobs only", {
+        hint: "name the job as the owner",
+      });
+    }
+    await heldJob(documents, { room, job, caller }, clock());
+  }
+
   return {
     handlers: {
       readRegistry: ({ params }) => readRegistry(documents, params.room),
@@ -48,8 +62,9 @@ export function createRegistryArea(deps: RegistryAreaDeps): RegistryArea {
         return { model, aliases: aliasesOf(registry, model.id) };
       },
 
-      async reserveModel({ params, body }) {
-        return { model: await reserveModelId(documents, params.room, body, clock()) };
+      async reserveModel({ params: { room }, body, caller }) {
+        await assertMayReserve(room, body.owner, known(caller));
+        return { model: await reserveModelId(documents, room, body, clock()) };
       },
 
       async publishModel({ params: { room }, body, caller: anyone }) {

@@ -7,6 +7,7 @@ import {
   type ArtifactRecord,
   LIMITS,
   MANIFEST_KEY,
+  type ModelId,
   type PartToSign,
   type RoomId,
   UploadPlan,
@@ -77,6 +78,17 @@ export function planOf(tree: Tree, options: PushOptions = {}): UploadPlan {
     partBytes: PART_BYTES,
     objects,
   });
+}
+
+/** Takes the id that is the first 8 digits of `digits` for a model of type `net`. */
+export async function reserve(
+  client: HubClient,
+  room: RoomId,
+  digits = "00c0ffee",
+  owner = "push",
+): Promise<ModelId> {
+  const body = { digest: digits.padEnd(64, "0"), owner, modelType: "net" };
+  return (await client.call("reserveModel", { params: { room }, body })).model;
 }
 
 export type Pushed = { readonly record: ArtifactRecord; readonly sent: string[] };

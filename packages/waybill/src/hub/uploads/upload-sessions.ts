@@ -7,6 +7,7 @@ import {
   type UploadPlan,
   WaybillError,
 } from "@waybill/sdk/protocol";
+import { isDeepStrictEqual } from "node:util";
 import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Clock } from "../log.ts";
@@ -90,11 +91,20 @@ export class UploadSessions {
     options: { readonly forSigning?: boolean } = {},
   ): Promise<UploadDoc> {
     const age = options.forSigning === true ? { maxAgeMs: SIGN_AGE_MS } : {};
-    const found = await this.#deps.documents.read(UploadDoc, sessionKey(room, upload), age);
-    if (found !== undefined && found.doc.state !== "aborted") return found.doc;
+    const found = await this.find(room, upload, age);
+    if (found !== undefined && found.state !== "aborted") return found;
     throw new WaybillError("not_found", `room ${room} has no upload ${upload}`, {
       hint: "it was given up or has expired; push again",
     });
+  }
+
+  /** An upload in whatever state. */
+  async find(
+    room: RoomId,
+    upload: UploadId,
+    options: { readonly maxAgeMs?: number } = {},
+  ): Promise<UploadDoc | undefined> {
+    return (await this.#deps.documents.read(UploadDoc, sessionKey(room, upload), options))?.doc;
   }
 
   /** Open sessions of a room. */
@@ -214,9 +224,8 @@ export class UploadSessions {
 
 /** One fingerprint is one plan; another plan under it would mix two pushes' parts. */
 function assertSamePlan(known: UploadPlan, plan: UploadPlan): void {
-  const essence = ({ layout, objects }: UploadPlan) =>
-    JSON.stringify([layout, objects.map(({ key, size }) => [key, size])]);
-  if (essence(known) === essence(plan)) return;
+  const essence = ({ purpose, layout, objects }: UploadPlan) => ({ purpose, layout, objects });
+  if (isDeepStrictEqual(essence(known), essence(plan))) return;
   throw new WaybillError("conflict", "the fingerprint belongs to an upload of other objects", {
     hint: "push again; if it happens again, report it",
   });

@@ -1,6 +1,6 @@
 // Handlers of upload sessions.
 import { isDeepStrictEqual } from "node:util";
-import { type JobId, type RoomId, type UploadStatus, WaybillError } from "@waybill/sdk/protocol";
+import { type RoomId, type UploadStatus, WaybillError } from "@waybill/sdk/protocol";
 import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Caller, Handlers } from "../http/handler.ts";
@@ -11,6 +11,7 @@ import { ModelClaims } from "./model-claims.ts";
 import { PartSigner, assertOpen } from "./part-signer.ts";
 import { completedObjects, nothingStored, readTruth, statusHead } from "./store-truth.ts";
 import { type UploadDoc, uploadIdOf } from "./upload-doc.ts";
+import { UploadRights, type UploadRightsDeps } from "./upload-rights.ts";
 import { UploadRemoval } from "./upload-removal.ts";
 import { UploadSessions } from "./upload-sessions.ts";
 
@@ -29,17 +30,10 @@ export type UploadsDeps = {
   readonly documents: Documents;
   readonly storage: Storage;
   readonly records: ArtifactRecords;
-  /** Throws `stale_attempt` unless the caller's attempt of the job is the current one (I11). */
-  readonly assertAttempt: (
-    room: RoomId,
-    job: JobId,
-    attempt: number,
-    caller: Caller,
-  ) => Promise<void>;
   readonly ttlMs: number;
   readonly clock: Clock;
   readonly log: Log;
-};
+} & Pick<UploadRightsDeps, "assertAttempt">;
 
 export type UploadsArea = {
   readonly handlers: Handlers<UploadRoute>;
@@ -51,6 +45,7 @@ export type UploadsArea = {
 /** Composes the area; does no I/O. */
 export function createUploadsArea(deps: UploadsDeps): UploadsArea {
   const claims = new ModelClaims(deps.documents);
+  const rights = new UploadRights(deps);
   const placeOf = (doc: Pick<UploadDoc, "place">) => deps.storage[doc.place];
   const { records, storage, ttlMs, clock, log } = deps;
   const documents = deps.sessions;
@@ -77,22 +72,12 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
     return { ...statusHead(doc), objects };
   }
 
-  /** A worker uploads a model for the attempt it holds, and nobody for one that is over. */
-  async function assertMayUpload(
-    room: RoomId,
-    { purpose }: UploadDoc["plan"],
-    caller: Caller,
-  ): Promise<void> {
-    if (purpose.kind !== "model" || purpose.job === undefined) return;
-    await deps.assertAttempt(room, purpose.job, purpose.attempt ?? 0, caller);
-  }
-
   const handlers: Handlers<UploadRoute> = {
     beginUpload: async ({ params: { room }, body, caller: anyone }) => {
       const caller = known(anyone);
       checkPlan(body);
       const { purpose } = body;
-      await assertMayUpload(room, body, caller);
+      await rights.assertMaySend(room, body, caller);
       const [{ doc, fresh }] = await Promise.all([
         sessions.begin(room, body, caller.subject),
         ...(purpose.kind === "model"
@@ -110,25 +95,33 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
       uploads: (await sessions.list(room)).map(statusHead),
     }),
 
-    showUpload: async ({ params: { room, upload } }) => status(await sessions.get(room, upload)),
+    showUpload: async ({ params: { room, upload }, caller }) => {
+      const doc = await sessions.get(room, upload);
+      await rights.assertMaySee(doc, known(caller));
+      return status(doc);
+    },
 
-    signParts: async ({ params: { room, upload }, body }) => {
+    signParts: async ({ params: { room, upload }, body, caller }) => {
       const doc = await sessions.get(room, upload, { forSigning: true });
+      await rights.assertMaySend(room, doc.plan, known(caller));
       assertOpen(doc, doc);
       const { parts, expiresAtMs } = await signer.sign(doc, body.parts);
       await sessions.keepOpen(doc);
       return { parts, expiresAt: new Date(expiresAtMs).toISOString() };
     },
 
-    completeUpload: async ({ params: { room, upload }, body, caller }) => {
+    completeUpload: async ({ params: { room, upload }, body, caller: anyone }) => {
+      const caller = known(anyone);
       const doc = await sessions.get(room, upload, { forSigning: true });
       const { purpose } = doc.plan;
-      if (doc.state === "open" && purpose.kind === "model") {
-        await Promise.all([
-          assertMayUpload(room, doc.plan, known(caller)),
-          claims.assertHeld(room, purpose, upload),
-        ]);
-      }
+      await Promise.all([
+        doc.state === "open"
+          ? rights.assertMaySend(room, doc.plan, caller)
+          : rights.assertMaySee(doc, caller),
+        ...(doc.state === "open" && purpose.kind === "model"
+          ? [claims.assertHeld(room, purpose, upload)]
+          : []),
+      ]);
       const record = await sessions.complete(doc, body).catch(async (error: unknown) => {
         // Another hub may have opened multipart uploads that a remembered document does not name.
         const current = await sessions.get(room, upload);
@@ -140,7 +133,13 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
       return record;
     },
 
-    abortUpload: async ({ params: { room, upload } }) => {
+    abortUpload: async ({ params: { room, upload }, caller: anyone }) => {
+      const caller = known(anyone);
+      if (caller.role === "worker") {
+        const doc = await sessions.find(room, upload);
+        if (doc === undefined) return { ok: true };
+        await rights.assertMaySee(doc, caller);
+      }
       await removal.abort(room, upload);
       log("info", "upload given up", { room, upload });
       return { ok: true };

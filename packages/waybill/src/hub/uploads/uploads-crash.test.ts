@@ -8,6 +8,7 @@ import {
   manifestOf,
   patterned,
   push,
+  reserve,
   type PushOptions,
   type Tree,
 } from "./push.fixture.ts";
@@ -30,6 +31,7 @@ async function pushWithDeath(options: PushOptions, dieAt: number) {
   const first = new TestHub();
   const { storage } = first;
   const { room, client, token, identity } = await first.createRoom("lab");
+  if (options.purpose?.kind === "model") await reserve(client, room);
   let requests = 0;
   let dead = false;
   storage.interceptBy(() => {

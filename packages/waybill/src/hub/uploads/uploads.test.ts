@@ -9,6 +9,7 @@ import {
   patterned,
   planOf,
   push,
+  reserve,
   tinyTree,
   type PushOptions,
   type Tree,
@@ -318,8 +319,14 @@ describe("a model's upload", () => {
       ...(attempt === undefined ? {} : { attempt }),
     }) as const;
 
+  async function setupModel() {
+    const made = await setup();
+    await reserve(made.client, made.room);
+    return made;
+  }
+
   it("lies as plain files in its folder", async () => {
-    const { pushTree, storage } = await setup();
+    const { pushTree, storage } = await setupModel();
     const { record } = await pushTree(large, { purpose: purpose() });
     expect(record).toMatchObject({ kind: "model", s3Path: "rooms/lab/models/net_00c0ffee/" });
     expect(record.expiresAt).toBeUndefined();
@@ -334,7 +341,7 @@ describe("a model's upload", () => {
   });
 
   it("cannot be changed by an attempt that is over, not even with URLs it still holds (I11)", async () => {
-    const { pushTree, client, room, storage } = await setup();
+    const { pushTree, client, room, storage } = await setupModel();
     const old = tinyTree({ "model.bin": "old" });
     const fresh = tinyTree({ "model.bin": "new" });
     const begun = await client.call("beginUpload", {
@@ -366,7 +373,7 @@ describe("a model's upload", () => {
   });
 
   it("passes from an older attempt to a newer one, and not back", async () => {
-    const { client, room } = await setup();
+    const { client, room } = await setupModel();
     const begin = (attempt: number, salt: string) =>
       client.call("beginUpload", {
         params: { room },
@@ -378,7 +385,7 @@ describe("a model's upload", () => {
   });
 
   it("outlives its session", async () => {
-    const { pushTree, client, room, hub, storage, time } = await setup();
+    const { pushTree, client, room, hub, storage, time } = await setupModel();
     const { record } = await pushTree(small, { purpose: purpose() });
     await expect(
       client.call("resolveArtifact", { params: { room, ref: record.name } }),
