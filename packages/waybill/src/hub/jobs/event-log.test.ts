@@ -135,6 +135,20 @@ describe("storing events", () => {
     expect(await events.append(LAB, JOB, log(3, 1))).toBe(3);
     expect(await keys(bucket)).toHaveLength(3);
   });
+
+  it("leaves a hub's number unused once the log goes on above it (I6)", async () => {
+    const { bucket, log: open } = setUp();
+    const [queued, assigned] = log(1, 2);
+    if (queued === undefined || assigned === undefined) throw new Error("two events");
+    const events = open();
+    await events.begin(LAB, JOB, queued);
+    await events.append(LAB, JOB, log(3, 2, 2));
+    await events.put(LAB, JOB, assigned);
+    await open().put(LAB, JOB, assigned);
+    expect((await all(events)).map(({ seq }) => seq)).toEqual([1, 3, 4]);
+    expect(await keys(bucket)).toHaveLength(2);
+    expect(await events.append(LAB, JOB, log(5, 1, 2))).toBe(5);
+  });
 });
 
 describe("reading events", () => {

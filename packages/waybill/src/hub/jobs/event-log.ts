@@ -71,14 +71,16 @@ export class EventLog {
     });
   }
 
-  /** Stores an event whose number the hub has taken for itself; storing it again is no error. */
+  /**
+   * Stores an event whose number the hub has taken for itself; storing it again is no error. Once the log goes on above
+   * that number it is left unused: readers that are past it would never see the event (I6).
+   */
   async put(room: RoomId, job: JobId, event: JobEvent): Promise<void> {
     await this.#queue.run(segmentsPrefix(room, job), async () => {
-      const tail = this.#tails.get(segmentsPrefix(room, job));
+      // A try that failed has forgotten the end, so that the next one asks the bucket.
+      const tail = await this.#tail(room, job, event.seq);
+      if (tail !== undefined && tail.last.seq >= event.seq) return;
       await this.#create(room, job, { first: event.seq, events: [event], body: lineOf(event) });
-      // Only behind a known end is the event known to be the last.
-      if (tail === undefined) this.#tails.delete(segmentsPrefix(room, job));
-      else if (tail.last.seq >= event.seq) this.#remember(room, job, tail);
     });
   }
 

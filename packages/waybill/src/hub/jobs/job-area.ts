@@ -74,6 +74,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     events,
     tasks,
     clock,
+    log,
     broadcast: (room, message) => signaling.broadcast(room, message),
     stopping: stopping.signal,
   });

@@ -8,11 +8,12 @@ import {
   type RoomId,
   WaybillError,
   isTerminal,
+  messageOf,
 } from "@waybill/sdk/protocol";
 import { retry } from "@waybill/sdk/timing";
 import type { Bucket } from "../bucket/bucket.ts";
 import type { Documents } from "../bucket/documents.ts";
-import type { Clock } from "../log.ts";
+import type { Clock, Log } from "../log.ts";
 import type { BackgroundTasks } from "./background-tasks.ts";
 import type { EventLog } from "./event-log.ts";
 import { noSuchJob } from "./fence.ts";
@@ -32,6 +33,7 @@ export type JobStoreDeps = {
   readonly events: EventLog;
   readonly tasks: BackgroundTasks;
   readonly clock: Clock;
+  readonly log: Log;
   readonly broadcast: (room: RoomId, message: HubToPeer) => void;
   /** Aborted when the hub stops. */
   readonly stopping: AbortSignal;
@@ -176,11 +178,17 @@ export class JobStore {
   }
 
   async #record(doc: JobDoc, event: StateEvent): Promise<void> {
-    const { events, clock, stopping } = this.#deps;
+    const { events, clock, stopping, log } = this.#deps;
     const put = () => events.put(doc.room, doc.job, event);
-    await retry(put, { forMs: EVENT_RETRY_MS, now: clock, signal: stopping }).catch(() => {
-      // The document is the truth; `readEvents` restores a missing last event from it.
-    });
+    await retry(put, { forMs: EVENT_RETRY_MS, now: clock, signal: stopping }).catch(
+      (error: unknown) => {
+        // The document is the truth; `readEvents` restores a missing last event from it.
+        log("warn", `event ${event.seq} (${event.state}) is not in the log: ${messageOf(error)}`, {
+          room: doc.room,
+          job: doc.job,
+        });
+      },
+    );
   }
 
   #tell({ room, job, state, worker, attempt }: JobDoc): void {
