@@ -6,6 +6,8 @@ import { WaybillError } from "../protocol/index.ts";
 import { type HubDouble, TransferFixture, digestsOf, noise } from "../testing/index.ts";
 
 const MIB = 1024 * 1024;
+/** More than a push reads ahead before its first body is sent. */
+const LONG = 71 * MIB;
 let fixture: TransferFixture;
 let hub: HubDouble;
 let base: string;
@@ -184,18 +186,18 @@ describe("a push", () => {
   });
 
   it.each([
-    ["grows", (path: string) => writeFileSync(path, noise(31 * MIB + 1))],
+    ["grows", (path: string) => writeFileSync(path, noise(LONG + 1))],
     [
       "is replaced",
       (path: string) => {
-        writeFileSync(`${path}.new`, noise(31 * MIB, 9));
+        writeFileSync(`${path}.new`, noise(LONG, 9));
         renameSync(`${path}.new`, path);
       },
     ],
-    ["is rewritten", (path: string) => writeFileSync(path, noise(31 * MIB, 9))],
+    ["is rewritten", (path: string) => writeFileSync(path, noise(LONG, 9))],
     ["shrinks", (path: string) => writeFileSync(path, "short")],
   ])("of a file that %s meanwhile ends with source_changed", async (_, change) => {
-    const root = tree("data", { "a.bin": "", "x.bin": noise(31 * MIB) });
+    const root = tree("data", { "a.bin": "", "x.bin": noise(LONG) });
     const path = join(root, "x.bin");
     utimesSync(path, 1000, 1000);
     let changed = false;

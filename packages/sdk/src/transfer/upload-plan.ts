@@ -13,6 +13,8 @@ const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
 /** Parts of a push: their checksums must fit into the body of `completeUpload` (1 MiB, 14 bytes each). */
 const MAX_PARTS = 60_000;
+/** Part buffers of a push: leaves a process well below 200 MiB (I3). */
+const MEMORY_BYTES = 64 * MIB;
 /** S3's largest object. */
 const MAX_OBJECT_BYTES = 5 * 1024 * GIB;
 
@@ -87,14 +89,14 @@ function choosePartBytes(totalBytes: number, biggest: number): number {
 
 /**
  * In flight: at most 1/64 of the push, but never less than three of the smallest parts. A push that is
- * killed three times then sends at most 3/64 (4.7 %) twice. In memory: those, one being read, one being
- * hashed, one being signed; at most 96 MiB while parts are below 48 MiB (objects below 468 GiB).
+ * killed three times then sends at most 3/64 (4.7 %) twice. In memory: as many parts as fit into 64 MiB
+ * (and at least two, which is more only above 32 MiB a part, for objects above 312 GiB): those in flight,
+ * and enough read ahead that signing, which takes a round trip, is done for several at once.
  */
 function chooseLimits(totalBytes: number, partBytes: number, concurrency: number): UploadLimits {
   const loss = Math.max(3 * LIMITS.s3MinPartBytes, totalBytes / 64);
-  const fitting = Math.floor((96 * MIB) / partBytes);
-  const flight = clamp(Math.floor(loss / partBytes), 1, Math.min(concurrency, fitting - 1));
-  const memory = clamp(flight + 3, 2, Math.max(2, fitting));
+  const memory = Math.max(2, Math.floor(MEMORY_BYTES / partBytes));
+  const flight = clamp(Math.floor(loss / partBytes), 1, Math.min(concurrency, memory - 1));
   return {
     flightBytes: flight * partBytes,
     flightCount: 16,

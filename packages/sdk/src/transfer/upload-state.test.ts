@@ -165,8 +165,8 @@ describe("an upload", () => {
     expect(machine.state.memory).toBe(8);
   });
 
-  it("signs a push that fits into memory once, with its manifest", () => {
-    const machine = new Machine([2, 2]);
+  it("signs a push that goes out in one wave once, with its manifest", () => {
+    const machine = new Machine([2, 1]);
     machine.send({ type: "began", status: status() });
     expect(kinds(machine.send(read(0), read(1)))).toEqual(["seal"]);
     expect(kinds(machine.send({ type: "sealed", parts: [{ ...manifestPart, size: 1 }] }))).toEqual([
@@ -219,8 +219,11 @@ describe("an upload", () => {
 
   it("puts as many bodies at once as its limits say, and one whatever its size", () => {
     const machine = new Machine([2, 2, 2], { ...LIMITS_4, memoryBytes: 100 }).ready();
-    const effects = machine.send({ type: "signed", indexes: [0, 1, 2] });
-    expect(kinds(effects)).toEqual(["put", "put"]);
+    const effects = machine.send(
+      { type: "signed", indexes: [0] },
+      { type: "signed", indexes: [1, 2] },
+    );
+    expect(kinds(effects)).toEqual(["sign", "put", "put"]);
     const big = new Machine([50], { ...LIMITS_4, memoryBytes: 10 }).ready();
     expect(kinds(big.send({ type: "signed", indexes: [0] }))).toEqual(["put"]);
   });
@@ -250,8 +253,8 @@ describe("an upload", () => {
   });
 
   it("other parts go on while one waits", () => {
-    const machine = new Machine([4, 4]).ready();
-    machine.send({ type: "signed", indexes: [0, 1] });
+    const machine = new Machine([3, 3]).ready();
+    machine.send({ type: "signed", indexes: [0] }, { type: "signed", indexes: [1] });
     expect(kinds(machine.send(failed(0, "passing")))).toEqual(["wait", "put"]);
   });
 });

@@ -88,6 +88,9 @@ const MAX_READING = 2;
 /** Fresh permits refused in a row before the refusal is taken for an answer (wrong clocks, wrong keys). */
 const MAX_REFUSALS = 3;
 
+/** Parts of a long push that are signed by one call while the wire is busy with others. */
+const SIGN_TOGETHER = 4;
+
 /** Where a part of an object is known by. */
 export function partKey(key: string, part: number): string {
   return `${part}/${key}`;
@@ -254,8 +257,9 @@ function startReads(from: UploadState, effects: UploadEffect[]): UploadState {
 }
 
 /**
- * One signing at a time, of everything that is ready. A push that fits into memory is signed once, at its
- * end, so that a small model costs one round trip; a longer one as soon as the wire has room.
+ * One signing at a time, of everything that is ready. A push that goes out in one wave is signed once, at its
+ * end, so that a small model costs one round trip; a longer one some parts at a time, or as soon as the
+ * wire has room.
  */
 function startSigning(from: UploadState, effects: UploadEffect[]): UploadState {
   if (from.phase !== "sending") return from;
@@ -267,17 +271,17 @@ function startSigning(from: UploadState, effects: UploadEffect[]): UploadState {
     if (slot.stage === "signed" || slot.stage === "putting") permitted += slot.size;
   }
   if (ready.length === 0) return from;
-  const readWhole = from.seal === "sealed" && from.cursor === from.parts.length;
-  const nothingMoreComes = from.reading === 0 && (readWhole || from.seal !== "asked");
-  const wireHasRoom = permitted < from.limits.flightBytes && !fitsInMemory(from);
-  if (!nothingMoreComes && !wireHasRoom) return from;
+  const readAll = from.seal === "sealed" && from.cursor === from.parts.length && from.reading === 0;
+  const wireHasRoom = permitted < from.limits.flightBytes;
+  const worthIt = ready.length >= SIGN_TOGETHER || wireHasRoom;
+  if (!readAll && (goesAtOnce(from) || !worthIt)) return from;
   effects.push({ type: "sign", indexes: ready });
   return withSlots(from, ready, "ready", (slot) => ({ ...slot, stage: "signing" }));
 }
 
-function fitsInMemory({ parts, limits }: UploadState): boolean {
+function goesAtOnce({ parts, limits }: UploadState): boolean {
   if (parts.length >= limits.memoryCount) return false;
-  return parts.reduce((sum, part) => sum + part.size, 0) <= limits.memoryBytes;
+  return parts.reduce((sum, part) => sum + part.size, 0) <= limits.flightBytes;
 }
 
 function startPuts(from: UploadState, effects: UploadEffect[]): UploadState {
