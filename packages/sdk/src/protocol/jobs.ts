@@ -35,6 +35,7 @@ export const JobSpec = v.pipe(
     trainer: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9._-]{1,64}$/))),
     /** Written as JSON to the file `WAYBILL_CONFIG` names. */
     config: v.optional(v.record(v.string(), v.unknown()), {}),
+    /** Values may be credentials: only the worker is told them, everybody else gets `""`. */
     env: v.optional(Environment, {}),
     modelType: v.optional(ModelType, "model"),
     /** Distinguishes trainings that are otherwise described alike; the job's id when absent. */

@@ -296,3 +296,27 @@ it("spec of a job is the one that was submitted", async () => {
   await submit(hub, JOB, { config: { lr: 0.1 } });
   expect((await show(hub, JOB)).spec).toEqual(specOf({ config: { lr: 0.1 } }));
 });
+
+it("values of a job's environment are told to its worker only (I10)", async () => {
+  const hub = createWorld().hub();
+  const env = { API_KEY: "hunter2", EMPTY: "" };
+  const hidden = { API_KEY: "", EMPTY: "" };
+  expect((await submit(hub, JOB, { env })).spec.env).toEqual(hidden);
+  // The same submission again is compared with what is stored, not with what is shown.
+  expect((await submit(hub, JOB, { env })).spec.env).toEqual(hidden);
+  await expect(submit(hub, JOB, { env: hidden })).rejects.toMatchObject({ code: "conflict" });
+  expect((await show(hub, JOB)).spec.env).toEqual(hidden);
+  const { jobs } = await hub.listJobs(callOf(callerOf("viewer")));
+  expect(jobs.map(({ spec }) => spec.env)).toEqual([hidden]);
+  const worker = new ToldWorker("desk");
+  hub.peers.join(worker);
+  const [offer] = await until(() => {
+    expect(worker.offers).toHaveLength(1);
+    return worker.offers;
+  });
+  expect(offer?.spec.env).toEqual(env);
+  const tail = numbered(offer?.firstSeq ?? 0, 1, [ending("failed")]);
+  expect((await end(hub, worker, 1, tail)).spec.env).toEqual(hidden);
+  expect((await end(hub, worker, 1, tail)).spec.env).toEqual(hidden);
+  expect(JSON.stringify(hub.peers.broadcasts)).not.toContain("hunter2");
+});

@@ -16,6 +16,7 @@ import { endEvent, submitted } from "./job-state.ts";
 import type { JobStore } from "./job-store.ts";
 import type { LiveJobs } from "./live-jobs.ts";
 import { checkSubmission } from "./submission.ts";
+import { withoutSecrets } from "./without-secrets.ts";
 
 export type JobHandlerDeps = JobAreaDeps & {
   readonly store: JobStore;
@@ -34,6 +35,7 @@ const MAX_PAGE_EVENTS = 5000;
 /** The handlers but those only workers call. */
 export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, WorkerRoute>> {
   const { store, events, dispatcher, commands, clock } = deps;
+  const shown = (doc: JobDoc) => withoutSecrets(dispatcher.withReason(doc));
   return {
     async submitJob({ params: { room }, body: { job, spec, submittedBy }, caller: anyone }) {
       const caller = known(anyone);
@@ -48,7 +50,7 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
       const stored = await store.create(doc);
       deps.live.note(room);
       if (stored.doc.state === "queued") dispatcher.enqueue(room, [stored.doc]);
-      return dispatcher.withReason(stored.doc);
+      return shown(stored.doc);
     },
 
     async listJobs({ params: { room }, query }) {
@@ -63,11 +65,11 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
         const batch = await readCurrent(store, room, ids.slice(Math.max(0, end - limit), end));
         jobs.push(...batch.toReversed().filter(wanted));
       }
-      return { jobs: jobs.slice(0, limit).map((doc) => dispatcher.withReason(doc)) };
+      return { jobs: jobs.slice(0, limit).map(shown) };
     },
 
     async showJob({ params: { room, job } }) {
-      return dispatcher.withReason(await store.read(room, job));
+      return shown(await store.read(room, job));
     },
 
     async commandJob({ params: { room, job }, body: { id, name, by: label }, caller }) {

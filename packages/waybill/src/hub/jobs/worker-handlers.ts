@@ -15,6 +15,7 @@ import { type JobHandlerDeps, type WorkerRoute, known } from "./job-handlers.ts"
 import { jobKey, sampleKey } from "./job-keys.ts";
 import type { EndState } from "./job-state.ts";
 import type { JobStore } from "./job-store.ts";
+import { withoutSecrets } from "./without-secrets.ts";
 
 /** The handlers of the routes only workers call. */
 export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
@@ -44,13 +45,13 @@ export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
       const caller = known(anyone);
       const claim = { room, job, attempt, caller };
       const doc = await heldOrEnded(deps, claim, state);
-      if (doc.state === state) return doc;
+      if (doc.state === state) return withoutSecrets(doc);
       await assertReserved(store, doc, assertRun(events, attempt));
       await assertEndsWith(deps, claim, state, events);
       if (state === "completed") await assertPublished(deps, room, job, model);
       if (events.length > 0) await log.append(room, job, events);
       const end = { type: "end", caller, attempt, state, reason, model } as const;
-      return (await store.apply(room, job, end)).doc;
+      return withoutSecrets((await store.apply(room, job, end)).doc);
     },
 
     async putSample({ params: { room, job, file }, bytes, caller: anyone }) {
