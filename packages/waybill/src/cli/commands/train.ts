@@ -1,6 +1,6 @@
 // waybill train: dataset and code into the room, a job for a worker, and its events until it ends.
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { Command, Option } from "commander";
@@ -255,8 +255,8 @@ async function codeOf(
   const folder = await mkdtemp(path.join(os.tmpdir(), "waybill-code-"));
   try {
     for (const file of files) {
-      await mkdir(path.join(folder, path.dirname(file)), { recursive: true });
-      await copyFile(file, path.join(folder, file));
+      // With their times, so that unchanged code is not sent again.
+      await cp(file, path.join(folder, file), { preserveTimestamps: true });
     }
     const pushed = await pushPath(context, room, folder, {
       name: "code",
