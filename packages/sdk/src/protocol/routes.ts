@@ -306,9 +306,13 @@ export const ROUTES = {
     method: "GET",
     path: "/v1/rooms/:room/jobs/:job/events",
     roles: ALL,
-    summary: "Stored events after a sequence number, a page at a time",
+    summary: "Stored events after a sequence number, a page at a time, or the last ones (`tail`)",
     params: inJob,
-    query: v.object({ since: v.optional(SeqText), limit: v.optional(SeqText) }),
+    query: v.object({
+      since: v.optional(SeqText),
+      limit: v.optional(SeqText),
+      tail: v.optional(SeqText),
+    }),
     response: v.object({
       events: v.array(JobEvent),
       more: v.boolean(),

@@ -174,6 +174,34 @@ describe("reading events", () => {
     expect(page.events.length).toBeGreaterThan(20);
   });
 
+  it("finds the last events, whoever stored them and however they jump", async () => {
+    const { operations, log: open } = setUp();
+    const events = open();
+    expect(await events.last(LAB, JOB, 3)).toEqual([]);
+    await events.append(LAB, JOB, log(1, 5));
+    await events.append(LAB, JOB, log(200_001, 2, 2));
+    const seqs = async (of: EventLog, count: number) =>
+      (await of.last(LAB, JOB, count)).map(({ seq }) => seq);
+    for (const reader of [events, open()]) {
+      expect(await seqs(reader, 1)).toEqual([200_002]);
+      expect(await seqs(reader, 3)).toEqual([5, 200_001, 200_002]);
+      expect(await seqs(reader, 100)).toEqual([1, 2, 3, 4, 5, 200_001, 200_002]);
+    }
+    await open().append(LAB, JOB, log(200_003, 1, 2));
+    operations.length = 0;
+    expect(await seqs(events, 1)).toEqual([200_003]);
+    expect(operations).toEqual(["list", "get"]);
+  });
+
+  it("keeps the last events below the hub's body limit", async () => {
+    const events = setUp().log();
+    await events.append(LAB, JOB, log(1, 100, 1, "x".repeat(30_000)));
+    const last = await events.last(LAB, JOB, 100);
+    expect(last.at(-1)?.seq).toBe(100);
+    expect(JSON.stringify(last).length).toBeLessThan(LIMITS.httpBodyBytes);
+    expect(last.length).toBeGreaterThan(20);
+  });
+
   it("asks for nothing but a listing when nothing is new", async () => {
     const { operations, log: open } = setUp();
     const events = open();

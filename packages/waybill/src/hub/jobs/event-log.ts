@@ -107,6 +107,25 @@ export class EventLog {
     return { events: events.slice(0, limit), more: more || cut };
   }
 
+  /** The last `count` stored events, ascending; fewer when there are no more or they would not fit a page. */
+  async last(room: RoomId, job: JobId, count: number): Promise<JobEvent[]> {
+    // What is remembered may be old, but nothing is ever stored below it.
+    const near = (this.#tails.get(segmentsPrefix(room, job))?.first ?? 0) - MAX_SEGMENT_EVENTS;
+    let events: JobEvent[] = [];
+    for (const after of near > 0 ? [near, 0] : [0]) {
+      const segments = await this.#segmentsAfter(room, job, after);
+      events = [];
+      let bytes = 0;
+      for (const { key, size } of segments.toReversed()) {
+        bytes += size;
+        if (events.length >= count || (bytes > PAGE_BYTES && events.length > 0)) break;
+        events.unshift(...(await this.#read(key)));
+      }
+      if (events.length >= count || bytes > PAGE_BYTES) break;
+    }
+    return events.slice(-count);
+  }
+
   /** Keys of the segments a page is made of: from the one that may hold `since + 1` on. */
   async #keysAfter(
     room: RoomId,
@@ -169,12 +188,23 @@ export class EventLog {
   }
 
   async #lastKey(room: RoomId, job: JobId, after: number): Promise<string | undefined> {
+    return (await this.#segmentsAfter(room, job, after)).at(-1)?.key;
+  }
+
+  /** Segments that begin above `after`, ascending. */
+  async #segmentsAfter(
+    room: RoomId,
+    job: JobId,
+    after: number,
+  ): Promise<{ key: string; size: number }[]> {
     const startAfter = segmentKey(room, job, Math.max(0, after));
-    let last: string | undefined;
-    for await (const { key } of this.#bucket.list(segmentsPrefix(room, job), { startAfter })) {
-      if (firstSeqOf(key) !== undefined) last = key;
+    const segments: { key: string; size: number }[] = [];
+    for await (const { key, size } of this.#bucket.list(segmentsPrefix(room, job), {
+      startAfter,
+    })) {
+      if (firstSeqOf(key) !== undefined) segments.push({ key, size });
     }
-    return last;
+    return segments;
   }
 
   async #store(room: RoomId, job: JobId, events: readonly JobEvent[]): Promise<"all" | "outrun"> {

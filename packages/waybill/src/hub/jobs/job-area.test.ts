@@ -27,7 +27,7 @@ import {
   submit,
   until,
 } from "./job-hub.fixture.ts";
-import { markerKey } from "./job-keys.ts";
+import { markerKey, segmentKey } from "./job-keys.ts";
 
 const JOB = jobIdAt(1);
 const params = { job: JOB };
@@ -118,6 +118,38 @@ describe("submitting", () => {
     expect(await list({ limit: 2 })).toEqual([5, 4].map(jobIdAt));
     expect(await list({ state: "queued", limit: 2 })).toEqual([5, 3].map(jobIdAt));
     expect(await list({ state: "cancelled" })).toEqual([jobIdAt(4)]);
+  });
+});
+
+describe("the end of a log", () => {
+  const tailOf = (hub: TestHub, tail: number) =>
+    hub.readEvents(callOf(member, { params, query: { tail } }));
+
+  it("is told without the rest, and is where to go on reading", async () => {
+    const hub = createWorld().hub();
+    const worker = new ToldWorker("desk");
+    const { attempt, firstSeq } = await running(hub, worker);
+    await append(hub, worker, attempt, numbered(firstSeq, attempt, lines(5)));
+    const end = await tailOf(hub, 1);
+    expect(end).toMatchObject({ events: [{ seq: 7 }], more: false, lastSeq: 7 });
+    await append(hub, worker, attempt, numbered(8, attempt, lines(1)));
+    const query = { since: end.lastSeq };
+    const next = await hub.readEvents(callOf(member, { params, query }));
+    expect(next.events.map(({ seq }) => seq)).toEqual([8]);
+  });
+
+  it("is the job's end, even if the hub was killed before it wrote so", async () => {
+    const { hub: makeHub, rooms } = createWorld();
+    const hub = makeHub();
+    await submit(hub, JOB);
+    await hub.commandJob(callOf(member, { params, body: { id: "c1", name: "cancel" } }));
+    await rooms.delete([segmentKey(LAB, JOB, 2)]);
+    const answer = await tailOf(makeHub(), 1);
+    expect(answer).toMatchObject({
+      events: [{ seq: 2, state: "cancelled" }],
+      lastSeq: 2,
+      state: "cancelled",
+    });
   });
 });
 

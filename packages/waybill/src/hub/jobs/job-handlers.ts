@@ -3,13 +3,14 @@ import {
   type JobDoc,
   type JobEvent,
   type RoomId,
+  type RouteOutput,
   WaybillError,
   isTerminal,
 } from "@waybill/sdk/protocol";
 import type { Caller, Handlers } from "../http/handler.ts";
 import type { CommandRelay, CommandStage } from "./commands.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import type { EventLog, Page } from "./event-log.ts";
+import type { EventLog } from "./event-log.ts";
 import type { JobAreaDeps, JobRoute } from "./job-area.ts";
 import { sampleKey } from "./job-keys.ts";
 import { endEvent, submitted } from "./job-state.ts";
@@ -31,6 +32,7 @@ export type WorkerRoute = "appendEvents" | "renewLease" | "endJob" | "putSample"
 const DEFAULT_JOBS = 50;
 const MAX_JOBS = 500;
 const MAX_PAGE_EVENTS = 5000;
+const MAX_TAIL_EVENTS = 1000;
 
 /** The handlers but those only workers call. */
 export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, WorkerRoute>> {
@@ -54,7 +56,7 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
     },
 
     async listJobs({ params: { room }, query }) {
-      const limit = Math.min(MAX_JOBS, Math.max(1, query.limit ?? DEFAULT_JOBS));
+      const limit = clamp(query.limit ?? DEFAULT_JOBS, MAX_JOBS);
       const wanted = (doc: JobDoc) => query.state === undefined || doc.state === query.state;
       const live = query.state !== undefined && !isTerminal(query.state);
       const ids = live
@@ -92,12 +94,13 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
       return { id, stage: await commands.once(room, job, command, run) };
     },
 
-    async readEvents({ params: { room, job }, query: { since = 0, limit = MAX_PAGE_EVENTS } }) {
+    async readEvents({ params: { room, job }, query: { since = 0, limit, tail } }) {
       // events.md §4: the state from before the page, so that a terminal one means the log is whole.
       const doc = await store.read(room, job);
-      const count = Math.min(MAX_PAGE_EVENTS, Math.max(1, limit));
+      if (tail !== undefined) return readTail(events, doc, clamp(tail, MAX_TAIL_EVENTS));
+      const count = clamp(limit ?? MAX_PAGE_EVENTS, MAX_PAGE_EVENTS);
       const page = await events.read(room, job, since, count);
-      const end = page.more ? undefined : await restoreEnd(events, doc, page, since);
+      const end = page.more ? undefined : await restoreEnd(events, doc, page.events, since);
       const all = end === undefined ? page.events : [...page.events, end];
       return {
         events: all,
@@ -146,15 +149,31 @@ async function readCurrent(
   return remembered.flatMap((doc) => (doc === undefined ? [] : [fresh.get(doc.job) ?? doc]));
 }
 
+/** The end of a log: its last events and number. */
+async function readTail(
+  events: EventLog,
+  doc: JobDoc,
+  count: number,
+): Promise<RouteOutput<"readEvents">> {
+  const last = await events.last(doc.room, doc.job, count);
+  const end = await restoreEnd(events, doc, last, 0);
+  const all = end === undefined ? last : [...last, end].slice(-count);
+  return { events: all, more: false, lastSeq: all.at(-1)?.seq ?? 0, state: doc.state };
+}
+
+function clamp(value: number, max: number): number {
+  return Math.min(max, Math.max(1, value));
+}
+
 /** The end of a job the hub ended, when the hub was killed before it wrote it to the log. */
 async function restoreEnd(
   events: EventLog,
   doc: JobDoc,
-  page: Page,
+  page: readonly JobEvent[],
   since: number,
 ): Promise<JobEvent | undefined> {
   if (!isTerminal(doc.state)) return undefined;
-  const last = page.events.at(-1) ?? (await events.tail(doc.room, doc.job, since))?.last;
+  const last = page.at(-1) ?? (await events.tail(doc.room, doc.job, since))?.last;
   if (last?.type === "state" && isTerminal(last.state)) return undefined;
   const end = endEvent(doc);
   if (last !== undefined && end.seq <= last.seq) return undefined;
