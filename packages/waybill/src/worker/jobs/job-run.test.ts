@@ -214,6 +214,24 @@ describe("a job on a worker", () => {
     ]);
   });
 
+  it.skipIf(process.platform === "win32")(
+    "keeps neither pipes nor devices as samples, and does not wait for them",
+    async () => {
+      await lab.start();
+      const job = lab.offer(
+        trainer(`const { execFileSync } = require("node:child_process");
+        execFileSync("mkfifo", ["1.png", "2.png", "3.png", "4.png", "5.png"]);
+        fs.symlinkSync("1.png", "link.png"); fs.mkdirSync("dir.png");
+        for (const file of ["1.png", "2.png", "3.png", "4.png", "5.png", "link.png", "dir.png"])
+          say({type: "sample", file}); save();`),
+      );
+      expect((await lab.outcome(job))?.state).toBe("completed");
+      const said = lab.ofType(job, "log").filter(({ stream }) => stream === "waybill");
+      expect(said).toHaveLength(7);
+      for (const { line } of said) expect(line).toMatch(/\.png was not kept: it is not a file/);
+    },
+  );
+
   it("finishes and publishes a job whose hub was away meanwhile, losing no event", async () => {
     await lab.start();
     const job = lab.offer(

@@ -1,6 +1,7 @@
 // Images a trainer shows along the way. Each is read at once (trainers write over their files), kept in the
 // spool under its digest, stored in the room, and only then announced. Nothing about a sample can fail a job.
-import { mkdir, open, realpath, rm, writeFile } from "node:fs/promises";
+import type { Stats } from "node:fs";
+import { constants, lstat, mkdir, open, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import {
   type JobId,
@@ -11,7 +12,6 @@ import {
   isAbort,
   messageOf,
 } from "@waybill/sdk/protocol";
-import { readFile } from "node:fs/promises";
 import type { HubCalls } from "../ports.ts";
 
 export type SamplesInit = {
@@ -127,11 +127,18 @@ type Kept = {
   readonly bytes: number;
 };
 
+/**
+ * Opening a pipe waits for a writer, and opening a device may do anything: neither is opened, and what takes a
+ * file's place at that moment is opened without waiting. (Windows has neither flag, nor pipes among files.)
+ */
+const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOFOLLOW ?? 0);
+
 async function readSmall(path: string): Promise<Uint8Array> {
-  const file = await open(path, "r");
+  assertFile(await lstat(path));
+  const file = await open(path, OPEN_FLAGS);
   try {
     const stats = await file.stat();
-    if (!stats.isFile()) throw new WaybillError("invalid_request", "it is not a file");
+    assertFile(stats);
     if (stats.size > LIMITS.sampleBytes) {
       const most = `${LIMITS.sampleBytes} are allowed`;
       throw new WaybillError("too_large", `it has ${stats.size} bytes, at most ${most}`);
@@ -142,6 +149,10 @@ async function readSmall(path: string): Promise<Uint8Array> {
   } finally {
     await file.close();
   }
+}
+
+function assertFile(stats: Stats): void {
+  if (!stats.isFile()) throw new WaybillError("invalid_request", "it is not a file");
 }
 
 /** By the first bytes: names lie. PNG §5.2, JFIF SOI marker, RIFF/WEBP container, GIF87a/89a. */
