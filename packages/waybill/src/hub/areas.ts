@@ -3,7 +3,6 @@ import {
   type ArtifactId,
   type ArtifactRecord,
   type IceServer,
-  LIMITS,
   type ModelId,
   PROTOCOL_VERSION,
   type RoomId,
@@ -39,6 +38,8 @@ export type AreasInit = {
   readonly iceServers: () => readonly IceServer[];
   readonly roomIdleMs: number;
   readonly uploadTtlMs: number;
+  /** How long presigned URLs are good. */
+  readonly presignSeconds: number;
   readonly sweepEveryMs: number;
   readonly trustProxy: boolean;
   readonly log: Log;
@@ -70,7 +71,7 @@ const ROOMS = {
 
 /** Composes everything; does no I/O before `start`. */
 export function createAreas(init: AreasInit): Areas {
-  const { storage, clock, log } = init;
+  const { storage, presignSeconds, clock, log } = init;
   const roomsBucket = storage.rooms.bucket;
   const documents = new Documents({ bucket: roomsBucket, now: clock });
   const sessionDocuments = new Documents({ bucket: storage.uploads.bucket, now: clock });
@@ -121,6 +122,7 @@ export function createAreas(init: AreasInit): Areas {
       await claimedJob(documents, { room, job, attempt, caller }, clock());
     },
     ttlMs: init.uploadTtlMs,
+    presignSeconds,
     clock,
     log,
   });
@@ -141,7 +143,7 @@ export function createAreas(init: AreasInit): Areas {
     artifactRecord,
     presignGet: async (key) => {
       const request = { method: "GET", bucket: roomsBucket.name, key } as const;
-      const signed = await storage.presigner.sign([request], LIMITS.presignSeconds);
+      const signed = await storage.presigner.sign([request], presignSeconds);
       const expiresAt = new Date(signed.expiresAtMs).toISOString();
       return { url: signed.urls[0] ?? "", expiresAt };
     },
@@ -170,7 +172,7 @@ export function createAreas(init: AreasInit): Areas {
       }).handlers,
       ...access.handlers,
       ...uploads.handlers,
-      ...createArtifactsArea({ records, presigner: storage.presigner }).handlers,
+      ...createArtifactsArea({ records, presigner: storage.presigner, presignSeconds }).handlers,
       ...registry.handlers,
       ...jobs.handlers,
     },

@@ -20,6 +20,7 @@ export type TestHubInit = {
   readonly adminToken?: string;
   readonly roomIdleMs?: number;
   readonly uploadTtlMs?: number;
+  readonly presignSeconds?: number;
 };
 
 export type Member = {
@@ -44,6 +45,7 @@ export class TestHub {
       iceServers: () => [],
       roomIdleMs: init.roomIdleMs ?? 7_200_000,
       uploadTtlMs: init.uploadTtlMs ?? 86_400_000,
+      presignSeconds: init.presignSeconds ?? 3600,
       sweepEveryMs: 3_600_000,
       trustProxy: false,
       log: init.log ?? silentLog,

@@ -61,6 +61,8 @@ export type HubInit = {
   readonly roomIdleMs?: number;
   /** Uploads and temporary datasets go after this time. Default 24 h. */
   readonly uploadTtlMs?: number;
+  /** Presigned URLs are good for so many seconds, at most a week. Default an hour; tests want them to expire. */
+  readonly presignSeconds?: number;
   /** How often idle sessions and expired uploads are looked for. Default 5 min, less with short times. */
   readonly sweepEveryMs?: number;
   /** Whether `X-Forwarded-For` is from a proxy of ours. */
@@ -180,6 +182,7 @@ async function startParts(
     iceServers: typeof iceServers === "function" ? iceServers : () => iceServers,
     roomIdleMs,
     uploadTtlMs,
+    presignSeconds: init.presignSeconds ?? LIMITS.presignSeconds,
     sweepEveryMs: init.sweepEveryMs ?? sweepInterval(roomIdleMs, uploadTtlMs),
     trustProxy: init.trustProxy ?? false,
     log,

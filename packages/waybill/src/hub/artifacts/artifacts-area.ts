@@ -1,6 +1,5 @@
 // Handlers that find artifacts and let clients read them from the store.
 import { assertSafePath } from "@waybill/sdk/artifact";
-import { LIMITS } from "@waybill/sdk/protocol";
 import type { Handlers } from "../http/handler.ts";
 import type { Presigner } from "../storage/presign.ts";
 import type { ArtifactRecords } from "./artifact-records.ts";
@@ -8,10 +7,12 @@ import type { ArtifactRecords } from "./artifact-records.ts";
 export type ArtifactsDeps = {
   readonly records: ArtifactRecords;
   readonly presigner: Presigner;
+  /** How long its URLs are good. */
+  readonly presignSeconds: number;
 };
 
 /** Composes the area; does no I/O. */
-export function createArtifactsArea({ records, presigner }: ArtifactsDeps): {
+export function createArtifactsArea({ records, presigner, presignSeconds }: ArtifactsDeps): {
   readonly handlers: Handlers<"listArtifacts" | "resolveArtifact" | "signReads">;
 } {
   return {
@@ -30,7 +31,7 @@ export function createArtifactsArea({ records, presigner }: ArtifactsDeps): {
         const prefix = s3Path.slice(slash + 1);
         const { urls, expiresAtMs } = await presigner.sign(
           body.keys.map((key) => ({ method: "GET", bucket, key: prefix + key })),
-          LIMITS.presignSeconds,
+          presignSeconds,
         );
         const reads = body.keys.map((key, at) => ({ key, url: urls[at] ?? "" }));
         return { reads, expiresAt: new Date(expiresAtMs).toISOString() };

@@ -25,6 +25,8 @@ import {
 export type PartSignerDeps = {
   readonly documents: Documents;
   readonly presigner: Presigner;
+  /** How long its URLs are good. */
+  readonly presignSeconds: number;
   readonly placeOf: (doc: Pick<UploadDoc, "place">) => Place;
 };
 
@@ -48,7 +50,8 @@ export class PartSigner {
     const joined = parts.filter((part) => part.part > 0).map((part) => part.key);
     const ready = await this.#withMultipart(doc, new Set(joined));
     const requests = parts.map((part) => this.#requestFor(ready, part));
-    const { urls, expiresAtMs } = await this.#deps.presigner.sign(requests, LIMITS.presignSeconds);
+    const { presigner, presignSeconds } = this.#deps;
+    const { urls, expiresAtMs } = await presigner.sign(requests, presignSeconds);
     const signed = parts.map(({ key, part, crc32 }, at) => ({
       key,
       part,
@@ -61,15 +64,12 @@ export class PartSigner {
 
   #requestFor(doc: UploadDoc, { key, part, size, crc32 }: PartToSign): ToSign {
     const { place, prefix } = part > 0 ? doc : placeAtOnce(doc);
-    const uploadId = doc.multipart[key];
     return {
       method: "PUT",
       bucket: this.#deps.placeOf({ place }).bucket.name,
       key: prefix + key,
       headers: { "content-length": String(size), "x-amz-checksum-crc32": crc32 },
-      ...(part > 0 && uploadId !== undefined
-        ? { query: { partNumber: String(part), uploadId } }
-        : {}),
+      ...(part > 0 ? { query: { partNumber: String(part), uploadId: uploadOf(doc, key) } } : {}),
     };
   }
 
@@ -122,6 +122,13 @@ export function assertOpen(
   throw new WaybillError("expired", `upload ${wanted.upload} was given up or has expired`, {
     hint: "push again",
   });
+}
+
+/** The store's multipart upload of an object. Without it a part's URL would put the part as the whole object. */
+function uploadOf(doc: UploadDoc, key: string): string {
+  const uploadId = doc.multipart[key];
+  if (uploadId !== undefined) return uploadId;
+  throw new WaybillError("internal", `upload ${doc.upload} has no multipart upload for ${key}`);
 }
 
 function checkPart(doc: UploadDoc, { key, part, size }: PartToSign): void {

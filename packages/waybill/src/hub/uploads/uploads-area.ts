@@ -31,6 +31,8 @@ export type UploadsDeps = {
   readonly storage: Storage;
   readonly records: ArtifactRecords;
   readonly ttlMs: number;
+  /** How long presigned URLs are good. */
+  readonly presignSeconds: number;
   readonly clock: Clock;
   readonly log: Log;
 } & Pick<UploadRightsDeps, "assertAttempt">;
@@ -63,7 +65,12 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
   const removal = new UploadRemoval({ documents, placeOf, records, claims, project, clock, log });
   const common = { documents, placeOf, records, project };
   const sessions = new UploadSessions({ ...common, removal, ttlMs, clock });
-  const signer = new PartSigner({ documents, presigner: storage.presigner, placeOf });
+  const signer = new PartSigner({
+    documents,
+    presigner: storage.presigner,
+    presignSeconds: deps.presignSeconds,
+    placeOf,
+  });
 
   async function status(doc: UploadDoc): Promise<UploadStatus> {
     if (doc.state === "completed") return { ...statusHead(doc), objects: completedObjects(doc) };
