@@ -47,7 +47,9 @@ export class Authenticator {
         hint: "send a DPoP header made with the key the token is bound to",
       });
     }
-    return this.#callerOf(claims, proof);
+    const caller = await this.#callerOf(claims, proof);
+    this.#admit(caller, proof);
+    return caller;
   }
 
   /**
@@ -66,13 +68,20 @@ export class Authenticator {
     }
     const caller = await this.#callerOf(claims, proof);
     if (caller.room !== room) throw wrongRoom(caller.room, room);
+    this.#admit(caller, proof);
     return { caller, thumbprint: proof.thumbprint };
   }
 
   async #check(text: string, request: ProvenRequest): Promise<Proof> {
-    const nowMs = this.#clock();
-    const proof = await this.#proofs.verify(text, request, nowMs);
-    if (this.#replays.admit(proof.thumbprint, proof.jti, proof.issuedMs, nowMs)) return proof;
+    return this.#proofs.verify(text, request, this.#clock());
+  }
+
+  /** Throws `unauthorized` for a proof that was used before. */
+  #admit({ jkt, tokenId }: Caller, proof: Proof | undefined): void {
+    if (proof === undefined) return;
+    // Anybody may make keys, but only the token's own counts; a token without one stands for itself.
+    const maker = jkt ?? tokenId;
+    if (this.#replays.admit(maker, proof.jti, proof.issuedMs, this.#clock())) return;
     throw new WaybillError("unauthorized", "the proof of possession was used before", {
       hint: "make a fresh proof for every request",
     });
