@@ -251,6 +251,23 @@ describe("a job on a worker", () => {
     expect(seqs).toEqual(seqs.map((_, i) => 3 + i));
   });
 
+  it("notes the trainer's end before its output is through", async () => {
+    lab.hub.seqReserve = 0;
+    await lab.start();
+    const flood = trainer(`for (let i = 0; i < 5000; i++) console.log(i); save();`);
+    const job = lab.offer({ ...flood, seqReserved: 1002 });
+    const journal = lab.path("data/spool", `${job}-1`, "run.json");
+    await vi.waitFor(async () => {
+      expect(JSON.parse(await readFile(journal, "utf8"))).toMatchObject({
+        stage: "training",
+        exit: { code: 0, signal: null },
+      });
+    }, WAIT);
+    lab.hub.seqReserve = 100_000;
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    expect(lab.ofType(job, "log")).toHaveLength(5000);
+  });
+
   it("shows `completed` to live viewers only after the hub has stored it", async () => {
     await lab.start();
     const job = lab.offer(trainer("save()"));

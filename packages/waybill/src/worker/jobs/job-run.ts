@@ -17,7 +17,7 @@ import { endJob } from "./end-job.ts";
 import type { LeaseState } from "./lease.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { publishOutput } from "./publish-output.ts";
-import type { RunRecord } from "./run-journal.ts";
+import type { NotedExit, RunRecord } from "./run-journal.ts";
 import { type RunContext, type RunParts, openParts, stopParts } from "./run-parts.ts";
 import { recover } from "./run-recovery.ts";
 import { next } from "./run-state.ts";
@@ -117,6 +117,10 @@ export class JobRun {
     parts.lease.start();
     if (recovery.effects.length > 0) {
       for (const effect of recovery.effects) this.#perform(effect);
+      return;
+    }
+    if (recovery.exit !== undefined) {
+      this.#track(this.#readAgain(recovery.exit));
       return;
     }
     parts.metrics.start();
@@ -264,32 +268,53 @@ export class JobRun {
     const parts = this.#parts;
     const prepared = this.#prepared;
     if (prepared === undefined) throw new WaybillError("internal", "launched before prepared");
-    const training = new Training({
-      prepared,
-      paths: this.#paths,
-      log: parts.events,
-      results: parts.results,
-      samples: parts.samples,
-      metrics: parts.metrics,
-      timing: this.#context.timing,
-      append: parts.append,
-      signal: this.#hard.signal,
-    });
-    this.#training = training;
+    const training = this.#newTraining();
     try {
       // Before the program exists, so that a crash from here on is known to have left one.
       await parts.journal.update({ stage: "training" });
-      const trainer = await training.launch();
+      const trainer = await training.launch(prepared);
       await parts.journal.update({ trainer: { pid: trainer.pid, startId: trainer.startId } });
       this.#context.log("info", `${this.assignment.job}: trainer runs as process ${trainer.pid}`);
       // An end that was asked for while it started has found nothing to signal.
       if (this.#state.phase === "ending") this.#endNow();
       this.dispatch({ type: "launched" });
       parts.publisher.reserveEarly(this.#hard.signal);
-      this.dispatch(await training.ended(trainer));
+      this.dispatch(await training.ended(trainer, (exit) => this.#noteExit(exit)));
     } catch (error) {
       this.dispatch({ type: "launch.failed", reason: reasonOf(error) });
     }
+  }
+
+  /** Not waited for: what is made of the end is noted, too, and waited for there. */
+  #noteExit({ code, signal }: NotedExit): void {
+    const ending = this.#state.phase === "ending" ? { ending: this.#state.ending } : {};
+    const noted = this.#parts.journal.update({ exit: { code, signal, ...ending } });
+    this.#track(noted);
+  }
+
+  /** The trainer ended under a former daemon, which noted that and no more. */
+  async #readAgain(exit: NotedExit): Promise<void> {
+    try {
+      this.dispatch(await this.#newTraining({ over: true }).readAgain(exit));
+    } catch (error) {
+      this.dispatch({ type: "launch.failed", reason: reasonOf(error) });
+    }
+  }
+
+  #newTraining(options: { readonly over?: boolean } = {}): Training {
+    const { events: log, results, samples, metrics, append } = this.#parts;
+    this.#training = new Training({
+      log,
+      results,
+      samples,
+      metrics,
+      append,
+      ...options,
+      paths: this.#paths,
+      timing: this.#context.timing,
+      signal: this.#hard.signal,
+    });
+    return this.#training;
   }
 
   #endNow(): void {

@@ -12,6 +12,14 @@ export const RunRecord = v.object({
   stage: v.picklist(["preparing", "training", "publishing", "ending"]),
   /** The trainer's process group and the life of it (`processStartId`). */
   trainer: v.optional(v.object({ pid: v.number(), startId: v.string() })),
+  /** How the trainer ended, noted before anything else is made of it; `ending` when it was being ended. */
+  exit: v.optional(
+    v.object({
+      code: v.nullable(v.number()),
+      signal: v.nullable(v.string()),
+      ending: v.optional(v.picklist(["stop", "cancel", "shutdown", "revoke"])),
+    }),
+  ),
   /** What there is to publish; set with stage `publishing`. */
   result: v.optional(
     v.object({
@@ -35,6 +43,7 @@ export const RunRecord = v.object({
   /** Last number the hub has reserved for this attempt. */
   seqReserved: v.number(),
 });
+export type NotedExit = NonNullable<RunRecord["exit"]>;
 export type RunRecord = v.InferOutput<typeof RunRecord>;
 
 /** Writes a record's changes one after the other; a change made while one is written goes with the next write. */

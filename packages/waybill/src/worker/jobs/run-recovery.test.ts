@@ -49,10 +49,13 @@ async function leave(
   assignment: JobAssignment,
   record: Partial<RunRecord>,
   events: readonly NewJobEvent[] = [],
+  printed: { readonly stdout?: string; readonly stderr?: string } = {},
 ): Promise<void> {
   const paths = await openSpool(join(dir, "spool"), assignment.job, assignment.attempt);
   await mkdir(paths.output);
   await writeFile(join(paths.output, "model.bin"), "weights");
+  await writeFile(paths.stdout, printed.stdout ?? "");
+  await writeFile(paths.stderr, printed.stderr ?? "");
   await writeFile(paths.journal, JSON.stringify({ ...newRecord(assignment), ...record }));
   const log = await EventLog.open({
     path: paths.events,
@@ -132,6 +135,66 @@ describe("a restarted worker", () => {
     const types = hub.events(assignment.job).map(({ type }) => type);
     expect(types.filter((type) => type === "result")).toHaveLength(1);
     expect(types.slice(-2)).toEqual(["published", "state"]);
+  });
+
+  it("publishes a training of whose end only the exit was noted, with all it had printed", async () => {
+    const assignment = assign({ command });
+    await leave(
+      assignment,
+      { stage: "training", exit: { code: 0, signal: null } },
+      [
+        { type: "state", state: "running" },
+        { type: "metric", data: { loss: 0.5 } },
+      ],
+      { stdout: `{"loss":0.5}\n{"loss":0.25}\n{"type":"result","best":2}\nbye\n`, stderr: "w\n" },
+    );
+    await restart();
+    expect((await outcome(assignment.job))?.state).toBe("completed");
+    const metrics = { loss: 0.25, best: 2 };
+    expect(hub.publications).toMatchObject([{ training: { metrics, stopped_early: false } }]);
+    const events = hub.events(assignment.job);
+    expect(events.filter(({ type }) => type === "metric")).toMatchObject([
+      { data: { loss: 0.5 } },
+      { data: { loss: 0.25 } },
+    ]);
+    expect(events.flatMap((event) => (event.type === "log" ? [event.line] : [])).sort()).toEqual([
+      "bye",
+      "w",
+    ]);
+    expect(events.find(({ type }) => type === "result")).toMatchObject({ data: metrics });
+  });
+
+  it.each([
+    [
+      { code: 3, signal: null },
+      { state: "failed", reason: /exited with code 3: no memory/ },
+    ],
+    [
+      { code: null, signal: "SIGSEGV" },
+      { state: "failed", reason: /was killed by SIGSEGV/ },
+    ],
+    [
+      { code: 143, signal: null, ending: "stop" as const },
+      { state: "completed", reason: /^$/ },
+    ],
+    [
+      { code: 0, signal: null, ending: "cancel" as const },
+      { state: "cancelled", reason: /^$/ },
+    ],
+    [
+      { code: 0, signal: null, ending: "shutdown" as const },
+      { state: "interrupted", reason: /./ },
+    ],
+  ])("goes on after a trainer's noted end %o", async (exit, { state, reason }) => {
+    const assignment = assign({ command });
+    await leave(assignment, { stage: "training", exit }, [], { stderr: "no memory\n" });
+    await restart();
+    const end = await outcome(assignment.job);
+    expect(end?.state).toBe(state);
+    expect(end?.reason ?? "").toMatch(reason);
+    expect(hub.publications).toMatchObject(
+      state === "completed" ? [{ training: { stopped_early: true } }] : [],
+    );
   });
 
   it("tells an outcome again that the hub may not have heard, with the same events", async () => {

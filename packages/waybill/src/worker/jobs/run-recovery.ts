@@ -1,17 +1,20 @@
 // Where a restarted daemon goes on with a job it finds in its spool.
 //
 //   preparing            begin again: no trainer has run
-//   training             the trainer was this process's child: end it, end the job as failed
+//   training             its end was noted: read what it printed, go on as if it had just ended
+//                        it was not: the trainer was a child of the dead daemon; end it, fail the job
 //   publishing, ending   go on: the training itself is over
 import * as v from "valibot";
 import { type JobEvent, isTerminal } from "@waybill/sdk/protocol";
 import type { EventLog } from "../events/event-log.ts";
 import { killOrphan } from "../trainers/trainer-process.ts";
-import { Outcome, type RunRecord } from "./run-journal.ts";
+import { type NotedExit, Outcome, type RunRecord } from "./run-journal.ts";
 import { type End, INITIAL, type RunEffect, type RunState } from "./run-types.ts";
 
 export type Recovery = {
   readonly state: RunState;
+  /** The trainer's end, when that was all the former daemon noted: its output is to be read first. */
+  readonly exit?: NotedExit;
   /** What to perform first; nothing when preparation begins again. */
   readonly effects: readonly RunEffect[];
   /** Steps a former daemon has already told the log. */
@@ -36,6 +39,9 @@ export async function recover(record: RunRecord, events: EventLog): Promise<Reco
     case "training": {
       if (record.trainer !== undefined) {
         await killOrphan(record.trainer.pid, record.trainer.startId);
+      }
+      if (record.exit !== undefined) {
+        return { state: trainingUntil(record.exit), exit: record.exit, effects: [], told };
       }
       const reason = "worker restarted while the trainer was running";
       return finishing({ outcome: "failed", reason }, told);
@@ -64,6 +70,13 @@ export async function recover(record: RunRecord, events: EventLog): Promise<Reco
       );
     }
   }
+}
+
+/** Where the machine was when the trainer ended; whoever asked for it has been answered by nobody, and asks again. */
+function trainingUntil({ ending }: NotedExit): RunState {
+  return ending === undefined
+    ? { phase: "training", paused: false, waiting: [] }
+    : { phase: "ending", ending, launched: true, waiting: [] };
 }
 
 function finishing(end: End, told: Recovery["told"]): Recovery {

@@ -1,5 +1,5 @@
 // A job's trainer while it runs: the process group, its output, its samples, what the machine does.
-import { type NewJobEvent, isAbort, messageOf } from "@waybill/sdk/protocol";
+import { type NewJobEvent, WaybillError, isAbort, messageOf } from "@waybill/sdk/protocol";
 import { delay } from "@waybill/sdk/timing";
 import { writeFile } from "node:fs/promises";
 import type { EventLog } from "../events/event-log.ts";
@@ -14,11 +14,11 @@ import {
   startTrainer,
 } from "../trainers/trainer-process.ts";
 import type { Prepared } from "./prepare.ts";
+import type { NotedExit } from "./run-journal.ts";
 import type { RunEvent } from "./run-types.ts";
 import type { SpoolPaths } from "./spool.ts";
 
 export type TrainingInit = {
-  readonly prepared: Prepared;
   readonly paths: SpoolPaths;
   readonly log: EventLog;
   readonly results: Results;
@@ -27,6 +27,8 @@ export type TrainingInit = {
   readonly timing: WorkerTiming;
   readonly append: (event: NewJobEvent) => void;
   readonly signal: AbortSignal;
+  /** The trainer was a former daemon's and has ended: only its output is left to read. */
+  readonly over?: boolean;
 };
 
 export type TrainingEnd = Extract<RunEvent, { type: "exited" }>;
@@ -54,12 +56,16 @@ export class Training {
       pollMs: init.timing.pollMs,
       onSample: (file, data) => init.samples.take(file, data),
       signal: init.signal,
+      again: init.over ?? false,
     });
+    if (init.over === true) {
+      this.#launched.reject(new WaybillError("conflict", "the trainer has ended"));
+    }
   }
 
   /** Starts the trainer; throws `trainer_failed` when the program cannot be run. */
-  async launch(): Promise<TrainerProcess> {
-    const { prepared, paths, timing, metrics } = this.#init;
+  async launch(prepared: Prepared): Promise<TrainerProcess> {
+    const { paths, timing, metrics } = this.#init;
     try {
       await writeFile(paths.stdout, "", { mode: 0o600 });
       await writeFile(paths.stderr, "", { mode: 0o600 });
@@ -82,10 +88,24 @@ export class Training {
     }
   }
 
-  /** Resolves when the trainer has ended and everything it printed is in the log. */
-  async ended(trainer: TrainerProcess): Promise<TrainingEnd> {
+  /**
+   * Resolves when the trainer has ended and everything it printed is in the log. `onExit` is told first: a log
+   * that waits for numbers or disk may take long.
+   */
+  async ended(trainer: TrainerProcess, onExit: (exit: TrainerExit) => void): Promise<TrainingEnd> {
     const exit = await trainer.exited;
+    onExit(exit);
     this.#init.metrics.watchGroup(undefined);
+    return this.#read(exit);
+  }
+
+  /** Reads what a former daemon's trainer left, as far as the log lacks it. */
+  async readAgain(exit: NotedExit): Promise<TrainingEnd> {
+    await this.#reader.start();
+    return this.#read(exit);
+  }
+
+  async #read(exit: NotedExit): Promise<TrainingEnd> {
     try {
       await this.#reader.finish();
     } catch (error) {
@@ -134,7 +154,7 @@ export class Training {
   }
 }
 
-function describeExit(exit: TrainerExit, lastErrors: string): string {
+function describeExit(exit: NotedExit, lastErrors: string): string {
   const how =
     exit.code === null ? `was killed by ${String(exit.signal)}` : `exited with code ${exit.code}`;
   const said = lastErrors === "" ? "" : `: ${lastErrors}`;

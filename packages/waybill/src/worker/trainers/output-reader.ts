@@ -4,6 +4,7 @@ import { LIMITS, type NewJobEvent, parseTrainerLine } from "@waybill/sdk/protoco
 import { fitsEvent } from "../events/encode.ts";
 import type { EventLog } from "../events/event-log.ts";
 import { FileTail } from "./file-tail.ts";
+import { LoggedOutput } from "./logged-output.ts";
 import { LineSplitter, type OutputLine } from "./line-splitter.ts";
 import { quoteNonFinite } from "./non-finite.ts";
 import type { Results } from "./results.ts";
@@ -16,6 +17,8 @@ export type OutputReaderInit = {
   readonly pollMs: number;
   readonly onSample: (file: string, data: Readonly<Record<string, unknown>>) => void;
   readonly signal: AbortSignal;
+  /** The output is a former daemon's trainer's: what the log has of it is counted, but not logged again. */
+  readonly again?: boolean;
 };
 
 /** Raw bytes of a line that are kept; its event adds its envelope. */
@@ -31,6 +34,7 @@ export class OutputReader {
   readonly #init: OutputReaderInit;
   readonly #streams: readonly Stream[];
   readonly #lastErrors: string[] = [];
+  #logged: Readonly<Record<"stdout" | "stderr", LoggedOutput>> | undefined;
 
   constructor(init: OutputReaderInit) {
     this.#init = init;
@@ -41,6 +45,11 @@ export class OutputReader {
   }
 
   async start(): Promise<void> {
+    const { log, again } = this.#init;
+    if (again === true) {
+      const stdout = await LoggedOutput.open(log, "stdout");
+      this.#logged = { stdout, stderr: await LoggedOutput.open(log, "stderr") };
+    }
     await Promise.all(this.#streams.map((stream) => stream.start()));
   }
 
@@ -64,8 +73,22 @@ export class OutputReader {
       if (!log.hasRoom) await log.waitForRoom(signal);
       signal.throwIfAborted();
       const slice = lines.slice(first, first + SLICE);
-      log.appendAll(slice.flatMap((line) => this.#eventsOf(stream, line)));
+      const logged = this.#logged?.[stream];
+      if (logged === undefined || logged.over) {
+        log.appendAll(slice.flatMap((line) => this.#eventsOf(stream, line)));
+      } else {
+        for (const line of slice) log.appendAll(await this.#unlogged(stream, line, logged));
+      }
     }
+  }
+
+  async #unlogged(
+    stream: "stdout" | "stderr",
+    line: OutputLine,
+    logged: LoggedOutput,
+  ): Promise<NewJobEvent[]> {
+    const [event] = this.#eventsOf(stream, line);
+    return event === undefined || (await logged.has(event, line.transient)) ? [] : [event];
   }
 
   #eventsOf(stream: "stdout" | "stderr", line: OutputLine): NewJobEvent[] {
@@ -103,6 +126,8 @@ export class OutputReader {
         this.#init.results.result(message.data);
         return [];
       case "sample":
+        // One that was printed before the last logged line was taken when it was printed.
+        if (this.#logged?.stdout.over === false) return [];
         this.#init.onSample(message.file, message.data);
         return [];
       default:
