@@ -102,8 +102,14 @@ export const ROUTES = {
     method: "POST",
     path: "/v1/rooms",
     roles: "public",
-    summary: "Create a room; answers its owner token, once",
-    body: v.object({ name: RoomId, adminToken: v.optional(v.string()) }),
+    summary:
+      "Create a room; answers its owner token, once, or again within 10 minutes to who gives the same nonce",
+    body: v.object({
+      name: RoomId,
+      adminToken: v.optional(v.string()),
+      /** Random; makes the call repeatable when its answer was lost. */
+      nonce: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{32,128}$/, "not 32–128 hex digits"))),
+    }),
     response: v.object({ room: RoomId, token: v.string(), expiresAt: Timestamp }),
   }),
   showRoom: route({

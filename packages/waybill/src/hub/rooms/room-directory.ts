@@ -2,7 +2,7 @@
 // and concurrent questions share one read.
 import { type RoomId, WaybillError } from "@waybill/sdk/protocol";
 import type { Documents } from "../bucket/documents.ts";
-import { RoomDoc, newRoom, roomKey } from "./room-doc.ts";
+import { RoomDoc, isJustCreated, newRoom, roomKey } from "./room-doc.ts";
 
 /** How long another hub's change (a revoked key) may stay unseen here. */
 export const ROOM_MAX_AGE_MS = 5000;
@@ -15,17 +15,25 @@ export class RoomDirectory {
     this.#documents = documents;
   }
 
-  /** Throws `conflict` when the room exists. */
-  async create(room: RoomId, createdBy: string, nowMs: number): Promise<RoomDoc> {
-    const doc = newRoom(room, createdBy, nowMs);
-    await this.#documents.create(RoomDoc, roomKey(room), doc).catch((cause: unknown) => {
+  /**
+   * Throws `conflict` when the room exists, unless it was created with the same nonce within the last 10 minutes:
+   * then the answer to that was lost.
+   */
+  async create(room: RoomId, createdBy: string, nowMs: number, nonce?: string): Promise<RoomDoc> {
+    const doc = newRoom(room, createdBy, nowMs, nonce);
+    try {
+      return (await this.#documents.create(RoomDoc, roomKey(room), doc)).doc;
+    } catch (cause) {
       if (!(cause instanceof WaybillError) || cause.code !== "conflict") throw cause;
+      const found = (await this.#documents.read(RoomDoc, roomKey(room)))?.doc;
+      if (nonce !== undefined && found !== undefined && isJustCreated(found, nonce, nowMs)) {
+        return found;
+      }
       throw new WaybillError("conflict", `room ${room} exists already`, {
         cause,
         hint: "choose another name, or ask its owner for an invite",
       });
-    });
-    return doc;
+    }
   }
 
   /** The room as of at most `ROOM_MAX_AGE_MS` ago; throws `not_found`. */

@@ -1,6 +1,10 @@
 // `{room}/room.json`: what a room is, apart from what it holds. Changed by compare-and-swap only.
 import { RoomId, Timestamp, WorkerKeyInfo } from "@waybill/sdk/protocol";
+import { createHash } from "node:crypto";
 import * as v from "valibot";
+
+/** A creator whose answer was lost may ask again for this long. */
+const CREATE_AGAIN_MS = 600_000;
 
 /** A worker key as kept: with the thumbprint of the key it is bound to, and never the token. */
 export const WorkerKeyDoc = v.object({ ...WorkerKeyInfo.entries, jkt: v.string() });
@@ -11,6 +15,8 @@ export const RoomDoc = v.object({
   createdAt: Timestamp,
   /** Address the creation came from. */
   createdBy: v.string(),
+  /** SHA-256 of the nonce its creator gave, in hex. */
+  nonceHash: v.optional(v.string()),
   /** Settings of the room; none are defined yet, and unknown ones survive an update. */
   policy: v.record(v.string(), v.unknown()),
   workerKeys: v.array(WorkerKeyDoc),
@@ -29,14 +35,24 @@ export function roomKey(room: RoomId): string {
 }
 
 /** A room of this moment. */
-export function newRoom(room: RoomId, createdBy: string, nowMs: number): RoomDoc {
+export function newRoom(room: RoomId, createdBy: string, nowMs: number, nonce?: string): RoomDoc {
   const now = new Date(nowMs).toISOString();
   return {
     room,
     createdAt: now,
     createdBy,
+    ...(nonce === undefined ? {} : { nonceHash: hashOf(nonce) }),
     policy: {},
     workerKeys: [],
     session: { state: "active", startedAt: now, lastActiveAt: now },
   };
+}
+
+/** Whether the room was made a moment ago by who knows this nonce. */
+export function isJustCreated(doc: RoomDoc, nonce: string, nowMs: number): boolean {
+  return doc.nonceHash === hashOf(nonce) && nowMs - Date.parse(doc.createdAt) <= CREATE_AGAIN_MS;
+}
+
+function hashOf(nonce: string): string {
+  return createHash("sha256").update(nonce).digest("hex");
 }

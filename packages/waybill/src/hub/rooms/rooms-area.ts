@@ -39,7 +39,7 @@ export function createRoomsArea(deps: RoomsDeps): {
             hint: "ask who runs the hub for it",
           });
         }
-        await rooms.create(body.name, remote, clock());
+        await rooms.create(body.name, remote, clock(), body.nonce);
         const rights = { room: body.name, role: "owner" } as const;
         const issued = await tokens.issue(rights, clock() + LIMITS.longTokenMs);
         log("info", "room created", { room: body.name });

@@ -41,6 +41,44 @@ describe("rooms", () => {
     });
   });
 
+  it("are created again by who gives the nonce of a moment ago, when the answer was lost", async () => {
+    const time = { nowMs: Date.UTC(2026, 0, 1) };
+    const hub = new TestHub({ clock: () => time.nowMs });
+    const nonce = "0123456789abcdef".repeat(2);
+    const create = (of: TestHub, given?: string) =>
+      of.anyone.call("createRoom", {
+        body: { name: "lab", ...(given === undefined ? {} : { nonce: given }) },
+      });
+    const first = await create(hub, nonce);
+    time.nowMs += 9 * 60_000;
+    const second = new TestHub({ storage: hub.storage, clock: () => time.nowMs });
+    const again = await create(second, nonce);
+    expect(again.token).not.toBe(first.token);
+    for (const { token } of [first, again]) {
+      const { client } = await hub.member(token);
+      expect(await client.call("showRoom", { params: { room: lab } })).toMatchObject({
+        role: "owner",
+      });
+    }
+    const conflict = { code: "conflict" };
+    await expect(create(hub)).rejects.toMatchObject(conflict);
+    await expect(create(hub, "f".repeat(32))).rejects.toMatchObject(conflict);
+    const stored = new TextDecoder().decode(hub.storage.rooms.bucket.peek("lab/room.json"));
+    expect(stored).not.toContain(nonce);
+    time.nowMs += 61_000;
+    await expect(create(hub, nonce)).rejects.toMatchObject(conflict);
+    await expect(create(hub, "short")).rejects.toMatchObject({ code: "invalid_request" });
+  });
+
+  it("created without a nonce are not given to who brings one", async () => {
+    const hub = new TestHub();
+    await hub.createRoom("lab");
+    const body = { name: "lab", nonce: "0".repeat(32) };
+    await expect(hub.anyone.call("createRoom", { body })).rejects.toMatchObject({
+      code: "conflict",
+    });
+  });
+
   it("say who looks, and who is there", async () => {
     const hub = new TestHub();
     const { client, room } = await hub.createRoom("lab");
