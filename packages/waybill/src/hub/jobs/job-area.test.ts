@@ -130,10 +130,10 @@ describe("the end of a log", () => {
     const worker = new ToldWorker("desk");
     const { attempt, firstSeq } = await running(hub, worker);
     await append(hub, worker, attempt, numbered(firstSeq, attempt, lines(5)));
-    const end = await tailOf(hub, 1);
-    expect(end).toMatchObject({ events: [{ seq: 7 }], more: false, lastSeq: 7 });
+    const last = await tailOf(hub, 1);
+    expect(last).toMatchObject({ events: [{ seq: 7 }], more: false, lastSeq: 7 });
     await append(hub, worker, attempt, numbered(8, attempt, lines(1)));
-    const query = { since: end.lastSeq };
+    const query = { since: last.lastSeq };
     const next = await hub.readEvents(callOf(member, { params, query }));
     expect(next.events.map(({ seq }) => seq)).toEqual([8]);
   });
