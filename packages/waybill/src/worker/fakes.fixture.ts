@@ -248,6 +248,8 @@ export type FakeTransfers = TransferPort & {
   /** Trees that can be pulled, by artifact. */
   readonly trees: Map<string, string>;
   readonly pushed: string[][];
+  /** Awaited in every pull before any bytes come; a test may make it anew for each. */
+  pullGate: Promise<void>;
   /** Awaited in every push after its bytes were read. */
   gate: Promise<void>;
 };
@@ -258,9 +260,11 @@ export function fakeTransfers(): FakeTransfers {
     trees: new Map(),
     pushed: [],
     gate: Promise.resolve(),
+    pullGate: Promise.resolve(),
     pull: async ({ artifact, dir, signal }) => {
       const tree = fake.trees.get(artifact);
       if (tree === undefined) throw new WaybillError("not_found", `no artifact ${artifact}`);
+      await Promise.race([fake.pullGate, untilAborted(signal)]);
       signal.throwIfAborted();
       await mkdir(dir, { recursive: true });
       await cp(tree, dir, { recursive: true });

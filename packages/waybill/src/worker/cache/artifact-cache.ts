@@ -7,6 +7,7 @@ import { chmod, mkdir, readdir, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { type ArtifactId, messageOf } from "@waybill/sdk/protocol";
+import { abortReason } from "@waybill/sdk/timing";
 import { makeWritable, removeTree } from "../data-dir/data-dir.ts";
 import { readIfThere, replaceFile } from "../data-dir/files.ts";
 import type { Log } from "../ports.ts";
@@ -49,18 +50,21 @@ export class ArtifactCache {
     this.#dir = join(init.cacheDir, "artifacts");
   }
 
-  /** The artifact's directory, pulled when it is not here or was changed; held until `release()`. */
-  async open(artifact: ArtifactId, pull: PullInto): Promise<CacheLease> {
+  /**
+   * The artifact's directory, pulled when it is not here or was changed; held until `release()`. The signal ends
+   * waiting for another job's pull; this job's own `pull` has to watch it itself.
+   */
+  async open(artifact: ArtifactId, pull: PullInto, signal?: AbortSignal): Promise<CacheLease> {
     this.#inUse.set(artifact, (this.#inUse.get(artifact) ?? 0) + 1);
     try {
       const before = this.#turns.get(artifact);
-      const mine = (before ?? Promise.resolve())
-        .catch(() => undefined)
-        .then(() => this.#fill(artifact, pull));
-      this.#turns.set(artifact, mine);
-      const filled = await mine.finally(() => {
-        if (this.#turns.get(artifact) === mine) this.#turns.delete(artifact);
+      const mine = settled(before, signal).then(() => this.#fill(artifact, pull));
+      // Whoever is next waits for both: one that stops waiting does not let the next pass the first.
+      const turn = Promise.allSettled([before, mine]).finally(() => {
+        if (this.#turns.get(artifact) === turn) this.#turns.delete(artifact);
       });
+      this.#turns.set(artifact, turn);
+      const filled = await mine;
       return { ...filled, release: once(() => this.#release(artifact)) };
     } catch (error) {
       this.#release(artifact);
@@ -126,6 +130,19 @@ export class ArtifactCache {
     }
     return found;
   }
+}
+
+/** Resolves when there is nothing to wait for any more; rejects with the signal's reason. */
+async function settled(before: Promise<unknown> | undefined, signal?: AbortSignal): Promise<void> {
+  if (before !== undefined) {
+    const aborted = Promise.withResolvers<void>();
+    const abort = () => aborted.resolve();
+    if (signal?.aborted === true) abort();
+    signal?.addEventListener("abort", abort, { once: true });
+    await Promise.race([before, aborted.promise]);
+    signal?.removeEventListener("abort", abort);
+  }
+  if (signal?.aborted === true) throw abortReason(signal);
 }
 
 function parseReady(text: string | undefined): v.InferOutput<typeof Ready> | undefined {

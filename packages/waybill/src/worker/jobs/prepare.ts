@@ -60,15 +60,19 @@ export async function prepare(init: PrepareInit): Promise<Prepared> {
     await mkdir(paths.work, { recursive: true });
     await mkdir(paths.output, { recursive: true });
     await replaceFile(paths.config, `${JSON.stringify(spec.config, undefined, 2)}\n`);
-    const open = async (what: "dataset" | "code", artifact: ArtifactId | undefined) => {
+    const open = async (
+      what: "dataset" | "code",
+      artifact: ArtifactId | undefined,
+      either: AbortSignal,
+    ) => {
       if (artifact === undefined) return undefined;
-      const lease = await openArtifact(init, what, artifact);
+      const lease = await openArtifact({ ...init, signal: either }, what, artifact);
       leases.push(lease);
       return lease;
     };
-    const [dataset, code] = await settledTogether([
-      open("dataset", spec.dataset),
-      open("code", spec.code),
+    const [dataset, code] = await bothOrNone(signal, (either) => [
+      open("dataset", spec.dataset, either),
+      open("code", spec.code, either),
     ]);
     signal.throwIfAborted();
     if (code !== undefined) await copyTree(code.dir, paths.work);
@@ -92,10 +96,20 @@ export async function prepare(init: PrepareInit): Promise<Prepared> {
   }
 }
 
-/** Both or the first failure, but never one of them still running behind it. */
-async function settledTogether<T>(both: readonly [Promise<T>, Promise<T>]): Promise<[T, T]> {
-  await Promise.allSettled(both);
-  return Promise.all(both);
+/** Both, or the first failure once the other one, which it calls off, has ended, too. */
+async function bothOrNone<T>(
+  signal: AbortSignal,
+  begin: (either: AbortSignal) => readonly [Promise<T>, Promise<T>],
+): Promise<[T, T]> {
+  const failed = new AbortController();
+  const both = begin(AbortSignal.any([signal, failed.signal]));
+  try {
+    return await Promise.all(both);
+  } catch (error) {
+    failed.abort();
+    await Promise.allSettled(both);
+    throw error;
+  }
 }
 
 function commandOf({ assignment, trainers, capabilities }: PrepareInit): readonly string[] {
@@ -131,7 +145,7 @@ async function openArtifact(
   const startMs = performance.now();
   const seconds = () => Math.round(performance.now() - startMs) / 1000;
   let shownMs = Number.NEGATIVE_INFINITY;
-  const lease = await init.cache.open(artifact, async (dir) =>
+  const pull = async (dir: string) =>
     transfer.pull({
       room: assignment.room,
       artifact,
@@ -152,8 +166,8 @@ async function openArtifact(
           done: false,
         });
       },
-    }),
-  );
+    });
+  const lease = await init.cache.open(artifact, pull, signal);
   append({
     type: "transfer",
     what,

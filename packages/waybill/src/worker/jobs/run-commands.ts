@@ -83,10 +83,13 @@ function commandPreparing(
       };
     case "resume": {
       if (!state.paused) return already();
-      const acks = [received, ack(one, "applied")];
-      if (!state.ready) return { state: { ...state, paused: false }, effects: acks };
+      if (!state.ready) {
+        // The hub knows no way back from `paused` to `assigned`, and the job is being worked on again.
+        const effects = [received, announce("running"), ack(one, "applied")];
+        return { state: { ...state, paused: false }, effects };
+      }
       const step = launch();
-      return { state: step.state, effects: [...acks, ...step.effects] };
+      return { state: step.state, effects: [received, ack(one, "applied"), ...step.effects] };
     }
     case "stop":
     case "cancel":

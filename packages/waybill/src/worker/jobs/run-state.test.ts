@@ -129,7 +129,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     prepared: "preparing, ready, paused",
     "prepare.failed": "finishing, failed | end failed",
     pause: "same | c received | c applied",
-    resume: "preparing | c received | c applied",
+    resume: "preparing | c received | say running | c applied",
     stop: "ending, stop, unlaunched (c) | c received | abort.prepare",
     cancel: "ending, cancel, unlaunched (c) | c received | abort.prepare",
     revoked: "ending, revoke, unlaunched | abort.prepare",

@@ -1,0 +1,122 @@
+// What commands do while a job's dataset is still being pulled (trainer.md §5).
+import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import * as v from "valibot";
+import { ArtifactId, type JobId } from "@waybill/sdk/protocol";
+import { WorkerLab, trainer } from "../worker-lab.fixture.ts";
+
+const DATASET = v.parse(ArtifactId, "d".repeat(64));
+const CODE = v.parse(ArtifactId, "c".repeat(64));
+const WAIT = { timeout: 15_000, interval: 5 };
+let lab: WorkerLab;
+let arrive: () => void;
+
+beforeEach(async () => {
+  lab = await WorkerLab.open();
+  const gate = Promise.withResolvers<void>();
+  lab.transfer.pullGate = gate.promise;
+  arrive = gate.resolve;
+  for (const id of [DATASET, CODE]) {
+    const dir = lab.path(id.slice(0, 1));
+    await mkdir(dir);
+    await writeFile(join(dir, "x.txt"), "data");
+    lab.transfer.trees.set(id, dir);
+  }
+});
+
+afterEach(() => lab[Symbol.asyncDispose]());
+
+const train = (code = "save()") => trainer(code, { dataset: DATASET });
+
+async function offered(assignment = train()): Promise<JobId> {
+  const job = lab.offer(assignment);
+  await vi.waitFor(() => expect(lab.feed.readers.has(job)).toBe(true), WAIT);
+  return job;
+}
+
+const stages = (job: JobId) =>
+  lab.ofType(job, "command").map(({ id, name, stage }) => `${id} ${name} ${stage}`);
+
+describe("while the dataset is being pulled", () => {
+  it.each(["stop", "cancel"] as const)("%s ends the job as cancelled at once", async (name) => {
+    await lab.start();
+    const job = await offered();
+    const acks = lab.feed.command({ id: "c1", job, name });
+    const end = await lab.outcome(job);
+    expect(end).toMatchObject({ state: "cancelled" });
+    expect(end?.reason).toBe(name === "stop" ? "stopped before the trainer started" : undefined);
+    expect(acks.map(({ stage }) => stage)).toEqual(["received", "applied"]);
+    expect(stages(job)).toEqual([`c1 ${name} received`, `c1 ${name} applied`]);
+    expect(lab.states(job)).toEqual(["cancelled"]);
+    await vi.waitFor(async () => expect(await readdir(lab.path("data/spool"))).toEqual([]), WAIT);
+    arrive();
+    const next = lab.offer(train());
+    expect((await lab.outcome(next))?.state).toBe("completed");
+  });
+
+  it("a command through the hub is acknowledged there, too", async () => {
+    await lab.start();
+    const job = await offered();
+    lab.session.receive({ type: "job.command", command: { id: "c1", job, name: "stop" }, by: "b" });
+    expect((await lab.outcome(job))?.state).toBe("cancelled");
+    expect(lab.session.sent).toContainEqual({ type: "command.ack", id: "c1", stage: "received" });
+  });
+
+  it("pause is applied at once and holds the trainer back until resume", async () => {
+    await lab.start();
+    const job = await offered(train(`console.log("up"); save();`));
+    const paused = lab.feed.command({ id: "c1", job, name: "pause" });
+    expect(paused.map(({ stage }) => stage)).toEqual(["received", "applied"]);
+    await vi.waitFor(() => expect(lab.states(job)).toEqual(["paused"]), WAIT);
+    arrive();
+    const pulled = () => lab.ofType(job, "transfer").filter(({ done }) => done);
+    await vi.waitFor(() => expect(pulled()).toHaveLength(1), WAIT);
+    expect(lab.ofType(job, "log")).toEqual([]);
+    const resumed = lab.feed.command({ id: "c2", job, name: "resume" });
+    expect(resumed.map(({ stage }) => stage)).toEqual(["received", "applied"]);
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    expect(lab.ofType(job, "log").map(({ line }) => line)).toEqual(["up"]);
+    expect(lab.states(job)).toEqual(["paused", "running", "completed"]);
+  });
+
+  it("resume takes `paused` back before the dataset is here", async () => {
+    await lab.start();
+    const job = await offered();
+    lab.feed.command({ id: "c1", job, name: "pause" });
+    lab.feed.command({ id: "c2", job, name: "resume" });
+    await vi.waitFor(() => expect(lab.states(job)).toEqual(["paused", "running"]), WAIT);
+    arrive();
+    expect((await lab.outcome(job))?.state).toBe("completed");
+  });
+
+  it.each(["stop", "cancel"] as const)("%s ends a paused job", async (name) => {
+    await lab.start();
+    const job = await offered();
+    lab.feed.command({ id: "c1", job, name: "pause" });
+    const acks = lab.feed.command({ id: "c2", job, name });
+    expect((await lab.outcome(job))?.state).toBe("cancelled");
+    expect(acks.map(({ stage }) => stage)).toEqual(["received", "applied"]);
+  });
+
+  it("cancel does not wait for another job that pulls the same dataset", async () => {
+    await lab.start({ slots: 2 });
+    const first = await offered();
+    const second = await offered();
+    lab.feed.command({ id: "c1", job: second, name: "cancel" });
+    expect((await lab.outcome(second))?.state).toBe("cancelled");
+    expect(lab.hub.ended.get(first)).toBeUndefined();
+    arrive();
+    expect((await lab.outcome(first))?.state).toBe("completed");
+  });
+
+  it("a failure of one artifact calls the other one off", async () => {
+    await lab.start();
+    lab.transfer.trees.delete(CODE);
+    const job = await offered(trainer("save()", { dataset: DATASET, code: CODE }));
+    expect(await lab.outcome(job)).toMatchObject({
+      state: "failed",
+      reason: `no artifact ${CODE}`,
+    });
+  });
+});
