@@ -40,6 +40,7 @@ export const WORKER_ID = v.parse(PeerId, "p_AAAAAAAAAAAAAAAA_w1");
 /** Short enough for tests, long enough for a slow machine. */
 export const TEST_TIMING: WorkerTiming = {
   leaseMs: 200,
+  diskMs: 20,
   systemMs: 100,
   flushMs: 50,
   stopGraceMs: 5000,

@@ -3,6 +3,8 @@
 export type WorkerTiming = {
   /** Between lease renewals: a quarter of `LIMITS.leaseMs`, so that three may be lost. */
   readonly leaseMs: number;
+  /** Between looks at the disk's free space. */
+  readonly diskMs: number;
   /** Between system samples. */
   readonly systemMs: number;
   /** An event waits at most this long before it is stored in a segment. */
@@ -25,6 +27,7 @@ export type WorkerTiming = {
 
 export const WORKER_TIMING: WorkerTiming = {
   leaseMs: 15_000,
+  diskMs: 1000,
   systemMs: 2000,
   flushMs: 2000,
   stopGraceMs: 30_000,

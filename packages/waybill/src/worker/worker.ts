@@ -6,6 +6,7 @@ import { ArtifactCache } from "./cache/artifact-cache.ts";
 import { detectCapabilities } from "./capabilities/capabilities.ts";
 import { type DataDir, openDataDir } from "./data-dir/data-dir.ts";
 import { createGpuReader } from "./events/gpus.ts";
+import { MIN_FREE_BYTES, freeBytesOf } from "./jobs/disk-guard.ts";
 import { JobBoard } from "./jobs/job-board.ts";
 import type { RunContext } from "./jobs/run-parts.ts";
 import type {
@@ -42,6 +43,10 @@ export type WorkerInit = {
   readonly passEnv?: readonly string[];
   /** Size of the artifact cache. Default: half of its file system. */
   readonly cacheBytes?: number;
+  /** A job is failed before its disk has less than this free. Default 256 MiB. */
+  readonly minFreeBytes?: number;
+  /** Bytes free where a directory lies. Default: what the operating system says. */
+  readonly freeBytes?: (dir: string) => Promise<number>;
   /** Makes the signaling session; `hello` is asked at every connect. */
   readonly createSession: (init: {
     readonly instance: string;
@@ -135,6 +140,8 @@ class Daemon implements Worker {
       }),
       trainers: this.#init.trainers ?? {},
       passEnv: this.#init.passEnv ?? [],
+      minFreeBytes: this.#init.minFreeBytes ?? MIN_FREE_BYTES,
+      freeBytes: this.#init.freeBytes ?? freeBytesOf,
       timing: this.#timing,
       digest: this.#init.digest,
       now: this.#now,

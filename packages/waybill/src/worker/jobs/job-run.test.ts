@@ -251,6 +251,25 @@ describe("a job on a worker", () => {
     expect(seqs).toEqual(seqs.map((_, i) => 3 + i));
   });
 
+  it("fails a job that fills the disk while its end can still be written, and cleans up", async () => {
+    let free = 10e9;
+    await lab.start({ freeBytes: async () => free, slots: 2 });
+    const job = lab.offer(
+      trainer(`save(); console.log("up"); setInterval(() => console.log("x".repeat(1000)), 1)`),
+    );
+    await lab.logged(job, "up");
+    free = 100e6;
+    expect(await lab.outcome(job)).toMatchObject({
+      state: "failed",
+      reason: "the worker's disk is nearly full",
+    });
+    expect(lab.states(job)).toEqual(["running", "stopping", "failed"]);
+    expect(lab.hub.publications).toEqual([]);
+    await vi.waitFor(async () => expect(await readdir(lab.path("data/spool"))).toEqual([]), WAIT);
+    const next = lab.offer(trainer(`setInterval(() => 0, 1000)`));
+    expect((await lab.outcome(next))?.state).toBe("failed");
+  });
+
   it("notes the trainer's end before its output is through", async () => {
     lab.hub.seqReserve = 0;
     await lab.start();

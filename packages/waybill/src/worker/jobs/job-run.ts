@@ -20,7 +20,7 @@ import { publishOutput } from "./publish-output.ts";
 import type { NotedExit, RunRecord } from "./run-journal.ts";
 import { type RunContext, type RunParts, openParts, stopParts } from "./run-parts.ts";
 import { recover } from "./run-recovery.ts";
-import { next } from "./run-state.ts";
+import { graceOf, next } from "./run-state.ts";
 import {
   type End,
   INITIAL,
@@ -86,6 +86,7 @@ export class JobRun {
       signal: hard.signal,
       leaseState: () => run?.leaseState ?? "assigned",
       onStale: (reason) => run?.revoke(reason),
+      onDiskLow: () => run?.dispatch({ type: "disk.low" }),
     });
     run = new JobRun(context, paths, record, { parts, hard });
     await parts.journal.save();
@@ -124,6 +125,7 @@ export class JobRun {
       return;
     }
     parts.metrics.start();
+    parts.disk.start();
     this.#track(this.#prepare());
   }
 
@@ -319,8 +321,7 @@ export class JobRun {
 
   #endNow(): void {
     if (this.#state.phase !== "ending") return;
-    const { ending } = this.#state;
-    this.#perform({ type: "terminate", grace: ending === "revoke" ? "cancel" : ending });
+    this.#perform({ type: "terminate", grace: graceOf(this.#state.ending) });
   }
 
   async #turn(effect: "pause" | "resume"): Promise<void> {

@@ -65,6 +65,7 @@ const BEING_ENDED: Readonly<Record<Ending, string>> = {
   stop: "the job is being stopped",
   cancel: "the job is being cancelled",
   shutdown: "the worker is being shut down",
+  space: "the job is being ended: the worker's disk is nearly full",
   revoke: "the job was taken from this worker",
 };
 

@@ -17,7 +17,7 @@ export const RunRecord = v.object({
     v.object({
       code: v.nullable(v.number()),
       signal: v.nullable(v.string()),
-      ending: v.optional(v.picklist(["stop", "cancel", "shutdown", "revoke"])),
+      ending: v.optional(v.picklist(["stop", "cancel", "shutdown", "space", "revoke"])),
     }),
   ),
   /** What there is to publish; set with stage `publishing`. */

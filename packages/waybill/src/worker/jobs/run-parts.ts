@@ -18,6 +18,7 @@ import { Publisher } from "../publish/publisher.ts";
 import type { WorkerTiming } from "../timing.ts";
 import { Results } from "../trainers/results.ts";
 import { Samples } from "../trainers/samples.ts";
+import { DiskGuard } from "./disk-guard.ts";
 import { Lease, type LeaseState } from "./lease.ts";
 import { RunJournal, type RunRecord } from "./run-journal.ts";
 import type { SpoolPaths } from "./spool.ts";
@@ -32,6 +33,8 @@ export type RunContext = {
   readonly trainers: Readonly<Record<string, readonly string[]>>;
   readonly capabilities: WorkerCapabilities;
   readonly passEnv: readonly string[];
+  readonly minFreeBytes: number;
+  readonly freeBytes: (dir: string) => Promise<number>;
   readonly timing: WorkerTiming;
   readonly digest: (bytes: Uint8Array) => string;
   readonly now: () => number;
@@ -47,6 +50,7 @@ export type RunParts = {
   readonly journal: RunJournal;
   readonly samples: Samples;
   readonly metrics: SystemMetrics;
+  readonly disk: DiskGuard;
   readonly results: Results;
   readonly publisher: Publisher;
   /** Appends unless the log has ended or has no number left; tells whether it did. */
@@ -60,6 +64,7 @@ export type PartsInit = {
   readonly signal: AbortSignal;
   readonly leaseState: () => LeaseState;
   readonly onStale: (reason: string) => void;
+  readonly onDiskLow: () => void;
 };
 
 /** Opens an attempt's parts; nothing of them runs before `startParts`. */
@@ -125,6 +130,16 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
         if (events.hasRoom) append({ type: "system", system });
       },
     }),
+    disk: new DiskGuard({
+      dir: paths.dir,
+      minFreeBytes: context.minFreeBytes,
+      freeBytes: context.freeBytes,
+      intervalMs: context.timing.diskMs,
+      onLow: (freeBytes) => {
+        context.log("warn", `${ids.job}: its disk has ${freeBytes} bytes left`);
+        init.onDiskLow();
+      },
+    }),
     publisher: new Publisher({
       hub: context.hub,
       transfer: context.transfer,
@@ -136,7 +151,8 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
 
 /** Ends every part that works by itself; the log stays open for readers. */
 export async function stopParts(parts: RunParts): Promise<void> {
-  await Promise.all([parts.metrics.stop(), parts.lease.stop(), parts.flusher.stop()]);
+  const { metrics, disk, lease, flusher } = parts;
+  await Promise.all([metrics.stop(), disk.stop(), lease.stop(), flusher.stop()]);
 }
 
 function appendTo(events: EventLog, event: NewJobEvent, job: JobId, log: Log): boolean {

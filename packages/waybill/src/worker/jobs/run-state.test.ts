@@ -22,6 +22,7 @@ const STATES = {
   "ending, stop": { phase: "ending", ending: "stop", launched: true, waiting: [stop] },
   "ending, cancel": { phase: "ending", ending: "cancel", launched: true, waiting: [cancel] },
   "ending, shutdown": { phase: "ending", ending: "shutdown", launched: true, waiting: [] },
+  "ending, space": { phase: "ending", ending: "space", launched: true, waiting: [] },
   "ending, revoke": { phase: "ending", ending: "revoke", launched: true, waiting: [] },
   publishing: { phase: "publishing", committed: false },
   "publishing, committed": { phase: "publishing", committed: true },
@@ -60,6 +61,7 @@ const EVENTS = {
   "publish.aborted": { type: "publish.aborted" },
   stored: { type: "stored" },
   revoked: { type: "revoked" },
+  "disk.low": { type: "disk.low" },
   shutdown: { type: "shutdown" },
 } as const satisfies Record<string, RunEvent>;
 type EventName = keyof typeof EVENTS;
@@ -124,6 +126,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     cancel: "ending, cancel, unlaunched (c) | c received | abort.prepare",
     revoked: "ending, revoke, unlaunched | abort.prepare",
     shutdown: "ending, shutdown, unlaunched | abort.prepare",
+    "disk.low": "ending, space, unlaunched | abort.prepare",
   },
   "preparing, paused": {
     prepared: "preparing, ready, paused",
@@ -134,6 +137,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     cancel: "ending, cancel, unlaunched (c) | c received | abort.prepare",
     revoked: "ending, revoke, unlaunched | abort.prepare",
     shutdown: "ending, shutdown, unlaunched | abort.prepare",
+    "disk.low": "ending, space, unlaunched | abort.prepare",
   },
   "preparing, ready": {
     "prepare.failed": "finishing, failed | end failed",
@@ -143,6 +147,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     cancel: "finishing, cancelled | c received | c applied | end cancelled",
     revoked: "done, dropped | drop",
     shutdown: "finishing, interrupted | end interrupted",
+    "disk.low": "finishing, failed | end failed",
   },
   training: {
     launched: "same | say running",
@@ -156,6 +161,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     "exited 1": "finishing, failed | end failed",
     revoked: "ending, revoke | terminate cancel",
     shutdown: "ending, shutdown | say stopping | terminate shutdown",
+    "disk.low": "ending, space | say stopping | terminate cancel",
   },
   "training, pausing": {
     launched: "same | say running",
@@ -170,6 +176,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     "exited 1": "finishing, failed | p rejected | end failed",
     revoked: "ending, revoke (p) | terminate cancel",
     shutdown: "ending, shutdown (p) | say stopping | terminate shutdown",
+    "disk.low": "ending, space (p) | say stopping | terminate cancel",
   },
   "training, paused": {
     launched: "same | say running",
@@ -183,6 +190,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     "exited 1": "finishing, failed | end failed",
     revoked: "ending, revoke | terminate cancel",
     shutdown: "ending, shutdown | say stopping | terminate shutdown",
+    "disk.low": "ending, space | say stopping | terminate cancel",
   },
   "ending, unlaunched": {
     prepared: "finishing, cancelled | x applied | end cancelled",
@@ -225,6 +233,16 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     cancel: "ending, cancel (c) | c received | terminate cancel",
     "exited 0": "finishing, interrupted | end interrupted",
     "exited 1": "finishing, interrupted | end interrupted",
+    revoked: "ending, revoke | terminate cancel",
+  },
+  "ending, space": {
+    "launch.failed": "finishing, failed | end failed",
+    pause: "same | c rejected",
+    resume: "same | c received | c applied",
+    stop: "same | c rejected",
+    cancel: "ending, cancel (c) | c received | terminate cancel",
+    "exited 0": "finishing, failed | end failed",
+    "exited 1": "finishing, failed | end failed",
     revoked: "ending, revoke | terminate cancel",
   },
   "ending, revoke": {

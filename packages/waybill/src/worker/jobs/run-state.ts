@@ -22,7 +22,7 @@ import {
   rejectAll,
   split,
 } from "./run-steps.ts";
-import type { In, RunEvent, RunState, Step } from "./run-types.ts";
+import type { Ending, Grace, In, RunEvent, RunState, Step } from "./run-types.ts";
 
 /** The machine. Events that mean nothing in a phase change nothing. */
 export function next(state: RunState, event: RunEvent): Step {
@@ -59,6 +59,7 @@ function preparing(state: In<"preparing">, event: Fact): Step {
     return finish({ outcome: "failed", reason: event.reason });
   }
   if (event.type === "shutdown") return leavePreparing(state, "shutdown", []);
+  if (event.type === "disk.low") return leavePreparing(state, "space", []);
   if (event.type === "revoked") return leavePreparing(state, "revoke", []);
   return { state, effects: [] };
 }
@@ -91,24 +92,27 @@ function training(state: In<"training">, event: Fact): Step {
       return finish(failure(event), late);
     }
     case "shutdown":
+    case "disk.low":
     case "revoked": {
-      const shutdown = event.type === "shutdown";
+      const why = ENDING_OF[event.type];
       return {
-        state: {
-          phase: "ending",
-          ending: shutdown ? "shutdown" : "revoke",
-          launched: true,
-          waiting: state.waiting,
-        },
+        state: { phase: "ending", ending: why, launched: true, waiting: state.waiting },
         effects: [
-          ...(shutdown ? [announce("stopping")] : []),
-          { type: "terminate", grace: shutdown ? "shutdown" : "cancel" },
+          ...(why === "revoke" ? [] : [announce("stopping")]),
+          { type: "terminate", grace: graceOf(why) },
         ],
       };
     }
     default:
       return { state, effects: [] };
   }
+}
+
+const ENDING_OF = { shutdown: "shutdown", "disk.low": "space", revoked: "revoke" } as const;
+
+/** How long a trainer has that is ended for this reason. */
+export function graceOf(why: Ending): Grace {
+  return why === "stop" || why === "shutdown" ? why : "cancel";
 }
 
 function ending(state: In<"ending">, event: Fact): Step {

@@ -43,6 +43,11 @@ export function ended(
         { outcome: "interrupted", reason: "the worker was shut down", ...codeOf(exit) },
         acks,
       );
+    case "space":
+      return finish(
+        { outcome: "failed", reason: "the worker's disk is nearly full", ...codeOf(exit) },
+        acks,
+      );
     case "revoke":
       return dropped(rejectAll(state.waiting, "the job was taken from this worker"));
     default:

@@ -12,7 +12,7 @@ export type End = {
 /** A command that has been received and not yet answered for good. */
 export type Waiting = { readonly id: string; readonly name: CommandName };
 /** Why a trainer is being ended before it ends itself. */
-export type Ending = "stop" | "cancel" | "shutdown" | "revoke";
+export type Ending = "stop" | "cancel" | "shutdown" | "space" | "revoke";
 
 export type RunState =
   | { readonly phase: "preparing"; readonly ready: boolean; readonly paused: boolean }
@@ -61,6 +61,8 @@ export type RunEvent =
   | { readonly type: "stored" }
   /** The hub no longer counts this attempt as the job's. */
   | { readonly type: "revoked" }
+  /** The worker's disk is nearly full. */
+  | { readonly type: "disk.low" }
   | { readonly type: "shutdown" };
 
 /** How long a trainer has between SIGTERM and SIGKILL: to save a model, to save nothing, or before the machine goes. */
