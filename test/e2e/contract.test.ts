@@ -54,7 +54,8 @@ describe("the contract for scripts", () => {
     expect((await run(["model", "pull", "nothing", lab.path("x")])).code).toBe(4);
     expect((await run(["pull", "nothing", lab.path("x")])).code).toBe(4);
     expect((await run(["job", "show", "j_0000000000000000"])).code).toBe(4);
-    expect((await run(["push", lab.path("does-not-exist"), "--name", "x"])).code).toBe(1);
+    expect((await run(["push", lab.path("does-not-exist"), "--name", "x"])).code).toBe(4);
+    expect((await run(["hub", "--port", "99999"])).code).toBe(2);
     expect((await run(["room", "show", ROOM], "stranger")).code).toBe(3);
     expect(
       (
@@ -90,6 +91,23 @@ describe("the contract for scripts", () => {
       }),
     ]);
     expect(errors.split("\n")[0]).toMatch(/^waybill: .*nothing/);
+  });
+
+  it("prints wrong usage as JSON too", async () => {
+    const { code, lines } = await run(["job", "watch", "j_0000000000000000", "--since", "abc"]);
+    expect(code).toBe(2);
+    expect(lines).toEqual([expect.objectContaining({ type: "error", code: "invalid_request" })]);
+  });
+
+  it("follows a hub to another address when told so, and not by itself", async () => {
+    const moved = lab.machine("owner", {
+      WAYBILL_HUB: lab.hubUrl.replace("127.0.0.1", "localhost"),
+    });
+    const before = await runWaybill(["room", "show", ROOM], moved);
+    expect(before.code).toBe(3);
+    expect(before.errors).toContain(`waybill room moved ${ROOM} --from ${lab.hubUrl}`);
+    expect((await runWaybill(["room", "moved", ROOM, "--from", lab.hubUrl], moved)).code).toBe(0);
+    expect((await runWaybill(["room", "show", ROOM], moved)).code).toBe(0);
   });
 
   it("exchanges an invite once, for a token bound to the machine's key", async () => {

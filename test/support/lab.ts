@@ -14,6 +14,7 @@ export class Lab implements AsyncDisposable {
   readonly home: string;
   readonly #processes: WaybillProcess[] = [];
   #hub: WaybillProcess | undefined;
+  #hubOptions: readonly string[] = [];
   #ports: { hub: number; s3: number } | undefined;
   #proxy: { readonly counts: CountingProxy; readonly port: number } | undefined;
 
@@ -22,8 +23,11 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Starts a hub on free ports and creates the room from the machine `owner`; with a proxy, its clients' bytes are counted. */
-  static async open(options: { counted?: boolean } = {}): Promise<Lab> {
+  static async open(
+    options: { counted?: boolean; hubOptions?: readonly string[] } = {},
+  ): Promise<Lab> {
     const lab = new Lab(await mkdtemp(path.join(os.tmpdir(), "waybill-lab-")));
+    lab.#hubOptions = options.hubOptions ?? [];
     if (options.counted === true) {
       const counts = new CountingProxy(() => lab.#ports?.s3 ?? 0);
       lab.#proxy = { counts, port: await counts.start() };
@@ -53,7 +57,7 @@ export class Lab implements AsyncDisposable {
     const s3Port = this.#ports?.s3 ?? (proxy === undefined ? 0 : await freePort());
     const args = ["hub", "--port", String(this.#ports?.hub ?? 0), "--s3-port", String(s3Port)];
     if (proxy !== undefined) args.push("--s3-public-endpoint", `http://127.0.0.1:${proxy.port}`);
-    const hub = this.start([...args, "--data", this.path("server")], "server");
+    const hub = this.start([...args, ...this.#hubOptions, "--data", this.path("server")], "server");
     const ready = await hub.next();
     hub.drain();
     this.#hub = hub;

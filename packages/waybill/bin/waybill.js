@@ -1,6 +1,16 @@
-#!/usr/bin/env node
-// Starts the command line with a Node that can run it. From a clone, an old system Node is replaced by
-// the one pinned in the workspace; `npx waybill` and npm scripts find that one by themselves.
+#!/bin/sh
+":"; /* 2>/dev/null
+# As a shell script: becomes the right Node, so that no second process stands between the caller's signals
+# and the command. The pinned Node of a workspace comes first, then the one on the PATH.
+self=$(readlink -f "$0" 2>/dev/null || realpath "$0" 2>/dev/null || echo "$0")
+here=$(dirname "$self")
+for node in "$here/../../../node_modules/node/bin/node" "$here/../../node/bin/node"; do
+  [ -x "$node" ] && exec "$node" "$self" "$@"
+done
+exec node "$self" "$@"
+# */
+// As a module: what Node runs, and what npm's shims run where there is no shell. An old Node that was
+// started by hand starts the pinned one, and takes it along when it dies.
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -23,6 +33,11 @@ function pinnedNode() {
 }
 
 if (major > 22 || (major === 22 && minor >= 18)) {
+  // Set below: when the old Node dies, however it dies, the channel to it closes.
+  if (process.env.WAYBILL_PINNED_NODE === "1") {
+    process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
+    process.channel?.unref();
+  }
   const { main: start } = await import(main);
   await start(process.argv);
 } else {
@@ -31,13 +46,13 @@ if (major > 22 || (major === 22 && minor >= 18)) {
     console.error(`waybill: Node ${process.versions.node} is too old; 22.18 or newer is needed`);
     process.exit(1);
   }
-  // The fourth stream closes when this process dies, however it dies; the child then ends too.
   const child = spawn(pinned, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
     stdio: ["inherit", "inherit", "inherit", "ipc"],
     env: { ...process.env, WAYBILL_PINNED_NODE: "1" },
   });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.on(signal, () => child.kill(signal));
+  }
   child.on("exit", (code, signal) => {
     if (signal === null) process.exit(code ?? 1);
     process.removeAllListeners(signal);

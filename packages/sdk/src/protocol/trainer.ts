@@ -50,8 +50,15 @@ export function parseTrainerLine(line: string): TrainerMessage {
   if (v.is(Checkpoint, value)) return { kind: "checkpoint", data: value, path: value.path };
   if (v.is(Result, value)) return { kind: "result", data: value };
   const data: Record<string, unknown> = value;
-  if (data["type"] === undefined && Object.values(data).some((one) => typeof one === "number")) {
+  if (data["type"] === undefined && Object.values(data).some(isNumber)) {
     return { kind: "metric", data };
   }
   return log;
+}
+
+/** Numbers, and the texts that stand for those JSON has none for: a diverging loss is a metric above all. */
+function isNumber(value: unknown): boolean {
+  return (
+    typeof value === "number" || value === "NaN" || value === "Infinity" || value === "-Infinity"
+  );
 }

@@ -39,7 +39,8 @@ export class Context {
 
   constructor(options: CommonOptions, signal: AbortSignal, env: Environment = process.env) {
     this.#options = options;
-    this.#env = env;
+    // An empty variable, as CI systems set them, counts as none.
+    this.#env = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
     this.signal = signal;
     this.output = new Output({
       json: options.json === true,
@@ -47,10 +48,10 @@ export class Context {
       stderr: process.stderr,
     });
     this.dataDir = path.resolve(
-      options.data ?? env["WAYBILL_DATA"] ?? envPaths("waybill", { suffix: "" }).data,
+      options.data ?? this.#env["WAYBILL_DATA"] ?? envPaths("waybill", { suffix: "" }).data,
     );
-    this.webrtc = env["WAYBILL_WEBRTC"] !== "0";
-    this.hubUrl = hubUrlOf(options.hub ?? env["WAYBILL_HUB"] ?? DEFAULT_HUB);
+    this.webrtc = this.#env["WAYBILL_WEBRTC"] !== "0";
+    this.hubUrl = hubUrlOf(options.hub ?? this.#env["WAYBILL_HUB"] ?? DEFAULT_HUB);
   }
 
   /** A client without a token, for the public routes. */
@@ -105,7 +106,7 @@ export class Context {
     }
     const saved = (await this.#saved()).filter((one) => one.room === room);
     const best = saved.find((one) => one.role !== "worker") ?? saved[0];
-    if (best === undefined) throw noToken(room, this.hubUrl);
+    if (best === undefined) throw await this.#noToken(room);
     return { token: best.token, identity };
   }
 
@@ -129,7 +130,7 @@ export class Context {
     const worker = saved.find((one) => one.room === room && one.role === "worker");
     if (worker !== undefined && token === undefined) return { token: worker.token, identity };
     const owner = token ?? saved.find((one) => one.room === room && one.role === "owner")?.token;
-    if (owner === undefined) throw noToken(room, this.hubUrl);
+    if (owner === undefined) throw await this.#noToken(room);
     const client = new HubClient({
       url: this.hubUrl,
       credential: { token: owner, identity },
@@ -156,15 +157,22 @@ export class Context {
     return { room, role, token, identity };
   }
 
+  async #noToken(room: RoomId): Promise<WaybillError> {
+    const elsewhere = (await savedRooms(this.dataDir)).find((one) => one.room === room);
+    const hint =
+      elsewhere === undefined
+        ? `create it with \`waybill room create ${room}\`, or ask its owner for a code (\`waybill room invite\`) and run \`waybill room join CODE\``
+        : `it has one for ${room} on ${elsewhere.hub}; if that hub has moved here: waybill room moved ${room} --from ${elsewhere.hub} --hub ${this.hubUrl}`;
+    return new WaybillError(
+      "unauthorized",
+      `this machine has no token for room ${room} on ${this.hubUrl}`,
+      { hint },
+    );
+  }
+
   async #saved() {
     return (await savedRooms(this.dataDir)).filter((one) => one.hub === this.hubUrl);
   }
-}
-
-function noToken(room: RoomId, hub: string): WaybillError {
-  return new WaybillError("unauthorized", `this machine has no token for room ${room} on ${hub}`, {
-    hint: `create it with \`waybill room create ${room}\`, or ask its owner for a code (\`waybill room invite\`) and run \`waybill room join CODE\``,
-  });
 }
 
 function hubUrlOf(text: string): string {

@@ -17,6 +17,9 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "room show": ["waybill room show lab"],
   "room invite": ["waybill room invite --room lab", "waybill room invite --room lab --role worker"],
   "room join": ["waybill room join ABCD-2345 --hub http://lab.example:8700"],
+  "room moved": [
+    "waybill room moved lab --from http://127.0.0.1:8700 --hub http://lab.example:8700",
+  ],
   "room key create": ["waybill room key create --room lab --label cluster-a --days 90"],
   "room key ls": ["waybill room key ls --room lab"],
   "room key revoke": ["waybill room key revoke k_4f1c --room lab"],

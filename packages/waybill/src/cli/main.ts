@@ -69,23 +69,32 @@ function finish(command: Command, words: readonly string[]): void {
 
 /** Runs the command line; sets `process.exitCode`. */
 export async function main(argv: readonly string[]): Promise<void> {
-  // Set by bin/waybill.js when it runs us under the pinned Node: its death must be ours.
-  if (process.channel !== undefined && process.env["WAYBILL_PINNED_NODE"] === "1") {
-    process.channel.unref();
-    process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
-  }
   // `waybill … | head` closes our stdout early; that is no error of ours.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(EXIT.ok);
-    throw error;
+    process.stderr.write(`waybill: cannot write the output (${error.code ?? error.message})\n`);
+    process.exit(EXIT.failed);
   });
   try {
     await buildProgram().parseAsync([...argv]);
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error.exitCode !== 0 && wantsJson(argv)) {
+      // commander has told people on stderr.
+      const message = error.message.replace(/^error: /, "");
+      process.stdout.write(
+        `${JSON.stringify({ type: "error", code: "invalid_request", message })}\n`,
+      );
+    }
   }
   // A socket to a hub that hangs may stay half closed; it must not keep a finished command alive. The timer
   // itself keeps nothing alive, so output that is still being written is not cut off by it.
   setTimeout(() => process.exit(), LINGER_MS).unref();
+}
+
+/** Whether --json was given, before a trainer's own words begin. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf("--");
+  return argv.slice(0, end === -1 ? undefined : end).includes("--json");
 }

@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 import {
+  address,
   byteSize,
   collect,
   collectEnvironment,
   collectPairs,
   duration,
+  port,
   wholeNumber,
 } from "./options.ts";
 
@@ -41,5 +43,16 @@ describe("option values", () => {
       PATH: process.env["PATH"],
     });
     expect(() => collectEnvironment("WAYBILL_SURELY_UNSET")).toThrow("not set");
+  });
+
+  it("takes ports and addresses that can be such", () => {
+    expect([port("0"), port("65535"), address("https://h.example/")]).toEqual([
+      0,
+      65_535,
+      "https://h.example",
+    ]);
+    expect(() => port("99999")).toThrow("65535");
+    for (const wrong of ["notaurl", "ftp://x", ""])
+      expect(() => address(wrong)).toThrow("http://host:port");
   });
 });

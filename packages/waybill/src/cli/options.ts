@@ -59,6 +59,22 @@ export function wholeNumber(least: number): (value: string) => number {
   };
 }
 
+/** A TCP port, 0 for any free one. */
+export function port(value: string): number {
+  const number = wholeNumber(0)(value);
+  if (number > 65_535) throw new InvalidArgumentError("it is a port, at most 65535");
+  return number;
+}
+
+/** An http or https address without a trailing slash. */
+export function address(value: string): string {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    throw new InvalidArgumentError("it looks like http://host:port");
+  }
+  return value.replace(/\/+$/, "");
+}
+
 /** `90s`, `30m`, `2h`, `7d` in milliseconds. */
 export function duration(value: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(value);

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import type { EmbeddedStorage, ExternalStorage } from "../../hub/hub.ts";
 import type { LogFields, LogLevel } from "../../hub/log.ts";
 import type { Context } from "../context.ts";
-import { duration, wholeNumber, withCommon } from "../options.ts";
+import { address, duration, port, withCommon } from "../options.ts";
 import type { Runner } from "../runner.ts";
 
 type HubOptions = {
@@ -23,6 +23,7 @@ type HubOptions = {
   readonly iceServers?: string;
   readonly roomIdle?: number;
   readonly uploadTtl?: number;
+  readonly urlLife?: number;
   readonly trustProxy?: boolean;
   readonly verbose?: boolean;
 };
@@ -32,21 +33,18 @@ const DEFAULT_S3_PORT = 8701;
 export function hubCommand(run: Runner): Command {
   return withCommon(new Command("hub"))
     .option("--host <address>", "address to listen on; 0.0.0.0 for all", "127.0.0.1")
-    .option(
-      "--port <n>",
-      "port of API and signaling; 0 picks free ones for both",
-      wholeNumber(0),
-      8700,
-    )
-    .option("--s3-port <n>", "port of the embedded object store (default: 8701)", wholeNumber(0))
-    .option("--public-url <url>", "what others reach this hub by, behind a proxy")
+    .option("--port <n>", "port of API and signaling; 0 picks free ones for both", port, 8700)
+    .option("--s3-port <n>", "port of the embedded object store (default: 8701)", port)
+    .option("--public-url <url>", "what others reach this hub by, behind a proxy", address)
     .option(
       "--s3-public-endpoint <url>",
       "what clients reach the store by, when it is another address than the hub's",
+      address,
     )
     .option(
       "--s3-endpoint <url>",
       "use this S3 store instead of the embedded one (AWS credentials from the environment)",
+      address,
     )
     .option(
       "--s3-bucket <name>",
@@ -77,13 +75,15 @@ export function hubCommand(run: Runner): Command {
       "remove uploads that are not kept after this time (24h)",
       duration,
     )
+    .option("--url-life <time>", "how long signed URLs are good; clients sign anew (1h)", duration)
     .option("--trust-proxy", "believe X-Forwarded-For of the proxy in front")
     .option("--verbose", "log refused requests too")
     .description("run a hub: API, signaling and an S3-compatible object store")
     .addHelpText(
       "after",
       `
-Everything the hub knows is in the object store; it may be killed and started again at any time.
+Everything the hub knows is in the object store; it may be killed and started again at any time. With another
+store, keep its secret too (DATA/hub/hub-secret, or WAYBILL_HUB_SECRET): it signs the rooms' tokens.
 
 `,
     )
@@ -120,9 +120,7 @@ async function serve(context: Context, _args: [], options: HubOptions): Promise<
     port: options.port,
     storage: storageOf(options),
     ...buckets,
-    ...(options.publicUrl === undefined
-      ? {}
-      : { publicUrl: options.publicUrl.replace(/\/+$/, "") }),
+    ...(options.publicUrl === undefined ? {} : { publicUrl: options.publicUrl }),
     ...(options.s3PublicEndpoint === undefined
       ? {}
       : { s3PublicEndpoint: options.s3PublicEndpoint }),
@@ -130,6 +128,7 @@ async function serve(context: Context, _args: [], options: HubOptions): Promise<
     ...(options.iceServers === undefined ? {} : { iceServers: iceServersOf(options.iceServers) }),
     ...(options.roomIdle === undefined ? {} : { roomIdleMs: options.roomIdle }),
     ...(options.uploadTtl === undefined ? {} : { uploadTtlMs: options.uploadTtl }),
+    ...(options.urlLife === undefined ? {} : { presignSeconds: urlSeconds(options.urlLife) }),
     trustProxy: options.trustProxy === true,
     log,
   });
@@ -158,8 +157,7 @@ function storageOf(options: HubOptions): EmbeddedStorage | ExternalStorage {
   if (options.s3Bucket === undefined) {
     return { kind: "embedded", port: options.s3Port ?? (options.port === 0 ? 0 : DEFAULT_S3_PORT) };
   }
-  const endpoint =
-    options.s3Endpoint === undefined ? {} : { endpoint: options.s3Endpoint.replace(/\/+$/, "") };
+  const endpoint = options.s3Endpoint === undefined ? {} : { endpoint: options.s3Endpoint };
   return { kind: "external", ...endpoint, region: options.s3Region };
 }
 
@@ -177,4 +175,11 @@ function bucketsOf(options: HubOptions): { roomsBucket?: string; uploadsBucket?:
 
 function iceServersOf(text: string): IceServer[] {
   return decodeJson(v.array(IceServer), text, "--ice-servers", 64 * 1024);
+}
+
+/** S3's own limit is 7 days. */
+function urlSeconds(lifeMs: number): number {
+  const seconds = Math.ceil(lifeMs / 1000);
+  if (seconds >= 1 && seconds <= 604_800) return seconds;
+  throw new WaybillError("invalid_request", "--url-life is at least 1s and at most 7d");
 }

@@ -180,7 +180,7 @@ async function command(
   const params = await roomAndJob(context, text);
   const hub = await context.client(params.room);
   const id = randomText(12, cryptoRandom);
-  const { lastSeq } = await hub.call("readEvents", { params, query: { limit: "1" } }, { signal });
+  const { lastSeq } = await hub.call("readEvents", { params, query: { tail: "1" } }, { signal });
   const ack = await hub.call(
     "commandJob",
     { params, body: { id, name, by: personName() } },

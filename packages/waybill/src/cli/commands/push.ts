@@ -1,8 +1,15 @@
 // waybill push: a file or folder into a room.
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { Command } from "commander";
 import { pushArtifact, type PushResult } from "@waybill/sdk/client";
-import { ArtifactName, type RoomId, decodeValue, isAbort } from "@waybill/sdk/protocol";
+import {
+  ArtifactName,
+  type RoomId,
+  WaybillError,
+  decodeValue,
+  isAbort,
+} from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
 import { withRoom } from "../options.ts";
 import { formatBytes, formatRate, formatSeconds, formatTime } from "../render/format.ts";
@@ -60,6 +67,9 @@ export async function pushPath(
 ): Promise<PushResult> {
   const given = options.name ?? path.basename(path.resolve(source));
   const name = decodeValue(ArtifactName, given, `name "${given}"`);
+  if (!existsSync(source)) {
+    throw new WaybillError("not_found", `there is no file or folder ${source}`);
+  }
   const hub = await context.client(room, "transfer");
   try {
     return await pushArtifact(hub, {

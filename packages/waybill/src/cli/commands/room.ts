@@ -2,10 +2,10 @@
 import os from "node:os";
 import { Command, Option } from "commander";
 import { generateIdentityKey } from "@waybill/sdk/hub-client";
-import { InviteRole, RoomId, decodeValue } from "@waybill/sdk/protocol";
+import { InviteRole, RoomId, WaybillError, cryptoRandom, decodeValue } from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
 import { encodeWorkerKey, saveRoom, savedRooms } from "../credentials.ts";
-import { wholeNumber, withCommon, withRoom } from "../options.ts";
+import { address, wholeNumber, withCommon, withRoom } from "../options.ts";
 import { formatTime, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 
@@ -49,6 +49,13 @@ export function roomCommand(run: Runner): Command {
       .description("exchange a code for a token bound to this machine's key")
       .action(run<[string], { name: string }>(join)),
   );
+  room.addCommand(
+    withCommon(new Command("moved"))
+      .argument("<name>")
+      .requiredOption("--from <url>", "the hub's old address", address)
+      .description("use the saved tokens of a room at its hub's new address")
+      .action(run<[string], { from: string }>(moved)),
+  );
   room.addCommand(keyCommand(run));
   return room;
 }
@@ -80,21 +87,27 @@ async function createRoom(
   options: { adminToken?: string },
 ): Promise<void> {
   const { output, signal } = context;
+  // Made first, so that a folder that cannot be written is known before the room exists.
+  await context.identity();
+  // Gets the token again when the first answer was lost on its way.
+  const nonce = Buffer.from(cryptoRandom(16)).toString("hex");
   const adminToken = options.adminToken ?? process.env["WAYBILL_ADMIN_TOKEN"];
   const body = {
     name: decodeValue(RoomId, name, `room "${name}"`),
+    nonce,
     ...(adminToken === undefined ? {} : { adminToken }),
   };
   const created = await context.publicClient().call("createRoom", { body }, { signal });
+  // Shown before it is saved: it is given once, and saving may fail.
+  output.record(created);
+  output.line(`room ${created.room} created; its owner token, for other machines:`);
+  output.line(`  WAYBILL_TOKEN=${created.token}`);
   await saveRoom(context.dataDir, {
     hub: context.hubUrl,
     room: created.room,
     role: "owner",
     token: created.token,
   });
-  output.record(created);
-  output.line(`room ${created.room} created; its owner token is saved on this machine`);
-  output.line(`  elsewhere: WAYBILL_TOKEN=${created.token}`);
   output.line(`  next: waybill worker --room ${created.room}`);
 }
 
@@ -166,6 +179,23 @@ async function join(context: Context, [code]: [string], options: { name: string 
   context.output.record({ room, role, token });
   context.output.line(
     `joined room ${room} as ${role}; the token is saved on this machine and bound to its key`,
+  );
+}
+
+/** Tokens are sent only to the hub they were saved for, so a move has to be said. */
+async function moved(context: Context, [name]: [string], options: { from: string }): Promise<void> {
+  const saved = await savedRooms(context.dataDir);
+  const ours = saved.filter((one) => one.room === name && one.hub === options.from);
+  if (ours.length === 0) {
+    throw new WaybillError(
+      "not_found",
+      `this machine has no token for room ${name} on ${options.from}`,
+    );
+  }
+  for (const one of ours) await saveRoom(context.dataDir, { ...one, hub: context.hubUrl });
+  context.output.record({ room: name, hub: context.hubUrl, roles: ours.map((one) => one.role) });
+  context.output.line(
+    `room ${name}: tokens (${ours.map((one) => one.role).join(", ")}) are used at ${context.hubUrl} now`,
   );
 }
 

@@ -25,6 +25,7 @@ import {
   wholeNumber,
   withRoom,
 } from "../options.ts";
+import { formatBytes } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 import { followJob } from "./job-watch.ts";
 import { pushPath } from "./push.ts";
@@ -190,7 +191,10 @@ async function configOf(parts: readonly string[]): Promise<Record<string, unknow
         { cause },
       );
     });
-    const Json = v.record(v.string(), v.unknown());
+    const Json = v.pipe(
+      v.record(v.string(), v.unknown()),
+      v.check((value) => !Array.isArray(value), "not a JSON object"),
+    );
     config = { ...config, ...decodeJson(Json, text, part, MAX_CONFIG_BYTES) };
   }
   return config;
@@ -213,7 +217,7 @@ async function datasetOf(
   if (existsSync(given)) {
     const pushed = await pushPath(context, room, given, { label: "dataset", quiet });
     context.output.note(
-      `dataset  ${path.basename(path.resolve(given))}: sent ${pushed.sentBytes} of ${pushed.bytes} bytes`,
+      `dataset  ${path.basename(path.resolve(given))}: ${formatBytes(pushed.bytes)}, ${formatBytes(pushed.savedBytes)} of it were there already`,
     );
     return { artifact: pushed.artifact, name: path.basename(path.resolve(given)) };
   }

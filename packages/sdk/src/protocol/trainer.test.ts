@@ -1,0 +1,46 @@
+import { describe, expect, it } from "vitest";
+import { parseTrainerLine } from "./trainer.ts";
+
+describe("a trainer's line", () => {
+  it("is a metric when it is an object with a number and no type; every key stays", () => {
+    const data = { epoch: 1, loss: 0.5, note: "as printed", nested: { a: [1] } };
+    expect(parseTrainerLine(JSON.stringify(data))).toEqual({ kind: "metric", data });
+    expect(parseTrainerLine('  {"type":"metric","x":"no number"}  ')).toMatchObject({
+      kind: "metric",
+    });
+  });
+
+  it("is a metric when its only values are the numbers JSON has no words for", () => {
+    for (const loss of ["NaN", "Infinity", "-Infinity"]) {
+      expect(parseTrainerLine(JSON.stringify({ loss }))).toMatchObject({ kind: "metric" });
+    }
+  });
+
+  it("names samples, checkpoints and results", () => {
+    expect(parseTrainerLine('{"type":"sample","file":"a.png"}')).toMatchObject({
+      kind: "sample",
+      file: "a.png",
+    });
+    expect(parseTrainerLine('{"type":"checkpoint","path":"w.bin"}')).toMatchObject({
+      kind: "checkpoint",
+      path: "w.bin",
+    });
+    expect(parseTrainerLine('{"type":"result","loss":1}')).toMatchObject({ kind: "result" });
+  });
+
+  it("is log when it only resembles a message", () => {
+    const logs = [
+      "",
+      "text",
+      "{",
+      "{}",
+      '{"a":"b"}',
+      "[1]",
+      '{"type":"sample"}',
+      '{"type":"other","a":1}',
+      "{'a': 1}",
+      "null",
+    ];
+    for (const line of logs) expect(parseTrainerLine(line)).toEqual({ kind: "log", line });
+  });
+});
