@@ -39,8 +39,13 @@ export class SystemMetrics {
     this.#groupBefore = group === undefined ? undefined : { cpuMs: 0, atMs: performance.now() };
   }
 
-  async stop(): Promise<void> {
+  /** Begins no further sample; one that is under way may take as long as a GPU's driver takes to answer. */
+  end(): void {
     clearInterval(this.#timer);
+  }
+
+  async stop(): Promise<void> {
+    this.end();
     await this.#sampling;
   }
 

@@ -270,6 +270,33 @@ describe("a job on a worker", () => {
     expect((await lab.outcome(next))?.state).toBe("failed");
   });
 
+  it.skipIf(process.platform === "win32")(
+    "ends without waiting for a slow GPU driver",
+    async () => {
+      const smi = lab.path("nvidia-smi");
+      await writeFile(
+        smi,
+        `#!/bin/sh
+      case "$1" in *utilization*) ;; *) exit 0 ;; esac
+      trap 'touch "${smi}.late"; exit 0' TERM
+      touch "${smi}.begun"
+      while [ ! -e "${smi}.release" ]; do sleep 0.02; done`,
+        { mode: 0o755 },
+      );
+      vi.stubEnv("PATH", `${lab.dir}:${process.env["PATH"] ?? ""}`);
+      await lab.start({ timing: { ...TEST_TIMING, systemMs: 10 } });
+      const job = lab.offer(
+        trainer(`save(); setInterval(() => fs.existsSync("${smi}.begun") && process.exit(0), 5);`),
+      );
+      expect((await lab.outcome(job))?.state).toBe("completed");
+      const files = await readdir(lab.dir);
+      await writeFile(`${smi}.release`, "");
+      vi.unstubAllEnvs();
+      expect(files).toContain("nvidia-smi.begun");
+      expect(files).not.toContain("nvidia-smi.late");
+    },
+  );
+
   it("notes the trainer's end before its output is through", async () => {
     lab.hub.seqReserve = 0;
     await lab.start();
