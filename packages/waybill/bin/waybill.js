@@ -1,5 +1,5 @@
 #!/bin/sh
-":"; /* 2>/dev/null
+':' /* 2>/dev/null
 # As a shell script: becomes the right Node, so that no second process stands between the caller's signals
 # and the command. The pinned Node of a workspace comes first, then the one on the PATH.
 self=$(readlink -f "$0" 2>/dev/null || realpath "$0" 2>/dev/null || echo "$0")
@@ -8,7 +8,7 @@ for node in "$here/../../../node_modules/node/bin/node" "$here/../../node/bin/no
   [ -x "$node" ] && exec "$node" "$self" "$@"
 done
 exec node "$self" "$@"
-# */
+# */;
 // As a module: what Node runs, and what npm's shims run where there is no shell. An old Node that was
 // started by hand starts the pinned one, and takes it along when it dies.
 import { spawn } from "node:child_process";
