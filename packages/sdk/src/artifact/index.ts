@@ -21,4 +21,10 @@ export {
   type SizedFile,
   type StoredObject,
 } from "./layout.ts";
-export { PULL_STATE_FOLDER, scanTree, type ScannedFile, type TreeScan } from "./scan-tree.ts";
+export {
+  PULL_STATE_FOLDER,
+  scanTree,
+  type ScanOptions,
+  type ScannedFile,
+  type TreeScan,
+} from "./scan-tree.ts";

@@ -67,6 +67,18 @@ describe("a scan of a tree", () => {
     await expect(paths()).rejects.toMatchObject({ code: "local_io" });
   });
 
+  it("leaves out what cannot be sent, with a warning each, where it is told to", async () => {
+    write("weights.bin");
+    symlinkSync("/etc/hostname", join(root, "out.png"));
+    symlinkSync("nowhere", join(root, "lost"));
+    const scan = await scanTree(root, { unsendable: "skip" });
+    expect(scan.files.map((file) => file.path)).toEqual(["weights.bin"]);
+    expect(scan.warnings).toEqual([
+      expect.stringMatching(/^left out: .*lost is a link to something/),
+      expect.stringMatching(/^left out: .*out\.png is a link that leaves the tree/),
+    ]);
+  });
+
   it("refuses sockets and devices", async () => {
     write("x");
     server = createServer();

@@ -25,14 +25,20 @@ export type TreeScan = {
   readonly warnings: readonly string[];
 };
 
+export type ScanOptions = {
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * What to do with links that leave the tree, sockets, devices and names an artifact cannot hold: throw
+   * (default), or leave them out with a warning, where the rest must not be lost for them.
+   */
+  readonly unsendable?: "refuse" | "skip";
+};
+
 /**
  * Scans a folder or a single file. Throws `local_io` (not there, no permission), `unsafe_path` (a name an
  * artifact cannot hold, a link that leaves the tree) or `invalid_request` (nothing in it, a socket or device).
  */
-export async function scanTree(
-  path: string,
-  options: { signal?: AbortSignal | undefined } = {},
-): Promise<TreeScan> {
+export async function scanTree(path: string, options: ScanOptions = {}): Promise<TreeScan> {
   options.signal?.throwIfAborted();
   const absolute = files.absolute(path);
   const facts = files.follow(absolute);
@@ -46,7 +52,7 @@ export async function scanTree(
   if (facts.kind !== "directory") {
     throw new WaybillError("invalid_request", `${path} is neither a file nor a folder`);
   }
-  const walk = new TreeWalk(absolute, options.signal);
+  const walk = new TreeWalk(absolute, options);
   await walk.folder("", [walk.realRoot]);
   if (walk.found.length === 0) {
     throw new WaybillError("invalid_request", `there is nothing to push: ${path} holds no file`);
@@ -67,12 +73,16 @@ class TreeWalk {
   hasPullState = false;
   readonly #root: string;
   readonly #signal: AbortSignal | undefined;
+  readonly #skips: boolean;
+  /** What was left out, and why. */
+  readonly skipped: string[] = [];
   readonly #slice = new TimeSlice();
 
-  constructor(root: string, signal: AbortSignal | undefined) {
+  constructor(root: string, options: ScanOptions) {
     this.#root = root;
     this.realRoot = files.realPath(root);
-    this.#signal = signal;
+    this.#signal = options.signal;
+    this.#skips = options.unsendable === "skip";
   }
 
   /** `realPaths`: the folder's own real path and those of the folders it lies in, to notice circles. */
@@ -84,26 +94,34 @@ class TreeWalk {
       await this.#slice.pause(this.#signal);
       const path = relative === "" ? name : `${relative}/${name}`;
       if (path === PULL_STATE_FOLDER && this.#isPullState(files.join(absolute, name))) continue;
-      assertSafePath(path, absolute);
-      const entry = files.join(absolute, name);
-      const own = files.lookAt(entry);
-      if (own === undefined) throw vanished(entry, name);
-      const facts = own.kind === "symlink" ? this.#behindLink(entry) : own;
-      switch (facts.kind) {
-        case "file":
-          this.found.push(scanned(path, facts));
-          break;
-        case "directory":
-          await this.folder(path, this.#enter(own, entry, realPaths));
-          break;
-        case "symlink":
-        case "other":
-          throw new WaybillError(
-            "invalid_request",
-            `${entry} is a socket, pipe or device, which cannot be pushed`,
-            { hint: "remove it or push a folder without it" },
-          );
+      try {
+        await this.#entry(path, files.join(absolute, name), realPaths);
+      } catch (error) {
+        if (!this.#skips || !(error instanceof WaybillError)) throw error;
+        this.skipped.push(`left out: ${error.message}`);
       }
+    }
+  }
+
+  async #entry(path: string, entry: string, realPaths: readonly string[]): Promise<void> {
+    assertSafePath(path, this.#root);
+    const own = files.lookAt(entry);
+    if (own === undefined) throw vanished(entry, path);
+    const facts = own.kind === "symlink" ? this.#behindLink(entry) : own;
+    switch (facts.kind) {
+      case "file":
+        this.found.push(scanned(path, facts));
+        return;
+      case "directory":
+        await this.folder(path, this.#enter(own, entry, realPaths));
+        return;
+      case "symlink":
+      case "other":
+        throw new WaybillError(
+          "invalid_request",
+          `${entry} is a socket, pipe or device, which cannot be pushed`,
+          { hint: "remove it or push a folder without it" },
+        );
     }
   }
 
@@ -165,7 +183,7 @@ function vanished(entry: string, name: string): WaybillError {
 
 function warningsOf(
   found: readonly ScannedFile[],
-  { emptyFolders, hasPullState }: TreeWalk,
+  { emptyFolders, hasPullState, skipped }: TreeWalk,
 ): string[] {
   const warnings = findCollisions(found.map((file) => file.path)).map(
     (group) => `${group.join(" and ")} are one file on systems that ignore case`,
