@@ -195,5 +195,5 @@ function warningsOf(
   if (hasPullState) {
     warnings.push(`${PULL_STATE_FOLDER} was left out: a pull into this folder is not finished`);
   }
-  return warnings;
+  return [...warnings, ...skipped];
 }
