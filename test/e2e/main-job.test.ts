@@ -1,7 +1,12 @@
 import { mkdir, readFile, readdir } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Lab } from "../support/lab.ts";
-import { ENDLESS_TRAINER, FAILING_TRAINER, QUICK_TRAINER } from "../support/scripts.ts";
+import {
+  ENDLESS_TRAINER,
+  FAILING_TRAINER,
+  QUICK_TRAINER,
+  UNTIDY_TRAINER,
+} from "../support/scripts.ts";
 import { type Line, runWaybill } from "../support/waybill-process.ts";
 
 const types = (lines: Line[]) => [...new Set(lines.map((line) => line["type"]))];
@@ -25,6 +30,7 @@ describe("the main job", () => {
     await lab.write("code/train.mjs", QUICK_TRAINER);
     await lab.write("code/endless.mjs", ENDLESS_TRAINER);
     await lab.write("code/fail.mjs", FAILING_TRAINER);
+    await lab.write("code/untidy.mjs", UNTIDY_TRAINER);
   });
   afterAll(() => lab[Symbol.asyncDispose]());
 
@@ -163,6 +169,23 @@ describe("the main job", () => {
     const last = lines.findLast((line) => line["type"] === "state");
     expect(last).toMatchObject({ state: "failed", exitCode: 3 });
     expect(String(last?.["reason"])).toContain("CUDA is out of memory");
+  });
+
+  it("publishes a model without the link that leaves it, and says so; NaN is a metric", async () => {
+    const {
+      code: exit,
+      lines,
+      errors,
+    } = await train(["--alias", "untidy"], ["node", "untidy.mjs"]);
+    expect(exit, errors).toBe(0);
+    expect(lines.find((line) => line["type"] === "metric")).toMatchObject({
+      data: { loss: "NaN" },
+    });
+    const told = lines.filter((line) => line["stream"] === "waybill").map((line) => line["line"]);
+    expect(told.join("\n")).toContain("stray.png");
+    expect(await lab.ask(["model", "show", "untidy"])).toMatchObject({
+      storage: { files: ["weights.bin"] },
+    });
   });
 
   it("queues a job that nobody can take, says why, and cancels it at once", async () => {

@@ -61,3 +61,13 @@ const timer = setInterval(() => {
   writeFileSync(path.join(process.env.WAYBILL_OUTPUT, "weights.bin"), Buffer.alloc(10_000, 9));
 }, 50);
 `;
+
+/** Leaves a link out of its output behind, beside its model, and reports a loss that is not a number. */
+export const UNTIDY_TRAINER = `
+import { symlinkSync, writeFileSync } from "node:fs";
+import path from "node:path";
+const out = process.env.WAYBILL_OUTPUT;
+writeFileSync(path.join(out, "weights.bin"), "w");
+symlinkSync("/etc/hostname", path.join(out, "stray.png"));
+console.log('{"loss": NaN}');
+`;

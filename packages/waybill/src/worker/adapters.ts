@@ -1,4 +1,5 @@
 // Fits the SDK to the worker's ports: the signaling session, links over WebRTC or the hub's relay, transfers.
+import { scanTree } from "@waybill/sdk/artifact";
 import { pullArtifact, pushArtifact } from "@waybill/sdk/client";
 import { type HubClient, type SignalingSession, createSession } from "@waybill/sdk/hub-client";
 import { blake3Hex, createByteTransport } from "@waybill/sdk/platform";
@@ -136,17 +137,12 @@ function transferPort(hub: HubClient): TransferPort {
       });
       return { bytes: pulled.bytes, seconds: pulled.seconds, sources: pulled.sources };
     },
-    push: async ({ room, dir, name, purpose, signal, onProgress }) =>
-      pushArtifact(hub, {
-        room,
-        path: dir,
-        name,
-        purpose,
-        signal,
-        onProgress,
-        retryForMs,
-        transport,
-      }),
+    push: async ({ room, dir, name, purpose, signal, onProgress }) => {
+      // A stray link in the output must not cost hours of training.
+      const scan = await scanTree(dir, { signal, unsendable: "skip" });
+      const options = { room, path: dir, scan, name, purpose, signal, onProgress };
+      return pushArtifact(hub, { ...options, retryForMs, transport });
+    },
     close: () => transport.close(),
   };
 }

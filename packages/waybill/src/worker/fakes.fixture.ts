@@ -276,7 +276,7 @@ export function fakeTransfers(): FakeTransfers {
       await Promise.race([fake.gate, untilAborted(signal)]);
       fake.pushed.push(files);
       const artifact = v.parse(ArtifactId, fakeDigest(Buffer.from(files.join("\n"))));
-      return { artifact, bytes: 7, sentBytes: 7, files: files.length, seconds: 0.1 };
+      return { artifact, bytes: 7, sentBytes: 7, files: files.length, seconds: 0.1, warnings: [] };
     },
     close: () => undefined,
   };

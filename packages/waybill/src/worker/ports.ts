@@ -113,6 +113,8 @@ export type TransferPort = {
     readonly sentBytes: number;
     readonly files: number;
     readonly seconds: number;
+    /** What was left out of the artifact, and other things the user should know. */
+    readonly warnings: readonly string[];
   }>;
   /** Closes kept connections, when nothing moves any more. */
   close(): void;

@@ -59,6 +59,23 @@ describe("the artifact cache", () => {
     expect(await readFile(join(after.dir, "sub/a.txt"), "utf8")).toBe("hello");
   });
 
+  it("keeps nothing that a job has added, once no other job reads the tree", async () => {
+    const cache = cacheOf();
+    const first = await cache.open(id("a"), pull);
+    const reader = await cache.open(id("a"), pull);
+    await chmod(first.dir, 0o755);
+    await writeFile(join(first.dir, "added.txt"), "mine");
+    first.release();
+    const third = await cache.open(id("a"), pull);
+    expect(await readFile(join(reader.dir, "sub/a.txt"), "utf8")).toBe("hello");
+    reader.release();
+    third.release();
+    const alone = await cache.open(id("a"), pull);
+    expect(await readdir(alone.dir)).toEqual(["sub"]);
+    alone.release();
+    expect((await cache.open(id("a"), pull)).sources).toEqual({ cache: 100 });
+  });
+
   it("removes the least recently used when it is full, never what is in use", async () => {
     const cache = cacheOf(250);
     const a = await cache.open(id("a"), pull);

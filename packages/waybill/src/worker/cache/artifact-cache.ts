@@ -85,11 +85,22 @@ export class ArtifactCache {
       return { dir, bytes: ready.bytes, seconds, sources: { cache: ready.bytes } };
     }
     await mkdir(place, { recursive: true, mode: 0o700 });
+    const spoilt = ready !== undefined;
+    const shared = (this.#inUse.get(artifact) ?? 1) > 1;
+    if (spoilt) {
+      // A trainer wrote into it. A pull puts files right but leaves what was added, so nothing of it is kept,
+      // unless another job is reading it now.
+      this.#init.log("warn", `cache: ${artifact.slice(0, 12)} was changed by a job; pulled again`);
+      if (!shared) await removeTree(dir);
+    }
     await makeWritable(dir);
     const pulled = await pull(dir);
     await makeReadOnly(dir);
     const state = await treeState(dir);
-    await replaceFile(marker, JSON.stringify({ bytes: pulled.bytes, state }));
+    // Without a new marker, whoever opens it alone pulls it afresh.
+    if (!(spoilt && shared)) {
+      await replaceFile(marker, JSON.stringify({ bytes: pulled.bytes, state }));
+    }
     await this.#evict(artifact);
     return { dir, bytes: pulled.bytes, seconds: pulled.seconds, sources: pulled.sources };
   }

@@ -101,7 +101,7 @@ export class Publisher {
     const { room, job, attempt, spec } = assignment;
     for (let tries = 0; ; tries++) {
       try {
-        return await transfer.push({
+        const pushed = await transfer.push({
           room,
           dir: request.output,
           name: v.parse(ArtifactName, `${spec.modelType}_${model}`),
@@ -109,6 +109,8 @@ export class Publisher {
           signal: request.signal,
           onProgress: request.onProgress,
         });
+        for (const warning of pushed.warnings) request.onWarning(warning);
+        return pushed;
       } catch (error) {
         if (!(error instanceof WaybillError) || !error.retryable) throw error;
         if (tries === 0) request.onWarning(`pushing the model is tried again: ${error.message}`);
