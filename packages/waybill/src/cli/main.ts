@@ -1,4 +1,5 @@
 // The `waybill` command: one file per command in commands/, composed here.
+import { setFlagsFromString } from "node:v8";
 import { Command, CommanderError } from "commander";
 import { hubCommand } from "./commands/hub.ts";
 import { jobCommand } from "./commands/job.ts";
@@ -67,8 +68,18 @@ function finish(command: Command, words: readonly string[]): void {
   for (const child of command.commands) finish(child, [...words, child.name()]);
 }
 
+/**
+ * Keeps V8's young generation at its first size (2 MiB): by default it grows to 128 MiB under a stream of small
+ * buffers, which is most of what a process that moves gigabytes would occupy. Unlike --max-semi-space-size this
+ * may be set while running.
+ */
+function limitYoungGeneration(): void {
+  setFlagsFromString("--semi-space-growth-factor=1");
+}
+
 /** Runs the command line; sets `process.exitCode`. */
 export async function main(argv: readonly string[]): Promise<void> {
+  limitYoungGeneration();
   // `waybill … | head` closes our stdout early; that is no error of ours.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(EXIT.ok);
