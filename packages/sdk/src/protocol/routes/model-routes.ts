@@ -1,0 +1,79 @@
+// The registry: models, aliases and tags.
+import * as v from "valibot";
+import { Alias, ModelId, ModelRef, ModelType, RoomId, Tag } from "../ids.ts";
+import { ModelEntry, ModelPublication, Registry } from "../registry.ts";
+import { ALL, DOERS, WRITERS, route } from "./route.ts";
+
+const inRoom = v.object({ room: RoomId });
+const ofModel = v.object({ room: RoomId, model: ModelRef });
+const Ok = v.object({ ok: v.literal(true) });
+const Reason = v.pipe(v.string(), v.maxLength(1024));
+
+export const MODEL_ROUTES = {
+  readRegistry: route({
+    method: "GET",
+    path: "/v1/rooms/:room/registry",
+    roles: ALL,
+    summary: "The room's registry document",
+    params: inRoom,
+    response: Registry,
+  }),
+  showModel: route({
+    method: "GET",
+    path: "/v1/rooms/:room/models/:model",
+    roles: ALL,
+    summary: "A model by id, alias or latest-{type}",
+    params: ofModel,
+    response: v.object({ model: ModelEntry, aliases: v.array(v.string()) }),
+  }),
+  reserveModel: route({
+    method: "POST",
+    path: "/v1/rooms/:room/model-ids",
+    roles: DOERS,
+    summary:
+      "An id for a model from its canonical description's digest; the same owner gets the same id again",
+    params: inRoom,
+    body: v.object({
+      digest: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+      owner: v.pipe(v.string(), v.maxLength(128)),
+      modelType: ModelType,
+    }),
+    response: v.object({ model: ModelId }),
+  }),
+  publishModel: route({
+    method: "POST",
+    path: "/v1/rooms/:room/models",
+    roles: DOERS,
+    summary:
+      "Enter a verified artifact in the registry with alias, tags and latest-{type}, in one conditional write",
+    params: inRoom,
+    body: ModelPublication,
+    response: ModelEntry,
+  }),
+  setAlias: route({
+    method: "PUT",
+    path: "/v1/rooms/:room/aliases/:alias",
+    roles: WRITERS,
+    summary: "Point an alias at a model",
+    params: v.object({ room: RoomId, alias: Alias }),
+    body: v.object({ model: ModelRef, expect: v.optional(ModelId), why: v.optional(Reason) }),
+    response: v.object({ alias: Alias, model: ModelId, from: v.optional(ModelId) }),
+  }),
+  removeAlias: route({
+    method: "DELETE",
+    path: "/v1/rooms/:room/aliases/:alias",
+    roles: WRITERS,
+    summary: "Remove an alias; its history stays",
+    params: v.object({ room: RoomId, alias: Alias }),
+    response: Ok,
+  }),
+  editTags: route({
+    method: "POST",
+    path: "/v1/rooms/:room/models/:model/tags",
+    roles: WRITERS,
+    summary: "Add and remove tags of a model",
+    params: ofModel,
+    body: v.object({ add: v.array(Tag), remove: v.array(Tag) }),
+    response: ModelEntry,
+  }),
+} as const;
