@@ -183,9 +183,9 @@ describe("a layout", () => {
   });
 
   it("doubles its shards for huge files, not for many files", () => {
-    expect(chooseShardBytes(files(200_000, 1000))).toBe(4 * MIB);
-    expect(chooseShardBytes(files(1, 256 * 1024 * MIB))).toBe(4 * MIB);
-    expect(chooseShardBytes(files(1, 257 * 1024 * MIB))).toBe(8 * MIB);
+    expect(chooseShardBytes(files(200_000, 1000))).toBe(MIB);
+    expect(chooseShardBytes(files(1, 64 * 1024 * MIB))).toBe(MIB);
+    expect(chooseShardBytes(files(1, 65 * 1024 * MIB))).toBe(2 * MIB);
   });
 
   it.each(vectors.shards)("cuts $size bytes into $shards shards of $shardBytes", (vector) => {

@@ -36,9 +36,14 @@ export const LIMITS = {
   s3MaxPartBytes: 5 * 1024 * MIB,
   /** Default part: two shards; a compromise between a lost part's cost and per-request overhead. */
   partBytes: 8 * MIB,
-  /** Default shard: small enough to re-fetch cheaply, large enough that 16 GiB are 4,096 hashes. */
-  shardBytes: 4 * MIB,
-  /** Shards of one artifact before shardBytes doubles: keeps manifests around 5 MB. */
+  /**
+   * Default shard: what a bad answer, a hedge or a changed byte costs; large enough that 16 GiB are 16,384
+   * hashes (1.3 MB of manifest).
+   */
+  shardBytes: MIB,
+  /** Objects of at most this are put at once; larger ones in parts. */
+  atOnceBytes: 8 * MIB,
+  /** Shards of one artifact before shardBytes doubles: keeps manifests around 6 MB. */
   shardsPerArtifact: 65_536,
   /** Manifest of an artifact: about 200,000 files; larger is refused. */
   manifestBytes: 256 * MIB,
