@@ -71,7 +71,7 @@ describe("a transfer that is killed three times", () => {
       expect(Object.keys(digestsOf(out))).not.toContain("big.bin");
     }
     expect((await run(args)).done).toBe(true);
-    // Four requests of one shard of 4 MiB are in flight at most.
+    // Four requests of at most 4 MiB are in flight.
     expect(hub.store.servedBytes).toBeLessThanOrEqual(TOTAL + 3 * 16 * MIB + MIB);
     expect(digestsOf(out)).toEqual(digestsOf(root));
   }, 120_000);

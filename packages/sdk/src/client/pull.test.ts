@@ -95,7 +95,7 @@ describe("a pull", () => {
     await expect(pull("out")).rejects.toMatchObject({ code: "conflict" });
     expect(digestsOf(mine)).toEqual(before);
     const { sources } = await pull("out", { overwrite: true });
-    expect(sources).toEqual({ cache: 17 * MIB, s3: 4 * MIB + 5 });
+    expect(sources).toEqual({ cache: 20 * MIB, s3: MIB + 5 });
     expect(out("out")).toMatchObject(digestsOf(root));
     expect(Object.keys(out("out"))).toContain("dir/own.txt");
   });
