@@ -80,12 +80,21 @@ export { ModelEntry, AliasMove, Registry, ModelPublication } from "./registry.ts
 export {
   ObjectKey,
   UploadPurpose,
+  ObjectEncoding,
+  PlannedObject,
   UploadPlan,
   ObjectProgress,
+  PartRule,
   UploadStatus,
+  UploadSummary,
   PartToSign,
+  PartToCopy,
+  CopiedPart,
   SignedPart,
   SignedRead,
+  isPutAtOnce,
+  partOffset,
+  unitBytesFor,
 } from "./uploads.ts";
 export { PeerToHub, HubToPeer, Negotiation, IceServer, CLOSE } from "./signaling.ts";
 export { CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW } from "./control.ts";

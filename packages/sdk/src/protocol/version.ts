@@ -43,6 +43,10 @@ export const LIMITS = {
   shardBytes: MIB,
   /** Objects of at most this are put at once; larger ones in parts. */
   atOnceBytes: 8 * MIB,
+  /** Parts begin at multiples of this (more for objects over 10,000 MiB): a part's number says where it lies. */
+  unitBytes: MIB,
+  /** Parts copied by one request: a minute's work even for a store that copies byte by byte. */
+  copyBatch: 64,
   /** Shards of one artifact before shardBytes doubles: keeps manifests around 6 MB. */
   shardsPerArtifact: 65_536,
   /** Manifest of an artifact: about 200,000 files; larger is refused. */

@@ -3,12 +3,15 @@ import * as v from "valibot";
 import { ArtifactRecord } from "../artifact.ts";
 import { ArtifactId, ArtifactName, Crc32Base64, RoomId, Timestamp, UploadId } from "../ids.ts";
 import {
+  CopiedPart,
   ObjectKey,
+  PartToCopy,
   PartToSign,
   SignedPart,
   SignedRead,
   UploadPlan,
   UploadStatus,
+  UploadSummary,
 } from "../uploads.ts";
 import { LIMITS } from "../version.ts";
 import { ALL, DOERS, WRITERS, route } from "./route.ts";
@@ -17,6 +20,13 @@ const inRoom = v.object({ room: RoomId });
 const inUpload = v.object({ room: RoomId, upload: UploadId });
 const inArtifact = v.object({ room: RoomId, artifact: ArtifactId });
 const Ok = v.object({ ok: v.literal(true) });
+/** When signed URLs end: by the hub's clock, and from now on for clients whose clock is another. */
+const validity = { expiresAt: Timestamp, validForMs: v.pipe(v.number(), v.minValue(0)) };
+/** A part and the CRC-32 it must be stored with; part 0 is an object put at once. */
+const PartToJoin = v.object({
+  part: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(LIMITS.s3Parts)),
+  crc32: Crc32Base64,
+});
 
 export const TRANSFER_ROUTES = {
   beginUpload: route({
@@ -34,7 +44,7 @@ export const TRANSFER_ROUTES = {
     roles: WRITERS,
     summary: "Open upload sessions",
     params: inRoom,
-    response: v.object({ uploads: v.array(v.omit(UploadStatus, ["objects"])) }),
+    response: v.object({ uploads: v.array(UploadSummary) }),
   }),
   showUpload: route({
     method: "GET",
@@ -53,7 +63,18 @@ export const TRANSFER_ROUTES = {
     body: v.object({
       parts: v.pipe(v.array(PartToSign), v.minLength(1), v.maxLength(LIMITS.signBatch)),
     }),
-    response: v.object({ parts: v.array(SignedPart), expiresAt: Timestamp }),
+    response: v.object({ parts: v.array(SignedPart), ...validity }),
+  }),
+  copyParts: route({
+    method: "POST",
+    path: "/v1/rooms/:room/uploads/:upload/copies",
+    roles: DOERS,
+    summary: "Parts that the store copies from artifacts of the room, each checked by its CRC-32",
+    params: inUpload,
+    body: v.object({
+      copies: v.pipe(v.array(PartToCopy), v.minLength(1), v.maxLength(LIMITS.copyBatch)),
+    }),
+    response: v.object({ copied: v.array(CopiedPart) }),
   }),
   completeUpload: route({
     method: "POST",
@@ -63,7 +84,7 @@ export const TRANSFER_ROUTES = {
     params: inUpload,
     body: v.object({
       artifact: ArtifactId,
-      objects: v.array(v.object({ key: ObjectKey, parts: v.array(Crc32Base64) })),
+      objects: v.array(v.object({ key: ObjectKey, parts: v.array(PartToJoin) })),
     }),
     response: ArtifactRecord,
   }),
@@ -92,6 +113,16 @@ export const TRANSFER_ROUTES = {
     params: v.object({ room: RoomId, ref: v.union([ArtifactId, ArtifactName]) }),
     response: ArtifactRecord,
   }),
+  adoptArtifact: route({
+    method: "POST",
+    path: "/v1/rooms/:room/artifacts/:artifact/adopt",
+    roles: WRITERS,
+    summary:
+      "Push an artifact the room holds again without sending it: its time begins anew, and the name means it",
+    params: inArtifact,
+    body: v.object({ name: ArtifactName, keep: v.boolean() }),
+    response: ArtifactRecord,
+  }),
   signReads: route({
     method: "POST",
     path: "/v1/rooms/:room/artifacts/:artifact/reads",
@@ -101,6 +132,6 @@ export const TRANSFER_ROUTES = {
     body: v.object({
       keys: v.pipe(v.array(ObjectKey), v.minLength(1), v.maxLength(LIMITS.signBatch)),
     }),
-    response: v.object({ reads: v.array(SignedRead), expiresAt: Timestamp }),
+    response: v.object({ reads: v.array(SignedRead), ...validity }),
   }),
 } as const;
