@@ -10,6 +10,8 @@ export type FileFacts = {
   readonly inode: number;
   /** Owner's executable bit. */
   readonly executable: boolean;
+  /** Permission bits for owner, group and others (0–0o777); on Windows 0o644, or 0o755 when executable. */
+  readonly mode: number;
 };
 
 /** A file open for reading or writing at offsets. */

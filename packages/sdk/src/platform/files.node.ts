@@ -131,6 +131,13 @@ function factsOf(stats: fs.Stats): FileFacts {
     mtimeMs: stats.mtimeMs,
     inode: stats.ino,
     executable: (stats.mode & 0o100) !== 0,
+    // Windows knows read-only only; its made-up bits are not worth keeping.
+    mode:
+      process.platform === "win32"
+        ? (stats.mode & 0o100) === 0
+          ? 0o644
+          : 0o755
+        : stats.mode & 0o777,
   };
 }
 
