@@ -16,11 +16,21 @@ export {
 } from "./shard-map.ts";
 export {
   chooseShardBytes,
+  manifestObjects,
   planLayout,
   storedObjects,
+  type ManifestObject,
   type SizedFile,
   type StoredObject,
 } from "./layout.ts";
+export { decodeCrcs, encodeCrcs } from "./shard-crcs.ts";
+export {
+  describeEncoding,
+  encodedKey,
+  maxFrameBytes,
+  unencodablePaths,
+} from "./stored-encoding.ts";
+export { decodeVarints, encodeVarints } from "./varint.ts";
 export {
   PULL_STATE_FOLDER,
   scanTree,

@@ -13,7 +13,9 @@ import {
 } from "../protocol/index.ts";
 import { createHasher } from "../platform/index.ts";
 import { assertSafePaths } from "./path-safety.ts";
-import { shardCount } from "./shard-map.ts";
+import { decodeCrcs } from "./shard-crcs.ts";
+import { ShardMap, shardCount } from "./shard-map.ts";
+import { encodedKey, maxFrameBytes, unencodablePaths } from "./stored-encoding.ts";
 
 /** Text gathered before it is encoded; keeps strings and buffers short-lived and small. */
 const PIECE_CHARS = 256 * 1024;
@@ -33,19 +35,20 @@ export function canonicalPieces(
   manifest: Pick<ArtifactManifest, "files" | "format" | "shardBytes">,
 ): Iterable<Uint8Array<ArrayBuffer>> {
   const tail = `],"format":${manifest.format},"shardBytes":${manifest.shardBytes}}`;
-  return encoded(withFiles('{"files":[', manifest.files, "", tail));
+  return encoded(withFiles('{"files":[', manifest.files.map(identityOf), "", tail));
 }
 
 /** The bytes of `artifact.json`, in pieces: JSON with one file on a line, for people and for line tools. */
 export function manifestPieces(manifest: ArtifactManifest): Iterable<Uint8Array<ArrayBuffer>> {
   const { format, name, layout, shardBytes } = manifest;
   const head = JSON.stringify({ format, name, layout, shardBytes });
-  return encoded(withFiles(`${head.slice(0, -1)},"files":[`, manifest.files, "\n", "\n]}\n"));
+  const tail = `\n]${storedText(manifest)}}\n`;
+  return encoded(withFiles(`${head.slice(0, -1)},"files":[`, manifest.files, "\n", tail));
 }
 
 /**
  * Decodes and checks `artifact.json`: schema, safe and ascending paths, shard counts that fit the sizes,
- * no file in the manifest's own place. With `expect`, its id must be that. Throws `invalid_request`,
+ * no file in the manifest's own place, modes, CRCs and encoded objects that fit the files. With `expect`, its id must be that. Throws `invalid_request`,
  * `unsafe_path`, `too_large` or `digest_mismatch`.
  */
 export function decodeManifest(text: string, expect?: ArtifactId): ArtifactManifest {
@@ -70,19 +73,78 @@ export function checkManifest(manifest: ArtifactManifest): void {
     manifest.files.map((file) => file.path),
     "the manifest",
   );
-  for (const file of manifest.files) {
-    const expected = shardCount(file.size, manifest.shardBytes);
-    if (file.shards.length !== expected) {
-      throw new WaybillError(
-        "invalid_request",
-        `the manifest gives ${file.path} ${file.shards.length} shards; ` +
-          `${file.size} bytes make ${expected}`,
-      );
-    }
-    if (manifest.layout === "plain" && file.path === MANIFEST_KEY) {
-      throw new WaybillError("unsafe_path", `a plain artifact cannot hold a file ${MANIFEST_KEY}`);
-    }
+  for (const file of manifest.files) checkFile(file, manifest);
+  checkStored(manifest);
+}
+
+function checkFile(file: ArtifactFile, { layout, shardBytes }: ArtifactManifest): void {
+  const { path, size, shards } = file;
+  const expected = shardCount(size, shardBytes);
+  if (shards.length !== expected) {
+    throw new WaybillError(
+      "invalid_request",
+      `the manifest gives ${path} ${shards.length} shards; ${size} bytes make ${expected}`,
+    );
   }
+  if (layout === "plain" && path === MANIFEST_KEY) {
+    throw new WaybillError("unsafe_path", `a plain artifact cannot hold a file ${MANIFEST_KEY}`);
+  }
+  if (file.mode !== undefined && ((file.mode & 0o100) !== 0) !== (file.executable === true)) {
+    throw new WaybillError(
+      "invalid_request",
+      `the manifest gives ${path} the mode ${file.mode.toString(8)}, which its executable bit denies`,
+    );
+  }
+  if (file.crcs === undefined) return;
+  const crcs = file.crcs.length === base64Chars(expected * 4) ? decodeCrcs(file.crcs) : undefined;
+  if (crcs?.length !== expected) {
+    throw new WaybillError("invalid_request", `the manifest's crcs of ${path} fit not its shards`);
+  }
+}
+
+function checkStored(manifest: ArtifactManifest): void {
+  const entries = Object.entries(manifest.stored ?? {});
+  if (entries.length === 0) return;
+  const paths = manifest.layout === "plain" ? manifest.files.map((file) => file.path) : [];
+  const unencodable = unencodablePaths(paths);
+  for (const [key, { of, frames }] of entries) {
+    // No frame: an empty object, which has nothing to encode.
+    if (key === encodedKey(of) && !unencodable.has(of) && frames !== "") continue;
+    throw new WaybillError(
+      "invalid_request",
+      `the manifest stores ${of} as ${key}, which cannot be`,
+    );
+  }
+  // Knows every object's shards, and refuses frames that are not theirs.
+  const map = new ShardMap(manifest);
+  for (let shard = 0; shard < map.count; shard++) {
+    const { key, encoded: frames } = map.rangeOf({ first: shard, count: 1 });
+    const [frame] = frames?.frameBytes ?? [];
+    if (frame === undefined) continue;
+    if (frame >= 1 && frame <= maxFrameBytes(map.locate(shard).size)) continue;
+    throw new WaybillError(
+      "invalid_request",
+      `a frame of ${key} has ${frame} bytes, which cannot be`,
+    );
+  }
+}
+
+function base64Chars(bytes: number): number {
+  return Math.ceil(bytes / 3) * 4;
+}
+
+/** What of a file is part of the id. */
+function identityOf({ path, size, executable, shards }: ArtifactFile): ArtifactFile {
+  return executable === true ? { path, size, executable, shards } : { path, size, shards };
+}
+
+function storedText({ stored }: ArtifactManifest): string {
+  const entries = Object.entries(stored ?? {});
+  if (entries.length === 0) return "";
+  const lines = entries.map(([key, { encoding, of, frames }]) => {
+    return `\n${JSON.stringify(key)}:${JSON.stringify({ encoding, of, frames })}`;
+  });
+  return `,"stored":{${lines.join(",")}\n}`;
 }
 
 function* withFiles(
@@ -101,10 +163,12 @@ function* withFiles(
 }
 
 /** RFC 8785: members in order of their names, no white space; JSON.stringify escapes as it asks. */
-function fileText({ path, size, executable, shards }: ArtifactFile): string {
+function fileText({ path, size, executable, mode, shards, crcs }: ArtifactFile): string {
   const list = shards.length === 0 ? "" : `"${shards.join('","')}"`;
+  const sums = crcs === undefined ? "" : `"crcs":"${crcs}",`;
   const flag = executable === true ? '"executable":true,' : "";
-  return `{${flag}"path":${JSON.stringify(path)},"shards":[${list}],"size":${size}}`;
+  const bits = mode === undefined ? "" : `"mode":${mode},`;
+  return `{${sums}${flag}${bits}"path":${JSON.stringify(path)},"shards":[${list}],"size":${size}}`;
 }
 
 function* encoded(texts: Iterable<string>): Generator<Uint8Array<ArrayBuffer>> {

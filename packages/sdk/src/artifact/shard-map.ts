@@ -7,6 +7,7 @@ import {
   PACK_KEY,
   WaybillError,
 } from "../protocol/index.ts";
+import { EncodedObject } from "./stored-encoding.ts";
 
 /** Shards `first` … `first + count - 1`. */
 export type ShardRun = { readonly first: number; readonly count: number };
@@ -20,15 +21,25 @@ export type ShardPlace = {
   readonly digest: Digest;
 };
 
-/** Bytes `start` … `start + size - 1` of the stored object `key`. */
-export type ObjectRange = { readonly key: string; readonly start: number; readonly size: number };
+/** Bytes `start` … `start + size - 1` of the stored object `key`, as they lie in storage. */
+export type ObjectRange = {
+  readonly key: string;
+  readonly start: number;
+  readonly size: number;
+  /** Set when these are not the shards themselves but their frames. */
+  readonly encoded?: {
+    readonly encoding: "zstd";
+    /** Length of each shard's frame, in order; they add up to `size`. */
+    readonly frameBytes: readonly number[];
+  };
+};
 
 /** Shards a file of this size is cut into. */
 export function shardCount(size: number, shardBytes: number): number {
   return Math.ceil(size / shardBytes);
 }
 
-/** Where every shard of an artifact lies. Holds two numbers per file. */
+/** Where every shard of an artifact lies. Holds two numbers per file, and one per frame of encoded objects. */
 export class ShardMap {
   readonly manifest: ArtifactManifest;
   /** Number of all shards. */
@@ -39,7 +50,10 @@ export class ShardMap {
   readonly #firstShard: Uint32Array;
   /** Offset of each file in the concatenation; one more entry than files. */
   readonly #offset: Float64Array;
+  /** Encoded objects by their first file. */
+  readonly #encoded = new Map<number, EncodedObject>();
 
+  /** Throws `invalid_request` when an encoded object has not one frame per shard. */
   constructor(manifest: ArtifactManifest) {
     this.manifest = manifest;
     this.#firstShard = new Uint32Array(manifest.files.length + 1);
@@ -54,6 +68,20 @@ export class ShardMap {
     }
     this.count = shards;
     this.bytes = bytes;
+    const stored = Object.entries(manifest.stored ?? {});
+    for (const [key, entry] of stored) {
+      const file = this.#fileOfObject(entry.of);
+      const run = manifest.layout === "packed" ? { count: shards } : this.shardsOf(file);
+      this.#encoded.set(file, new EncodedObject(key, entry, run.count));
+    }
+  }
+
+  #fileOfObject(key: string): number {
+    const { layout, files } = this.manifest;
+    if (layout === "packed" && key === PACK_KEY) return 0;
+    const file = layout === "plain" ? files.findIndex(({ path }) => path === key) : -1;
+    if (file >= 0) return file;
+    throw new WaybillError("invalid_request", `the manifest stores ${key}, which it does not hold`);
   }
 
   file(index: number): ArtifactFile {
@@ -108,6 +136,11 @@ export class ShardMap {
     return this.position(run.first + run.count) - this.position(run.first);
   }
 
+  /** First shard of the stored object that holds `shard`. */
+  objectStart(shard: number): number {
+    return this.manifest.layout === "packed" ? 0 : this.shardsOf(this.fileOf(shard)).first;
+  }
+
   /** First shard that is not in the stored object that holds `shard`. */
   objectEnd(shard: number): number {
     if (this.manifest.layout === "packed") return this.count;
@@ -115,16 +148,45 @@ export class ShardMap {
     return first + count;
   }
 
-  /** Where a run lies in storage; throws `internal` when it spans objects (`objectEnd` says how far it may go). */
+  /** Bytes of a run as they lie in storage; throws as `rangeOf` does. */
+  storedBytesOf(run: ShardRun): number {
+    const { encoded, first } = this.#objectOf(run);
+    if (encoded === undefined) return this.bytesOf(run);
+    return encoded.start(run.first - first + run.count) - encoded.start(run.first - first);
+  }
+
+  /**
+   * Where a run lies in storage: its bytes, or in an encoded object its frames. Throws `internal` when it
+   * spans objects (`objectEnd` says how far it may go).
+   */
   rangeOf(run: ShardRun): ObjectRange {
-    if (run.count < 1 || run.first + run.count > this.objectEnd(run.first)) {
-      throw new WaybillError("internal", `shards ${run.first}+${run.count} are not in one object`);
+    const { encoded, first } = this.#objectOf(run);
+    if (encoded !== undefined) {
+      const frameBytes = encoded.frameBytes(run.first - first, run.count);
+      const { key, encoding } = encoded;
+      const start = encoded.start(run.first - first);
+      const size = this.storedBytesOf(run);
+      return { key, start, size, encoded: { encoding, frameBytes } };
     }
+    return this.plainRangeOf(run);
+  }
+
+  /** Where a run lies in its object's plain form, whether that is stored or encoded. */
+  plainRangeOf(run: ShardRun): ObjectRange {
     const size = this.bytesOf(run);
     if (this.manifest.layout === "packed") {
       return { key: PACK_KEY, start: this.position(run.first), size };
     }
     const place = this.locate(run.first);
     return { key: this.file(place.file).path, start: place.offset, size };
+  }
+
+  #objectOf(run: ShardRun): { first: number; encoded: EncodedObject | undefined } {
+    if (run.count < 1 || run.first + run.count > this.objectEnd(run.first)) {
+      throw new WaybillError("internal", `shards ${run.first}+${run.count} are not in one object`);
+    }
+    if (this.#encoded.size === 0) return { first: 0, encoded: undefined };
+    const file = this.manifest.layout === "packed" ? 0 : this.fileOf(run.first);
+    return { first: this.objectStart(run.first), encoded: this.#encoded.get(file) };
   }
 }

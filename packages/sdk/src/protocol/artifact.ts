@@ -16,12 +16,26 @@ export const ArtifactFile = v.object({
   /** Relative path with `/`; checked by `assertSafePath` (no `..`, no absolute path, no duplicates). */
   path: v.pipe(v.string(), v.minLength(1), v.maxLength(LIMITS.pathBytes)),
   size: ByteCount,
-  /** Whether the file is executable by its owner; other mode bits do not travel. */
+  /** Whether the file is executable by its owner; of the mode, only this is part of the id. */
   executable: v.optional(v.literal(true)),
+  /** Permission bits where they are not 0o644, or 0o755 with `executable`. Not part of the id. */
+  mode: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0o777))),
   /** One digest per shard, in order; a file of 0 bytes has none. */
   shards: v.array(Digest),
+  /** The shards' CRC-32s, four big-endian bytes each, in base64 (`decodeCrcs`). Not part of the id. */
+  crcs: v.optional(v.string()),
 });
 export type ArtifactFile = v.InferOutput<typeof ArtifactFile>;
+
+/** How an object is stored that is not stored as it is; its key is the plain key and `.zst`. */
+export const StoredEncoding = v.object({
+  encoding: v.literal("zstd"),
+  /** The plain object's key: a file's path, or `pack.bin`. */
+  of: v.pipe(v.string(), v.minLength(1), v.maxLength(LIMITS.pathBytes)),
+  /** Lengths of the shards' frames as LEB128 numbers, in base64 (`decodeFrames`). */
+  frames: v.string(),
+});
+export type StoredEncoding = v.InferOutput<typeof StoredEncoding>;
 
 export const ArtifactManifest = v.object({
   format: v.literal(ARTIFACT_FORMAT_VERSION),
@@ -31,6 +45,8 @@ export const ArtifactManifest = v.object({
   shardBytes: v.pipe(v.number(), v.safeInteger(), v.minValue(1024)),
   /** Sorted by path in UTF-8 byte order; packed artifacts lay their bytes in this order. */
   files: v.array(ArtifactFile),
+  /** Encoded objects by their own keys. Not part of the id. */
+  stored: v.optional(v.record(v.string(), StoredEncoding)),
 });
 export type ArtifactManifest = v.InferOutput<typeof ArtifactManifest>;
 

@@ -54,6 +54,7 @@ export {
   ArtifactFile,
   ArtifactManifest,
   ArtifactRecord,
+  StoredEncoding,
 } from "./artifact.ts";
 export {
   WorkerKind,
