@@ -1,6 +1,6 @@
 // A peer's Ed25519 key and the proofs it makes with it. Every request carries a proof (RFC 9449, "DPoP")
 // that its sender holds the key the token is bound to, so a token that leaks alone is worthless.
-import { SignJWT, calculateJwkThumbprint, importJWK, type JWK } from "jose";
+import { FlattenedSign, SignJWT, calculateJwkThumbprint, importJWK, type JWK } from "jose";
 import { type PublicKey, WaybillError, cryptoRandom, randomText } from "../protocol/index.ts";
 
 /** Serialised form: base64url of the 32-byte seed and of the public key (RFC 8037 `d` and `x`). */
@@ -12,7 +12,15 @@ export type Identity = {
   readonly thumbprint: string;
   /** A fresh proof for one request; `path` without host, query or fragment. */
   proof(request: ProofRequest): Promise<string>;
+  /**
+   * A JWS signature over `payload` (RFC 7515, flattened, without the payload). The protected header is `header`
+   * with `alg`, `jwk` and `kid` of this key; its `typ` must be one that no proof has.
+   */
+  sign(payload: Uint8Array, header: SignedHeader): Promise<DetachedSignature>;
 };
+
+export type SignedHeader = { readonly typ: string; readonly [name: string]: unknown };
+export type DetachedSignature = { readonly protected: string; readonly signature: string };
 
 export type ProofRequest = {
   readonly method: string;
@@ -53,6 +61,11 @@ export async function loadIdentity(key: IdentityKey): Promise<Identity> {
         .setIssuedAt(Math.floor(nowMs / 1000))
         .setJti(randomText(16, cryptoRandom))
         .sign(privateKey),
+    sign: async (payload, header) => {
+      const full = { ...header, alg: "EdDSA", jwk: publicJwk, kid: thumbprint };
+      const jws = await new FlattenedSign(payload).setProtectedHeader(full).sign(privateKey);
+      return { protected: jws.protected ?? "", signature: jws.signature };
+    },
   };
 }
 

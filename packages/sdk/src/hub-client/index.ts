@@ -7,6 +7,8 @@ export {
   type Identity,
   type IdentityKey,
   type ProofRequest,
+  type DetachedSignature,
+  type SignedHeader,
 } from "./identity.ts";
 export {
   createSession,

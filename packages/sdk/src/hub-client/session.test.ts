@@ -15,6 +15,7 @@ const credential: Credential = {
     publicKey: "x".repeat(43),
     thumbprint: "t",
     proof: async ({ method, path, token }) => `${method} ${path} ${token}`,
+    sign: async () => ({ protected: "", signature: "" }),
   },
 };
 const welcome = {

@@ -97,6 +97,14 @@ export {
   partOffset,
   unitBytesFor,
 } from "./uploads.ts";
+export {
+  RECEIPT_TYP,
+  ReceiptPayload,
+  ReceiptHeader,
+  ReceiptSignature,
+  ReceiptJws,
+  ReceiptKey,
+} from "./receipt.ts";
 export { PeerToHub, HubToPeer, Negotiation, IceServer, CLOSE } from "./signaling.ts";
 export { CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW } from "./control.ts";
 export {

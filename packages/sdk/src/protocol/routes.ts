@@ -4,6 +4,7 @@ import * as v from "valibot";
 import type { RoomId } from "./ids.ts";
 import { JOB_ROUTES } from "./routes/job-routes.ts";
 import { MODEL_ROUTES } from "./routes/model-routes.ts";
+import { RECEIPT_ROUTES } from "./routes/receipt-routes.ts";
 import { ROOM_ROUTES } from "./routes/room-routes.ts";
 import type { Route, RouteSpec } from "./routes/route.ts";
 import { TRANSFER_ROUTES } from "./routes/transfer-routes.ts";
@@ -17,6 +18,7 @@ export const ROUTES = {
   ...TRANSFER_ROUTES,
   ...JOB_ROUTES,
   ...MODEL_ROUTES,
+  ...RECEIPT_ROUTES,
 } as const satisfies Record<string, RouteSpec>;
 
 export type RouteName = keyof typeof ROUTES;

@@ -21,6 +21,8 @@ import { RateLimit } from "./http/rate-limit.ts";
 import { claimedJob } from "./jobs/fence.ts";
 import { createJobArea } from "./jobs/index.ts";
 import type { Clock, Log } from "./log.ts";
+import { createReceiptsArea } from "./receipts/receipts-area.ts";
+import { SigningKeys } from "./receipts/signing-keys.ts";
 import { createRegistryArea } from "./registry/index.ts";
 import { RoomDirectory } from "./rooms/room-directory.ts";
 import { createRoomsArea } from "./rooms/rooms-area.ts";
@@ -173,6 +175,12 @@ export function createAreas(init: AreasInit): Areas {
       ...access.handlers,
       ...uploads.handlers,
       ...createArtifactsArea({ records, presigner: storage.presigner, presignSeconds }).handlers,
+      ...createReceiptsArea({
+        keys: new SigningKeys({ documents, secret: init.secret, clock }),
+        records,
+        clock,
+        log,
+      }).handlers,
       ...registry.handlers,
       ...jobs.handlers,
     },
