@@ -23,6 +23,12 @@ export {
   type SizedFile,
   type StoredObject,
 } from "./layout.ts";
+export {
+  contentFingerprint,
+  contentSamples,
+  type PushIdentity,
+  type SampleBlock,
+} from "./content-fingerprint.ts";
 export { decodeCrcs, encodeCrcs } from "./shard-crcs.ts";
 export {
   describeEncoding,

@@ -35,6 +35,20 @@ describe("a scan of a tree", () => {
     expect(scan.bytes).toBe(3 + 3 + 4 + 1 + 3 + 4);
   });
 
+  it("records modes where they are unusual", async () => {
+    for (const [path, mode] of [
+      ["a", 0o644],
+      ["b", 0o755],
+      ["c", 0o600],
+      ["d", 0o750],
+    ] as const) {
+      write(path);
+      chmodSync(join(root, path), mode);
+    }
+    const { files } = await scanTree(root);
+    expect(files.map((file) => file.mode)).toEqual([undefined, undefined, 0o600, 0o750]);
+  });
+
   it("of a single file is that file under its own name", async () => {
     write("dir/model.bin", "abc");
     const scan = await scanTree(join(root, "dir/model.bin"));
@@ -58,8 +72,13 @@ describe("a scan of a tree", () => {
   it("refuses links that leave the tree, go in circles, or lead nowhere", async () => {
     write("a/x");
     symlinkSync("/etc/hostname", join(root, "a/out"));
-    await expect(paths()).rejects.toMatchObject({ code: "unsafe_path" });
+    await expect(paths()).rejects.toThrow(
+      /a\/out is a link that leaves the tree \(to \/etc\/hostname\)/,
+    );
     rmSync(join(root, "a/out"));
+    symlinkSync("self", join(root, "a/self"));
+    await expect(paths()).rejects.toThrow("a link that leads to itself");
+    rmSync(join(root, "a/self"));
     symlinkSync("..", join(root, "a/up"));
     await expect(paths()).rejects.toThrow("a folder it lies in");
     rmSync(join(root, "a/up"));

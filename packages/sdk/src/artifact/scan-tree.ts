@@ -1,6 +1,6 @@
 // Lists what a push would send: every regular file below a folder (or one file), in the manifest's order.
 // Holds metadata only. Links are followed while they stay inside the tree.
-import { WaybillError } from "../protocol/index.ts";
+import { WaybillError, messageOf } from "../protocol/index.ts";
 import { type FileFacts, TimeSlice, files } from "../platform/index.ts";
 import { assertSafePath, comparePaths, findCollisions } from "./path-safety.ts";
 
@@ -11,6 +11,8 @@ export type ScannedFile = {
   readonly path: string;
   readonly size: number;
   readonly executable: boolean;
+  /** Permission bits where they are unusual: not 0o644, or 0o755 of an executable (the manifest's `mode`). */
+  readonly mode?: number;
   /** With size and inode: how a change during the push is noticed. */
   readonly mtimeMs: number;
   readonly inode: number;
@@ -134,7 +136,7 @@ class TreeWalk {
 
   /** Facts of a link's target, which must lie inside the tree. */
   #behindLink(entry: string): FileFacts {
-    const facts = files.follow(entry);
+    const facts = followLink(entry);
     if (facts === undefined) {
       throw new WaybillError("local_io", `${entry} is a link to something that is not there`, {
         hint: "remove the link, or restore what it points to",
@@ -167,9 +169,23 @@ class TreeWalk {
   }
 }
 
+/** As `files.follow`; a chain of links without an end is put into words. */
+function followLink(entry: string): FileFacts | undefined {
+  try {
+    return files.follow(entry);
+  } catch (cause) {
+    if (!messageOf(cause).includes("ELOOP")) throw cause;
+    throw new WaybillError("unsafe_path", `${entry} is a link that leads to itself`, {
+      hint: "remove the link",
+      cause,
+    });
+  }
+}
+
 function scanned(path: string, facts: FileFacts): ScannedFile {
-  const { size, executable, mtimeMs, inode } = facts;
-  return { path, size, executable, mtimeMs, inode };
+  const { size, executable, mode, mtimeMs, inode } = facts;
+  const isUsual = mode === (executable ? 0o755 : 0o644);
+  return { path, size, executable, ...(isUsual ? {} : { mode }), mtimeMs, inode };
 }
 
 function vanished(entry: string, name: string): WaybillError {
