@@ -53,7 +53,12 @@ export interface FileSystem {
   writeSmall(path: string, bytes: Uint8Array): void;
   readText(path: string): string | undefined;
   appendText(path: string, text: string): void;
-  open(path: string, mode: "read" | "write"): Promise<OpenFile>;
+  /**
+   * Opens a file; `write` makes it when it is not there and keeps what it holds. `write-direct` does the same, and
+   * whole pages from page-aligned memory (`allocatePages`) go past the page cache where the file system can:
+   * no copy, no memory taken from others, nothing left to flush.
+   */
+  open(path: string, mode: "read" | "write" | "write-direct"): Promise<OpenFile>;
   /**
    * Takes a lock that dies with this process; throws `conflict` while another living process holds it.
    * Gives what releases it.

@@ -1,8 +1,11 @@
 // The file system of Node, with its errors put into words.
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { WaybillError, messageOf } from "../protocol/index.ts";
-import type { FileFacts, FileSystem, OpenFile } from "./file-system.ts";
+import { WaybillError } from "../protocol/index.ts";
+import { codeOf, ioError } from "./file-errors.node.ts";
+import type { FileSystem } from "./file-system.ts";
+import { factsOf } from "./file-facts.node.ts";
+import { openDirect, openFile } from "./open-file.node.ts";
 
 export const files: FileSystem = {
   join: (root, ...relative) => path.join(root, ...relative),
@@ -51,42 +54,10 @@ export const files: FileSystem = {
     const handle = await fs.promises.open(name, flags).catch((cause: unknown) => {
       throw ioError("open", name, cause);
     });
-    return openFile(name, handle);
+    return openFile(name, handle, mode === "write-direct" ? await openDirect(name) : undefined);
   },
   lock: (name, what) => takeLock(name, what),
 };
-
-function openFile(name: string, handle: fs.promises.FileHandle): OpenFile {
-  const attemptAsync = <T>(verb: string, run: () => Promise<T>): Promise<T> =>
-    run().catch((cause: unknown) => {
-      throw ioError(verb, name, cause);
-    });
-  return {
-    read: (into, position) =>
-      attemptAsync("read", async () => {
-        let done = 0;
-        while (done < into.length) {
-          const { bytesRead } = await handle.read(into, done, into.length - done, position + done);
-          if (bytesRead === 0) break;
-          done += bytesRead;
-        }
-        return done;
-      }),
-    write: (bytes, position) =>
-      attemptAsync("write", async () => {
-        let done = 0;
-        while (done < bytes.length) {
-          const left = bytes.length - done;
-          const { bytesWritten } = await handle.write(bytes, done, left, position + done);
-          done += bytesWritten;
-        }
-      }),
-    facts: () => attemptAsync("inspect", async () => factsOf(await handle.stat())),
-    resize: (size) => attemptAsync("resize", () => handle.truncate(size)),
-    sync: () => attemptAsync("flush", () => handle.datasync()),
-    close: () => attemptAsync("close", () => handle.close()),
-  };
-}
 
 /** `mkdir -p`. Node's own never returns where the system says ENOENT for a folder that is there (/proc). */
 function makeFolders(name: string): void {
@@ -116,29 +87,6 @@ function readAll(file: number, into: Uint8Array): number {
     done += bytes;
   }
   return done;
-}
-
-function factsOf(stats: fs.Stats): FileFacts {
-  return {
-    kind: stats.isFile()
-      ? "file"
-      : stats.isDirectory()
-        ? "directory"
-        : stats.isSymbolicLink()
-          ? "symlink"
-          : "other",
-    size: stats.size,
-    mtimeMs: stats.mtimeMs,
-    inode: stats.ino,
-    executable: (stats.mode & 0o100) !== 0,
-    // Windows knows read-only only; its made-up bits are not worth keeping.
-    mode:
-      process.platform === "win32"
-        ? (stats.mode & 0o100) === 0
-          ? 0o644
-          : 0o755
-        : stats.mode & 0o777,
-  };
 }
 
 function takeLock(name: string, what: string): () => void {
@@ -184,53 +132,5 @@ function orNothing<T>(name: string, run: () => T): T | undefined {
     const code = codeOf(cause);
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw ioError("inspect", name, cause);
-  }
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string"
-    ? error.code
-    : undefined;
-}
-
-/** The sentence for each reason people meet; the rest keeps the system's own words. */
-function ioError(verb: string, name: string, cause: unknown): Error {
-  if (cause instanceof WaybillError) return cause;
-  switch (codeOf(cause)) {
-    case "ENOSPC":
-    case "EDQUOT":
-      return new WaybillError("storage_full", `no space left to ${verb} ${name}`, {
-        hint: "free some space and run the same command again: what has arrived is kept",
-        cause,
-      });
-    case "EACCES":
-    case "EPERM":
-      return new WaybillError("local_io", `no permission to ${verb} ${name}`, {
-        hint: "check the owner and mode of the file and of the folders above it",
-        cause,
-      });
-    case "EROFS":
-      return new WaybillError("local_io", `cannot ${verb} ${name}: its disk is read-only`, {
-        hint: "choose a folder on a writable disk",
-        cause,
-      });
-    case "ENOENT":
-      return new WaybillError("local_io", `cannot ${verb} ${name}: it is not there (any more)`, {
-        cause,
-      });
-    case "ENOTDIR":
-      return new WaybillError(
-        "local_io",
-        `cannot ${verb} ${name}: something on its path is not a folder`,
-        { cause },
-      );
-    case "EMFILE":
-    case "ENFILE":
-      return new WaybillError("local_io", `cannot ${verb} ${name}: too many open files`, {
-        hint: "raise the limit with `ulimit -n 4096`",
-        cause,
-      });
-    default:
-      return new WaybillError("local_io", `cannot ${verb} ${name}: ${messageOf(cause)}`, { cause });
   }
 }

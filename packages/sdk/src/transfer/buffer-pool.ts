@@ -1,7 +1,11 @@
 // Big buffers used again and again: allocating 5 MiB per part would leave the garbage collector hundreds
-// of megabytes behind (I3).
+// of megabytes behind (I3). They begin on a page, so that files can be written from them directly.
+import { allocatePages } from "../platform/index.ts";
 
-/** Hands out buffers of one size and takes them back; holds at most as many as were ever out at once. */
+/** Buffers made at once: one mapping each, and transfers take as many. */
+const SLAB = 4;
+
+/** Hands out buffers of one size and takes them back; holds hardly more than were ever out at once. */
 export class BufferPool {
   readonly bufferBytes: number;
   readonly #free: Uint8Array<ArrayBuffer>[] = [];
@@ -11,6 +15,7 @@ export class BufferPool {
   }
 
   take(): Uint8Array<ArrayBuffer> {
+    if (this.#free.length === 0) this.#free.push(...allocatePages(this.bufferBytes, SLAB));
     return this.#free.pop() ?? new Uint8Array(this.bufferBytes);
   }
 

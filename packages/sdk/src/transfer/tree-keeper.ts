@@ -204,7 +204,7 @@ export class TreeKeeper implements ShardKeeper {
       await closePart(part);
     }
     const path = this.partPath(index);
-    const file = await files.open(path, "write");
+    const file = await files.open(path, "write-direct");
     const { size } = this.#map.file(index);
     const facts = await file.facts();
     if (facts.size !== size) await file.resize(size);
