@@ -7,6 +7,28 @@ export type ByteRequest = {
   readonly signal?: AbortSignal | undefined;
   /** No byte in either direction for this long fails the request with `timeout`. */
   readonly idleMs?: number;
+  /** A kept connection older than this is closed instead of being used again. Browsers decide for themselves. */
+  readonly maxConnectionAgeMs?: number | undefined;
+  /** Told which connection carries the request, before its first byte is sent. Not in browsers. */
+  readonly onConnection?: ((facts: ConnectionFacts) => void) | undefined;
+};
+
+export type ConnectionFacts = {
+  /** Whether it carried another request before. */
+  readonly reused: boolean;
+  /** When it was opened, on the clock of `performance.now()`. */
+  readonly openedAtMs: number;
+  /** Host and port it leads to (not those of a proxy). */
+  readonly host: string;
+};
+
+export type GetRequest = ByteRequest & {
+  /**
+   * Memory in which byte `at` of the body (from 0) and those after it belong, or undefined for now. Bytes that
+   * could be received there are pieces of that memory, which saves a copy; any other piece is to be copied.
+   * Memory that was given MUST NOT be used for anything else before the bytes came or the body ended.
+   */
+  readonly into?: ((at: number) => Uint8Array | undefined) | undefined;
 };
 
 export type PutRequest = ByteRequest & {
@@ -29,7 +51,7 @@ export type GetAnswer = {
   readonly header: (name: string) => string | undefined;
   /**
    * Body as it arrives. **A chunk is valid until the next one is asked for**: its memory is read into
-   * again. Ends when the body is complete and throws `unreachable` when the connection ends before it.
+   * again (memory that `into` gave is not). Ends when the body is complete and throws `unreachable` when the connection ends before it.
    * Leaving the loop early closes the connection.
    */
   readonly body: AsyncIterable<Uint8Array>;
@@ -38,7 +60,7 @@ export type GetAnswer = {
 /** Throws `unreachable` or `timeout` (both retryable), or the signal's reason. */
 export interface ByteTransport {
   put(request: PutRequest): Promise<PutAnswer>;
-  get(request: ByteRequest): Promise<GetAnswer>;
+  get(request: GetRequest): Promise<GetAnswer>;
   /** Closes idle connections; requests under way finish. */
   close(): void;
 }

@@ -10,6 +10,8 @@ export type { Hasher } from "./hasher.ts";
 export type {
   ByteTransport,
   ByteRequest,
+  ConnectionFacts,
+  GetRequest,
   PutRequest,
   PutAnswer,
   GetAnswer,
