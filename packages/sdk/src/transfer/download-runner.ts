@@ -1,25 +1,28 @@
-// Performs the effects of the download machine: fetches runs, cuts them into shards, checks every shard's
-// hash, and hands good ones to the keeper. Decides nothing.
+// Performs the effects of the download machine: fetches runs, has every shard's hash checked, hands good ones
+// to the keeper, and tells the machine what happened and when. Decides nothing.
 //
-// Memory: two buffers per request (one filling, one being written), each one shard long, so window × 2 ×
-// shardBytes; shards smaller than a buffer are gathered until it is full.
-import type { ShardMap, ShardRun } from "../artifact/index.ts";
-import { blake3Hex } from "../platform/index.ts";
+// Memory: two buffers per request (one filling, one being written), each one shard long, so at most 64 × 2 ×
+// shardBytes, and 4 × 2 unless more requests make it faster; small shards are gathered until a buffer is full.
+import type { ShardRun } from "../artifact/index.ts";
 import { WaybillError, assertNever, isAbort } from "../protocol/index.ts";
 import { abortReason } from "../timing/index.ts";
 import { BufferPool } from "./buffer-pool.ts";
+import { type SourceReport, reportSources } from "./download-report.ts";
 import {
   type DownloadEffect,
   type DownloadEvent,
+  type DownloadInit,
   type DownloadState,
   beginDownload,
   nextDownload,
 } from "./download-state.ts";
-import type { ShardSet } from "./shard-set.ts";
-import type { Source, SourceKind } from "./source.ts";
+import { type Batch, ShardIntake } from "./shard-intake.ts";
+import type { Source, SourceAdvice, SourceKind } from "./source.ts";
 
-/** Small shards are gathered to at least this before they are written. */
-const MIN_BUFFER_BYTES = 1024 * 1024;
+/** Shards are gathered to at least this before they are written (docs/decisions/0008-pull-writes.md). */
+const MIN_BUFFER_BYTES = 2 * 1024 * 1024;
+/** Bytes are reported to the machine this often. */
+const REPORT_EVERY_MS = 100;
 
 /** Where verified shards go. */
 export interface ShardKeeper {
@@ -30,16 +33,20 @@ export interface ShardKeeper {
   keep(run: ShardRun, bytes: Uint8Array): Promise<void>;
 }
 
-export type DownloadInput = {
-  readonly map: ShardMap;
-  readonly done: ShardSet;
+export type DownloadInput = Pick<DownloadInit, "map" | "done" | "prefer" | "retryForMs"> & {
   readonly sources: readonly Source[];
   readonly keeper: ShardKeeper;
   readonly signal?: AbortSignal | undefined;
-  /** Told of verified bytes as they are kept, and which kind of source brought them. */
-  readonly onBytes?: (kind: SourceKind, bytes: number) => void;
+  /** Told of verified bytes as they are kept, and which source brought them. */
+  readonly onBytes?: (kind: SourceKind, bytes: number, source: string) => void;
+  /** Told when a request failed and its source rests, for how long. */
+  readonly onRetry?: (error: unknown, waitMs: number, source: string) => void;
   /** Told when a source is given up, and why. */
   readonly onDrop?: (source: string, reason: string) => void;
+  /** Told at the end, however it ends, what each source did and why. */
+  readonly onReport?: (report: readonly SourceReport[]) => void;
+  /** Monotonic milliseconds. Default `performance.now`. */
+  readonly now?: () => number;
 };
 
 /**
@@ -50,7 +57,20 @@ export function runDownload(input: DownloadInput): Promise<void> {
   return new DownloadRun(input).run();
 }
 
-type Fetching = { end: number; readonly abort: AbortController };
+type Fetching = {
+  end: number;
+  readonly abort: AbortController;
+  /** Bytes the machine has not been told of, and when it was told last. */
+  untold: number;
+  toldMs: number;
+};
+
+/** An event without its time. */
+type Happened = DownloadEvent extends infer E
+  ? E extends DownloadEvent
+    ? Omit<E, "nowMs">
+    : never
+  : never;
 
 class DownloadRun {
   readonly #input: DownloadInput;
@@ -58,16 +78,21 @@ class DownloadRun {
   readonly #sources: ReadonlyMap<string, Source>;
   readonly #fetching = new Map<number, Fetching>();
   readonly #tasks = new Set<Promise<void>>();
+  readonly #advice = new Map<string, string>();
+  readonly #now: () => number;
   #state: DownloadState;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #settle: { resolve: () => void; reject: (error: unknown) => void } | undefined;
 
   constructor(input: DownloadInput) {
     this.#input = input;
+    this.#now = input.now ?? performance.now.bind(performance);
     const { map } = input;
     const longest = Math.min(map.manifest.shardBytes, map.bytes);
     this.#pool = new BufferPool(Math.max(MIN_BUFFER_BYTES, longest));
     this.#sources = new Map(input.sources.map((source) => [source.id, source]));
-    this.#state = beginDownload(map.count, input.done);
+    const seed = Math.floor(Math.random() * 2 ** 32);
+    this.#state = beginDownload({ ...input, seed, nowMs: this.#now() });
   }
 
   async run(): Promise<void> {
@@ -90,15 +115,18 @@ class DownloadRun {
       await end;
     } finally {
       signal?.removeEventListener("abort", onAbort);
+      clearTimeout(this.#timer);
       for (const stop of unsubscribe) stop?.();
       for (const { abort } of this.#fetching.values()) abort.abort();
       await Promise.allSettled(this.#tasks);
       await Promise.allSettled(sources.map(async (source) => source.close?.()));
+      this.#input.onReport?.(reportSources(this.#state));
     }
   }
 
-  #dispatch(event: DownloadEvent): void {
-    const { state, effects } = nextDownload(this.#state, event, this.#input.map);
+  #dispatch(event: Happened): void {
+    const nowMs = this.#now();
+    const { state, effects } = nextDownload(this.#state, { ...event, nowMs }, this.#input.map);
     this.#state = state;
     for (const effect of effects) this.#perform(effect);
   }
@@ -116,8 +144,18 @@ class DownloadRun {
       case "cancel":
         this.#fetching.get(effect.request)?.abort.abort();
         break;
+      case "retry":
+        this.#input.onRetry?.(effect.error, effect.waitMs, effect.source);
+        break;
       case "drop":
         this.#input.onDrop?.(effect.source, effect.reason);
+        break;
+      case "wake":
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(
+          () => this.#dispatch({ type: "tick" }),
+          Math.ceil(effect.atMs - this.#now()),
+        );
         break;
       case "finish":
         this.#settle?.resolve();
@@ -133,12 +171,18 @@ class DownloadRun {
   #start(request: number, id: string, run: ShardRun): void {
     const source = this.#sources.get(id);
     if (source === undefined) throw new WaybillError("internal", `no source ${id}`);
-    const fetching: Fetching = { end: run.first + run.count, abort: new AbortController() };
+    const fetching: Fetching = {
+      end: run.first + run.count,
+      abort: new AbortController(),
+      untold: 0,
+      toldMs: -Infinity,
+    };
     this.#fetching.set(request, fetching);
     const task: Promise<void> = this.#fetch(request, source, run, fetching)
       // A task's own events come after its end, so that its place is free.
       .then((event) => {
         this.#fetching.delete(request);
+        this.#advise(source);
         return event === undefined ? undefined : this.#dispatch(event);
       })
       .catch((error: unknown) => this.#dispatch({ type: "stopped", error }))
@@ -152,20 +196,30 @@ class DownloadRun {
     source: Source,
     run: ShardRun,
     fetching: Fetching,
-  ): Promise<DownloadEvent | undefined> {
+  ): Promise<Happened | undefined> {
     const intake = new ShardIntake(this.#input.map, run.first, this.#pool);
     let writing: Promise<void> = Promise.resolve();
+    let busy = false;
     const flush = async () => {
+      if (busy) {
+        this.#dispatch({ type: "held", request });
+        await writing;
+        this.#tell(request, fetching, 0, true);
+      }
       await writing;
       const batch = intake.take(fetching.end);
-      writing = batch === undefined ? writing : this.#keep(request, source, batch);
+      if (batch === undefined) return;
+      busy = true;
+      writing = this.#keep(request, source, batch).finally(() => (busy = false));
       // Its failure is seen at the next `await writing`; until then it must not count as unhandled.
       writing.catch(() => undefined);
     };
     const runEnd = run.first + run.count;
-    let event: DownloadEvent = { type: "ended", request };
+    let event: Happened = { type: "ended", request };
     try {
-      for await (const piece of source.fetch(run, { signal: fetching.abort.signal })) {
+      const into = (at: number) => intake.into(at);
+      for await (const piece of source.fetch(run, { signal: fetching.abort.signal, into })) {
+        this.#tell(request, fetching, piece.length);
         for (let at = 0; at < piece.length && intake.next < fetching.end;) {
           at += intake.add(piece.subarray(at));
           if (intake.isFull) await flush();
@@ -176,25 +230,50 @@ class DownloadRun {
       if (intake.isBad) event = { type: "bad-shard", request };
     } catch (error) {
       if (fetching.abort.signal.aborted && isAbort(error)) return undefined;
-      const final = error instanceof WaybillError && !error.retryable;
-      event = { type: "ended", request, error, final };
+      event = { type: "ended", request, error };
     } finally {
       // What has matched is kept whatever came after it (I2).
       await flush();
       await writing;
       intake.release();
+      this.#tell(request, fetching, 0, true);
     }
     return fetching.abort.signal.aborted ? undefined : event;
   }
 
+  /** Counts bytes of a request; tells the machine now and then, at once of the first, and when it must know. */
+  #tell(request: number, fetching: Fetching, bytes: number, always = false): void {
+    fetching.untold += bytes;
+    const nowMs = this.#now();
+    if (!always && nowMs - fetching.toldMs < REPORT_EVERY_MS) return;
+    this.#dispatch({ type: "received", request, bytes: fetching.untold });
+    fetching.untold = 0;
+    fetching.toldMs = nowMs;
+  }
+
   async #keep(request: number, source: Source, batch: Batch): Promise<void> {
+    const { run } = batch;
     try {
-      await this.#input.keeper.keep(batch.run, batch.bytes);
+      const known = this.#state.done.firstRun(run.first);
+      // All of it may have come from another source meanwhile.
+      const kept = known?.first === run.first && known.count >= run.count;
+      if (!kept) await this.#input.keeper.keep(run, batch.bytes);
     } finally {
       batch.release();
     }
-    this.#input.onBytes?.(source.kind, batch.bytes.length);
-    this.#dispatch({ type: "matched", request, count: batch.run.count });
+    const before = this.#state.leftBytes;
+    this.#dispatch({ type: "matched", source: source.id, request, run });
+    const bytes = before - this.#state.leftBytes;
+    if (bytes > 0) this.#input.onBytes?.(source.kind, bytes, source.id);
+  }
+
+  /** Passes on what a source has learned, when that changed. */
+  #advise(source: Source): void {
+    const advice: SourceAdvice = source.advice?.() ?? {};
+    const text = JSON.stringify(advice);
+    if (text === (this.#advice.get(source.id) ?? "{}")) return;
+    this.#advice.set(source.id, text);
+    this.#dispatch({ type: "source-advised", source: source.id, advice });
   }
 }
 
@@ -208,85 +287,4 @@ function described(source: Source) {
     mayGain: source.onShards !== undefined,
     runEnd: (first: number) => source.runEnd?.(first) ?? Number.POSITIVE_INFINITY,
   };
-}
-
-type Batch = { readonly run: ShardRun; readonly bytes: Uint8Array; release(): void };
-
-/** Gathers a request's bytes into whole, verified shards. */
-class ShardIntake {
-  /** First shard that has not arrived whole. */
-  next: number;
-  /** The shard `next` arrived and does not match. */
-  isBad = false;
-  readonly #map: ShardMap;
-  readonly #pool: BufferPool;
-  #buffer: Uint8Array<ArrayBuffer>;
-  #batchFirst: number;
-  /** Bytes of the buffer in whole, verified shards. */
-  #verified = 0;
-  #filled = 0;
-  #size: number;
-  #digest: string;
-
-  constructor(map: ShardMap, first: number, pool: BufferPool) {
-    this.#map = map;
-    this.#pool = pool;
-    this.#buffer = pool.take();
-    this.next = first;
-    this.#batchFirst = first;
-    const place = map.locate(first);
-    this.#size = place.size;
-    this.#digest = place.digest;
-  }
-
-  /** Whether the next shard does not fit behind the verified ones, or nothing more is of use. */
-  get isFull(): boolean {
-    return this.#verified > 0 && (this.isBad || this.#verified + this.#size > this.#buffer.length);
-  }
-
-  /** Takes bytes up to the end of the current shard; gives how many. */
-  add(bytes: Uint8Array): number {
-    if (this.isBad) return bytes.length;
-    const taken = bytes.subarray(0, this.#verified + this.#size - this.#filled);
-    this.#buffer.set(taken, this.#filled);
-    this.#filled += taken.length;
-    if (this.#filled === this.#verified + this.#size) this.#verify();
-    return taken.length;
-  }
-
-  /** The verified shards below `end`, with their buffer; a fresh one goes on. */
-  take(end: number): Batch | undefined {
-    const first = this.#batchFirst;
-    const count = Math.min(this.next, end) - first;
-    if (count <= 0) return undefined;
-    const buffer = this.#buffer;
-    const size = this.#map.bytesOf({ first, count });
-    const rest = buffer.subarray(this.#verified, this.#filled);
-    this.#buffer = this.#pool.take();
-    this.#buffer.set(rest);
-    this.#filled = rest.length;
-    this.#verified = 0;
-    this.#batchFirst = this.next;
-    const release = () => this.#pool.give(buffer);
-    return { run: { first, count }, bytes: buffer.subarray(0, size), release };
-  }
-
-  release(): void {
-    this.#pool.give(this.#buffer);
-  }
-
-  #verify(): void {
-    const shard = this.#buffer.subarray(this.#verified, this.#filled);
-    if (blake3Hex(shard) !== this.#digest) {
-      this.isBad = true;
-      this.#filled = this.#verified;
-      return;
-    }
-    this.#verified = this.#filled;
-    this.next += 1;
-    if (this.next >= this.#map.count) return;
-    const place = this.#map.locate(this.next);
-    this.#size = place.size;
-    this.#digest = place.digest;
-  }
 }

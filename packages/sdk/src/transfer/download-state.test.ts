@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { WaybillError } from "../protocol/index.ts";
-import { Machine, source } from "../testing/download-machine.ts";
-import type { DownloadEffect, DownloadEvent } from "./download-state.ts";
+import { Machine, type Told, source } from "../testing/download-machine.ts";
+import type { DownloadEffect } from "./download-state.ts";
 import { ShardSet } from "./shard-set.ts";
 
 const fetches = (effects: readonly DownloadEffect[]) =>
@@ -10,41 +10,48 @@ const kinds = (effects: readonly DownloadEffect[]) => effects.map((effect) => ef
 
 describe("a download, phase by event", () => {
   const failure = new WaybillError("unreachable", "gone");
-  const cases: readonly [string, (machine: Machine) => DownloadEvent, string[], string][] = [
+  const final = new WaybillError("forbidden", "no");
+  // Told to a download of 1024 shards with one source that has two requests under way.
+  const cases: readonly [string, Told, string[], string][] = [
     [
       "sources-added",
-      () => ({ type: "sources-added", sources: [source("new")] }),
+      { type: "sources-added", sources: [source("new")] },
       ["fetch", "fetch"],
       "running",
     ],
-    ["source-has", () => ({ type: "source-has", source: "a", has: ShardSet.empty }), [], "running"],
+    ["source-has", { type: "source-has", source: "a", has: ShardSet.empty }, [], "running"],
     [
       "source-gone",
-      () => ({ type: "source-gone", source: "a", reason: "left" }),
+      { type: "source-gone", source: "a", reason: "left" },
       ["cancel", "cancel", "drop", "fail"],
       "failed",
     ],
-    ["matched", () => ({ type: "matched", request: 1, count: 1 }), [], "running"],
-    ["bad-shard", () => ({ type: "bad-shard", request: 1 }), ["fetch"], "running"],
-    ["ended", () => ({ type: "ended", request: 1, error: failure }), ["fetch"], "running"],
+    [
+      "source-advised",
+      { type: "source-advised", source: "a", advice: { maxParallel: 1 } },
+      [],
+      "running",
+    ],
+    ["received", { type: "received", request: 1, bytes: 100 }, [], "running"],
+    ["held", { type: "held", request: 1 }, [], "running"],
+    ["matched", { type: "matched", request: 1, count: 1 }, [], "running"],
+    ["bad-shard", { type: "bad-shard", request: 1 }, ["fetch"], "running"],
+    ["ended whole", { type: "ended", request: 9 }, [], "running"],
+    ["ended", { type: "ended", request: 1, error: failure }, ["retry", "wake"], "running"],
     [
       "ended for good",
-      () => ({ type: "ended", request: 1, error: failure, final: true }),
+      { type: "ended", request: 1, error: final },
       ["cancel", "drop", "fail"],
       "failed",
     ],
-    [
-      "stopped",
-      () => ({ type: "stopped", error: failure }),
-      ["cancel", "cancel", "fail"],
-      "failed",
-    ],
+    ["tick", { type: "tick" }, [], "running"],
+    ["stopped", { type: "stopped", error: failure }, ["cancel", "cancel", "fail"], "failed"],
   ];
 
   it.each(cases)("running: %s", (_, event, effects, phase) => {
     const machine = new Machine(1024);
     machine.add(source("a", { has: ShardSet.all(1024) }));
-    expect(kinds(machine.send(event(machine)))).toEqual(effects);
+    expect(kinds(machine.send(event))).toEqual(effects);
     expect(machine.state.phase).toBe(phase);
   });
 
@@ -54,7 +61,7 @@ describe("a download, phase by event", () => {
       machine.add(source("a"));
       machine.state = { ...machine.state, phase };
       const before = machine.state;
-      expect(machine.send(event(machine))).toEqual([]);
+      expect(machine.send(event)).toEqual([]);
       expect(machine.state).toBe(before);
     }
   });
@@ -62,7 +69,7 @@ describe("a download, phase by event", () => {
 
 describe("a download", () => {
   it("is done at once when everything is there", () => {
-    const machine = new Machine(8, ShardSet.all(8));
+    const machine = new Machine(8, { done: ShardSet.all(8) });
     expect(kinds(machine.add(source("a")))).toEqual(["finish"]);
     expect(kinds(new Machine(0).add())).toEqual(["finish"]);
   });
@@ -105,8 +112,7 @@ describe("a download", () => {
     const effects = machine.send({ type: "bad-shard", request: bad?.request ?? 0 });
     expect(kinds(effects)).toEqual(["drop"]);
     expect(machine.state.requests.has(good?.request ?? 0)).toBe(true);
-    machine.send({ type: "matched", request: good?.request ?? 0, count: good?.run.count ?? 0 });
-    const next = machine.send({ type: "ended", request: good?.request ?? 0 });
+    const next = machine.finish(good?.request ?? 0);
     expect(fetches(next)[0]).toMatchObject({ source: "good", run: { first: bad?.run.first } });
   });
 
@@ -148,24 +154,6 @@ describe("a download", () => {
     expect(fetches(effects)).toHaveLength(2);
   });
 
-  it("gives up a source after three failed requests in a row, and not when shards come between", () => {
-    const error = new WaybillError("unreachable", "reset");
-    const machine = new Machine(1024);
-    machine.add(source("s3", { window: 1, has: ShardSet.all(1024) }));
-    for (let time = 0; time < 10; time++) {
-      const request = machine.state.nextRequest - 1;
-      machine.send({ type: "ended", request, error });
-      if (time % 2 === 1) {
-        machine.send({ type: "matched", request: machine.state.nextRequest - 1, count: 1 });
-      }
-    }
-    expect(machine.state.phase).toBe("running");
-    for (let time = 0; time < 3; time++) {
-      machine.send({ type: "ended", request: machine.state.nextRequest - 1, error });
-    }
-    expect(machine.state.phase).toBe("failed");
-  });
-
   it("fetches contiguous shards as one run, at most 1/256 of the artifact and never across `runEnd`", () => {
     const machine = new Machine(1024);
     machine.add(
@@ -180,29 +168,5 @@ describe("a download", () => {
       { first: 4, count: 1 },
       { first: 5, count: 4 },
     ]);
-  });
-
-  it("lets an idle source take over the later half of the longest request, but no paid one from a free one", () => {
-    const machine = new Machine(8, ShardSet.of([{ first: 0, count: 2 }]));
-    machine.state = {
-      ...machine.state,
-      missing: ShardSet.empty,
-      sources: new Map(
-        [source("peer", { kind: "peer", cost: "free" }), source("s3")].map((one) => [
-          one.id,
-          { ...one, refused: ShardSet.empty, bad: new Map(), failures: 0, gone: undefined },
-        ]),
-      ),
-      requests: new Map([[1, { id: 1, source: "s3", next: 2, end: 8 }]]),
-      nextRequest: 2,
-    };
-    const effects = machine.send({ type: "matched", request: 1, count: 1 });
-    expect(effects).toEqual([
-      { type: "shorten", request: 1, end: 6 },
-      { type: "fetch", request: 2, source: "peer", run: { first: 6, count: 2 } },
-    ]);
-    expect(kinds(machine.send({ type: "matched", request: 1, count: 3 }))).toEqual([]);
-    // The store is idle now; the peer's request is not taken from it.
-    expect(kinds(machine.send({ type: "ended", request: 1 }))).toEqual([]);
   });
 });

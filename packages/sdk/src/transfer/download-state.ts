@@ -1,76 +1,66 @@
-// A download as a pure machine over shards and sources; the runner performs its effects and decides nothing.
+// A download as a pure machine over shards, requests and sources; the runner performs its effects and decides
+// nothing. Time comes with events, chance from a seed. Table and rules: docs/transfer.md.
 //
 //   shard:   missing ──fetch──▶ in flight ──matched──▶ done          (done is for ever: I2)
 //               ▲                  │
-//               └── bad, failed, stolen, source gone
-//   source:  live ──gone / banned / failing──▶ gone (with its reason)
+//               └── bad, failed, stolen, stalled, source gone
 //   transfer: running ──every shard done──▶ done;  ──no source left for a missing shard──▶ failed (I8)
-import { type ShardMap, type ShardRun } from "../artifact/index.ts";
-import { WaybillError, assertNever, messageOf } from "../protocol/index.ts";
-import { chooseNext } from "./scheduler.ts";
+import type { ShardMap, ShardRun } from "../artifact/index.ts";
+import { assertNever } from "../protocol/index.ts";
+import type { Request } from "./download-request.ts";
+import { DownloadEdit } from "./download-edit.ts";
+import type { Preference } from "./policy.ts";
 import { ShardSet } from "./shard-set.ts";
-import type { SourceKind } from "./source.ts";
-
-export type SourceState = {
-  readonly id: string;
-  readonly kind: SourceKind;
-  readonly cost: "free" | "paid";
-  readonly window: number;
-  readonly runEnd: (first: number) => number;
-  readonly has: ShardSet;
-  /** Whether `has` may still grow. */
-  readonly mayGain: boolean;
-  /** Shards it served badly and is not asked for again. */
-  readonly refused: ShardSet;
-  /** How often it served which shard badly. */
-  readonly bad: ReadonlyMap<number, number>;
-  /** Requests that failed since the last shard of it matched. */
-  readonly failures: number;
-  /** Why it is not used any more. */
-  readonly gone: string | undefined;
-};
-
-export type Request = {
-  readonly id: number;
-  readonly source: string;
-  /** First shard that has not been decided on. */
-  readonly next: number;
-  /** Ends before this shard. */
-  readonly end: number;
-};
+import type { NewSource, SourceState } from "./source-state.ts";
+import type { SourceAdvice } from "./source.ts";
 
 export type DownloadState = {
   readonly phase: "running" | "done" | "failed";
+  readonly prefer: Preference;
+  /** A source that brings no shard for this long after an error is given up. */
+  readonly retryForMs: number;
+  readonly startedMs: number;
   readonly missing: ShardSet;
   readonly done: ShardSet;
+  /** Bytes of the shards that are not done. */
+  readonly leftBytes: number;
   readonly sources: ReadonlyMap<string, SourceState>;
   readonly requests: ReadonlyMap<number, Request>;
   readonly nextRequest: number;
+  /** Under a deadline: the cheaper sources are too slow for it. */
+  readonly paidJoined: boolean;
+  /** The time the last `wake` asked for. */
+  readonly wakeAtMs: number;
+  readonly seed: number;
 };
 
-export type NewSource = Pick<
-  SourceState,
-  "id" | "kind" | "cost" | "window" | "runEnd" | "has" | "mayGain"
->;
-
-export type DownloadEvent =
+type Body =
   | { readonly type: "sources-added"; readonly sources: readonly NewSource[] }
   | { readonly type: "source-has"; readonly source: string; readonly has: ShardSet }
   | { readonly type: "source-gone"; readonly source: string; readonly reason: string }
-  /** The next `count` shards of a request arrived, matched and are stored. */
-  | { readonly type: "matched"; readonly request: number; readonly count: number }
+  | { readonly type: "source-advised"; readonly source: string; readonly advice: SourceAdvice }
+  /** So many bytes of a request came since its last such event. */
+  | { readonly type: "received"; readonly request: number; readonly bytes: number }
+  /** Bytes of a request wait for our own disk, until its next `received`. */
+  | { readonly type: "held"; readonly request: number }
+  /** Shards arrived, matched and are stored, even if their request is over. */
+  | {
+      readonly type: "matched";
+      readonly source: string;
+      readonly request: number;
+      readonly run: ShardRun;
+    }
   /** The next shard of a request does not match its digest; the request is over. */
   | { readonly type: "bad-shard"; readonly request: number }
   /** The request is over: by itself, or with an error. */
-  | {
-      readonly type: "ended";
-      readonly request: number;
-      readonly error?: unknown;
-      /** Whether the error means the source as a whole. */
-      readonly final?: boolean;
-    }
+  | { readonly type: "ended"; readonly request: number; readonly error?: unknown }
+  /** A time that `wake` asked for has come. */
+  | { readonly type: "tick" }
   /** The caller cancelled, or bytes cannot be stored. */
   | { readonly type: "stopped"; readonly error: unknown };
+
+/** What happened, and when: `nowMs` is of one monotonic clock. */
+export type DownloadEvent = Body & { readonly nowMs: number };
 
 export type DownloadEffect =
   | {
@@ -78,11 +68,22 @@ export type DownloadEffect =
       readonly request: number;
       readonly source: string;
       readonly run: ShardRun;
+      /** Set on a hedge: the request whose shards it fetches, too. */
+      readonly hedgeOf?: number;
     }
   /** The request ends earlier than it was started for. */
   | { readonly type: "shorten"; readonly request: number; readonly end: number }
   | { readonly type: "cancel"; readonly request: number }
+  /** A request failed; its source rests for so long. */
+  | {
+      readonly type: "retry";
+      readonly source: string;
+      readonly error: unknown;
+      readonly waitMs: number;
+    }
   | { readonly type: "drop"; readonly source: string; readonly reason: string }
+  /** Send a `tick` at this time; only the latest counts. */
+  | { readonly type: "wake"; readonly atMs: number }
   | { readonly type: "finish" }
   | { readonly type: "fail"; readonly error: unknown };
 
@@ -91,230 +92,82 @@ export type DownloadStep = {
   readonly effects: readonly DownloadEffect[];
 };
 
-/** Failed requests in a row, each already retried by the source itself, before it is given up. */
-const MAX_FAILURES = 3;
-
-/**
- * What a bad shard means (I7). A peer is banned at once: nothing it sends is worth the doubt. A damaged shard
- * of a cache is not asked for again. A store or mirror gets three tries, because a flipped bit on the way
- * looks the same as a damaged copy; after that it is not asked for that shard again.
- */
-const BLAME: Readonly<Record<SourceKind, { readonly tries: number; readonly ban: boolean }>> = {
-  cache: { tries: 1, ban: false },
-  peer: { tries: 1, ban: true },
-  torrent: { tries: 1, ban: true },
-  s3: { tries: 3, ban: false },
-  http: { tries: 3, ban: false },
-  ssh: { tries: 3, ban: false },
+export type DownloadInit = {
+  readonly map: ShardMap;
+  /** Shards that are there. */
+  readonly done: ShardSet;
+  readonly nowMs: number;
+  readonly prefer?: Preference;
+  readonly retryForMs?: number;
+  /** Where the jitter of waits comes from. */
+  readonly seed?: number;
 };
 
+/** How long a source may fail without bringing a shard. */
+export const DEFAULT_RETRY_MS = 600_000;
 /** The first state: nothing in flight, `done` already there. */
-export function beginDownload(count: number, done: ShardSet): DownloadState {
+export function beginDownload(init: DownloadInit): DownloadState {
+  const missing = ShardSet.all(init.map.count).minus(init.done);
   return {
     phase: "running",
-    missing: ShardSet.all(count).minus(done),
-    done,
+    prefer: init.prefer ?? "cheap",
+    retryForMs: init.retryForMs ?? DEFAULT_RETRY_MS,
+    startedMs: init.nowMs,
+    missing,
+    done: init.done,
+    leftBytes: missing.runs().reduce((sum, run) => sum + init.map.bytesOf(run), 0),
     sources: new Map(),
     requests: new Map(),
     nextRequest: 1,
+    paidJoined: false,
+    wakeAtMs: Infinity,
+    seed: init.seed ?? 1,
   };
 }
 
-/** The machine. Events of requests and sources that are over change nothing. */
+/** The machine. Events of requests and sources that are over change nothing, but for shards that matched. */
 export function nextDownload(
   state: DownloadState,
   event: DownloadEvent,
   map: ShardMap,
 ): DownloadStep {
   if (state.phase !== "running") return { state, effects: [] };
+  const step = new DownloadEdit(state, map, event.nowMs);
   switch (event.type) {
     case "sources-added":
-      return proceed(event.sources.reduce(addSource, state), [], map);
+      for (const source of event.sources) step.add(source);
+      return step.proceed();
     case "source-has":
-      return proceed(editSource(state, event.source, { has: event.has }), [], map);
+      step.edit(event.source, (source) => ({ ...source, has: event.has }));
+      return step.proceed();
     case "source-gone":
-      return removeSource(state, event.source, event.reason, map);
+      step.remove(event.source, event.reason);
+      return step.proceed();
+    case "source-advised":
+      step.edit(event.source, (source) => ({ ...source, advice: event.advice }));
+      return step.proceed();
+    case "received":
+      return step.receive(event.request, event.bytes) ? step.proceed() : step.result();
+    case "held":
+      step.hold(event.request);
+      return step.result();
     case "matched":
-      return onMatched(state, event.request, event.count, map);
+      step.match(event.source, event.request, event.run);
+      return step.proceed();
     case "bad-shard":
-      return onBadShard(state, event.request, map);
+      step.blame(event.request);
+      return step.proceed();
     case "ended":
-      return onEnded(state, event, map);
+      step.end(event.request, event.error);
+      return step.proceed();
+    case "tick":
+      step.stall();
+      return step.proceed();
     case "stopped":
-      return {
-        state: { ...state, phase: "failed" },
-        effects: [...cancelAll(state), { type: "fail", error: event.error }],
-      };
+      return step.fail(event.error);
     default:
       return assertNever(event);
   }
 }
 
-function addSource(state: DownloadState, source: NewSource): DownloadState {
-  if (state.sources.has(source.id)) return state;
-  const added: SourceState = {
-    ...source,
-    refused: ShardSet.empty,
-    bad: new Map(),
-    failures: 0,
-    gone: undefined,
-  };
-  return { ...state, sources: new Map(state.sources).set(source.id, added) };
-}
-
-function editSource(state: DownloadState, id: string, change: Partial<SourceState>): DownloadState {
-  const source = state.sources.get(id);
-  if (source === undefined || source.gone !== undefined) return state;
-  return { ...state, sources: new Map(state.sources).set(id, { ...source, ...change }) };
-}
-
-function onMatched(state: DownloadState, id: number, count: number, map: ShardMap): DownloadStep {
-  const request = state.requests.get(id);
-  if (request === undefined) return { state, effects: [] };
-  const run = { first: request.next, count: Math.min(count, request.end - request.next) };
-  const requests = new Map(state.requests).set(id, { ...request, next: run.first + run.count });
-  const after = editSource({ ...state, requests, done: state.done.with(run) }, request.source, {
-    failures: 0,
-  });
-  return proceed(after, [], map);
-}
-
-function onBadShard(state: DownloadState, id: number, map: ShardMap): DownloadStep {
-  const request = state.requests.get(id);
-  if (request === undefined) return { state, effects: [] };
-  const source = state.sources.get(request.source);
-  if (source === undefined) return { state, effects: [] };
-  const shard = request.next;
-  const times = (source.bad.get(shard) ?? 0) + 1;
-  const bad = new Map(source.bad).set(shard, times);
-  const { tries, ban } = BLAME[source.kind];
-  const given = times >= tries;
-  const refused = given ? source.refused.with({ first: shard, count: 1 }) : source.refused;
-  const after = editSource(endRequest(state, request), source.id, { bad, refused });
-  if (!given || !ban) return proceed(after, [], map);
-  return removeSource(after, source.id, badReason(source.id, shard, map), map);
-}
-
-/** Names what was wrong with what from whom. */
-function badReason(source: string, shard: number, map: ShardMap): string {
-  const { path } = map.file(map.locate(shard).file);
-  return `shard ${shard} (of ${path}) from ${source} failed its hash`;
-}
-
-function onEnded(
-  state: DownloadState,
-  event: Extract<DownloadEvent, { type: "ended" }>,
-  map: ShardMap,
-): DownloadStep {
-  const request = state.requests.get(event.request);
-  if (request === undefined) return { state, effects: [] };
-  const short = request.next < request.end;
-  const after = endRequest(state, request);
-  const source = state.sources.get(request.source);
-  if (source === undefined || (event.error === undefined && !short)) return proceed(after, [], map);
-  const reason =
-    event.error === undefined ? "sent less than it was asked for" : messageOf(event.error);
-  const failures = source.failures + 1;
-  if (event.final === true || failures >= MAX_FAILURES) {
-    return removeSource(after, source.id, reason, map);
-  }
-  return proceed(editSource(after, source.id, { failures }), [], map);
-}
-
-/** Ends a request; what it did not bring is missing again. */
-function endRequest(state: DownloadState, request: Request): DownloadState {
-  const requests = new Map(state.requests);
-  requests.delete(request.id);
-  const left = { first: request.next, count: request.end - request.next };
-  return { ...state, requests, missing: state.missing.with(left) };
-}
-
-function removeSource(
-  state: DownloadState,
-  id: string,
-  reason: string,
-  map: ShardMap,
-): DownloadStep {
-  const source = state.sources.get(id);
-  if (source === undefined || source.gone !== undefined) return { state, effects: [] };
-  const effects: DownloadEffect[] = [];
-  let after = editSource(state, id, { gone: reason });
-  for (const request of state.requests.values()) {
-    if (request.source !== id) continue;
-    after = endRequest(after, request);
-    effects.push({ type: "cancel", request: request.id });
-  }
-  effects.push({ type: "drop", source: id, reason });
-  return proceed(after, effects, map);
-}
-
-/** Starts whatever may start, and ends the transfer when it is over. */
-function proceed(
-  from: DownloadState,
-  before: readonly DownloadEffect[],
-  map: ShardMap,
-): DownloadStep {
-  const effects = [...before];
-  let state = from;
-  for (;;) {
-    const choice = chooseNext(state, map);
-    if (choice === undefined) break;
-    if (choice.type === "steal") {
-      const victim = state.requests.get(choice.from);
-      if (victim === undefined) break;
-      const shortened = new Map(state.requests).set(victim.id, { ...victim, end: choice.end });
-      state = { ...state, requests: shortened };
-      effects.push({ type: "shorten", request: victim.id, end: choice.end });
-    }
-    const { run, source } = choice;
-    const id = state.nextRequest;
-    const request: Request = { id, source, next: run.first, end: run.first + run.count };
-    state = {
-      ...state,
-      missing: state.missing.without(run),
-      requests: new Map(state.requests).set(id, request),
-      nextRequest: id + 1,
-    };
-    effects.push({ type: "fetch", request: id, source, run });
-  }
-  return conclude(state, effects, map);
-}
-
-function conclude(
-  state: DownloadState,
-  effects: readonly DownloadEffect[],
-  map: ShardMap,
-): DownloadStep {
-  if (state.requests.size > 0) return { state, effects };
-  if (state.missing.isEmpty) {
-    return { state: { ...state, phase: "done" }, effects: [...effects, { type: "finish" }] };
-  }
-  // No live source had anything of what is missing, or it would be on its way. One that may gain shards
-  // is waited for; it goes by itself when it gives up.
-  const live = [...state.sources.values()].filter((source) => source.gone === undefined);
-  if (live.some((source) => source.mayGain)) return { state, effects };
-  return {
-    state: { ...state, phase: "failed" },
-    effects: [...effects, { type: "fail", error: noSourceLeft(state, map) }],
-  };
-}
-
-/** Says of every source why it cannot give what is missing (I8). */
-function noSourceLeft(state: DownloadState, map: ShardMap): WaybillError {
-  const reasons = [...state.sources.values()].map((source) => {
-    if (source.gone !== undefined) return `${source.id}: ${source.gone}`;
-    const refused = state.missing.intersect(source.refused).firstRun();
-    if (refused !== undefined) return badReason(source.id, refused.first, map);
-    return `${source.id}: does not have it`;
-  });
-  const why = reasons.length === 0 ? "there is no source" : reasons.join("; ");
-  return new WaybillError(
-    "no_source_left",
-    `no source is left for ${state.missing.size} of ${map.count} shards (${why})`,
-    { hint: "run the same command again: what has arrived is kept" },
-  );
-}
-
-function cancelAll(state: DownloadState): DownloadEffect[] {
-  return [...state.requests.keys()].map((request) => ({ type: "cancel", request }));
-}
+export type { NewSource };

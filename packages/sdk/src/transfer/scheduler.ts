@@ -1,114 +1,265 @@
-// Which source fetches which shards next. Pure. Cache before free before paid, per shard: a paid source is
-// asked only for what no cheaper living source has. Contiguous shards of one source are one request. A source
-// with nothing left to start takes over the second half of another one's longest request.
+// Which source fetches which shards next (docs/transfer.md, rules 1, 7 and 8). Pure. By rank: cache before free
+// before paid, per shard. Contiguous shards of one source are one request. When nothing is missing, a source
+// with a free place takes over the end of the slowest request, or fetches the same shards a second time.
 import type { ShardMap, ShardRun } from "../artifact/index.ts";
+import { type Request, expectedMs, leftBytes, restOf, silenceMs } from "./download-request.ts";
+import type { DownloadState } from "./download-state.ts";
+import { rankOf, type Rank } from "./policy.ts";
+import { requestBytes, takeShards } from "./request-size.ts";
 import { ShardSet } from "./shard-set.ts";
-import type { DownloadState, Request, SourceState } from "./download-state.ts";
-
-const MIB = 1024 * 1024;
-/** Longer requests save nothing measurable and are lost as a whole when a process is killed. */
-const MAX_REQUEST_BYTES = 16 * MIB;
-/** With four requests under way, a kill loses at most 1/64 of the artifact: three kills stay below 5 %. */
-const REQUEST_FRACTION = 256;
+import {
+  type SourceState,
+  isReady,
+  isSick,
+  objectRun,
+  sourceRate,
+  windowOf,
+} from "./source-state.ts";
 
 export type Choice =
   | { readonly type: "fetch"; readonly source: string; readonly run: ShardRun }
-  /** `request` ends before shard `end`; `source` fetches the rest. */
+  /** `from` ends before shard `end`; `source` fetches the rest. */
   | {
       readonly type: "steal";
       readonly from: number;
       readonly end: number;
       readonly source: string;
       readonly run: ShardRun;
+    }
+  /** `source` fetches what `of` fetches, too; the first copy counts. */
+  | {
+      readonly type: "hedge";
+      readonly of: number;
+      readonly source: string;
+      readonly run: ShardRun;
     };
 
+/** Requests at once in all: each holds two buffers of a shard. */
+const MAX_REQUESTS = 64;
+/** First-byte time and whole time of a source that was not measured yet. */
+const UNKNOWN_FIRST_BYTE_MS = 200;
+const UNKNOWN_NEED_MS = 1000;
+/** A hedge must promise this: its cost is at most one request's bytes. */
+const HEDGE_FACTOR = 2;
+const HEDGE_GAIN_MS = 250;
+/** A request that has been silent for so long is stuck. */
+const STUCK_MS = 2000;
+
+/** A source that may be asked, with what the choice needs of it. */
+type Candidate = {
+  readonly source: SourceState;
+  readonly rank: Rank;
+  readonly able: ShardSet;
+  readonly busy: number;
+  readonly bytesPerS: number | undefined;
+};
+
 /** The next request to start, or undefined when every source is busy or has nothing to do. */
-export function chooseNext(state: DownloadState, map: ShardMap): Choice | undefined {
-  const sources = [...state.sources.values()]
-    .filter((source) => source.gone === undefined)
-    .sort((a, b) => costRank(a) - costRank(b));
-  let cheaper = ShardSet.empty;
-  let rank = -1;
-  let tier = ShardSet.empty;
-  for (const source of sources) {
-    if (costRank(source) !== rank) {
-      cheaper = cheaper.union(tier);
-      tier = ShardSet.empty;
-      rank = costRank(source);
-    }
-    const able = source.has.minus(source.refused);
-    tier = tier.union(able);
-    if (busyRequests(state, source.id) >= source.window) continue;
-    const wanted = state.missing.intersect(able).minus(cheaper);
-    const first = wanted.firstRun();
-    if (first !== undefined) {
-      return { type: "fetch", source: source.id, run: cutRun(first, source, map) };
-    }
-  }
-  return chooseSteal(state, sources);
+export function chooseNext(state: DownloadState, map: ShardMap, nowMs: number): Choice | undefined {
+  if (state.requests.size >= MAX_REQUESTS) return undefined;
+  const all = candidates(state, map, nowMs);
+  return chooseMissing(state, map, all) ?? chooseTail(state, map, all, nowMs);
 }
 
 /** Requests a source has under way. */
-function busyRequests(state: DownloadState, source: string): number {
+export function busyRequests(state: DownloadState, source: string): number {
   let count = 0;
   for (const request of state.requests.values()) if (request.source === source) count += 1;
   return count;
 }
 
-/** A request's worth of a run. */
-function cutRun(run: ShardRun, source: SourceState, map: ShardMap): ShardRun {
-  const most = Math.min(MAX_REQUEST_BYTES, map.bytes / REQUEST_FRACTION);
-  const last = Math.min(run.first + run.count, source.runEnd(run.first));
-  const start = map.position(run.first);
-  // The first shard always goes; further ones while the request stays within its share.
-  let low = run.first + 1;
-  let high = last;
-  while (low < high) {
-    const middle = (low + high + 1) >>> 1;
-    if (map.position(middle) - start <= most) low = middle;
-    else high = middle - 1;
-  }
-  return { first: run.first, count: low - run.first };
+/** Its rank under the policy; last when it is sick. */
+export function rankIn(state: DownloadState, source: SourceState): Rank {
+  return isSick(source) ? 3 : rankOf(source, state.prefer, state.paidJoined);
 }
 
-function chooseSteal(state: DownloadState, sources: readonly SourceState[]): Choice | undefined {
-  if (!state.missing.isEmpty) return undefined;
-  for (const source of sources) {
-    if (busyRequests(state, source.id) > 0) continue;
-    const victim = longestRequest(state, source);
-    if (victim === undefined) continue;
-    // Of the shards after the one that is arriving, the later half.
-    const left = victim.end - victim.next;
-    const end = victim.end - Math.floor(left / 2);
-    return {
-      type: "steal",
-      from: victim.id,
-      end,
-      source: source.id,
-      run: { first: end, count: victim.end - end },
-    };
+/** Shards a source can be asked for. One without ranges can only begin where an object begins. */
+export function ableShards(state: DownloadState, map: ShardMap, source: SourceState): ShardSet {
+  const able = source.has.minus(source.refused);
+  if (source.advice.wholeObjects !== true) return able;
+  return state.missing.runs().reduce((rest, { first, count }) => {
+    const own = objectRun(map, first);
+    if (own.first === first) return rest;
+    return rest.without({ first, count: Math.min(first + count, own.first + own.count) - first });
+  }, able);
+}
+
+function candidates(state: DownloadState, map: ShardMap, nowMs: number): Candidate[] {
+  const list: Candidate[] = [];
+  for (const source of state.sources.values()) {
+    if (!isReady(source, nowMs)) continue;
+    const busy = busyRequests(state, source.id);
+    list.push({
+      source,
+      busy,
+      rank: rankIn(state, source),
+      able: ableShards(state, map, source),
+      bytesPerS: sourceRate(source, busy, nowMs),
+    });
+  }
+  return list.sort(
+    (a, b) => a.rank - b.rank || (b.bytesPerS ?? Infinity) - (a.bytesPerS ?? Infinity) || 0,
+  );
+}
+
+function chooseMissing(
+  state: DownloadState,
+  map: ShardMap,
+  all: readonly Candidate[],
+): Choice | undefined {
+  if (state.missing.isEmpty) return undefined;
+  let cheaper = ShardSet.empty;
+  let tier = ShardSet.empty;
+  let rank: Rank | undefined;
+  for (const one of all) {
+    if (one.rank !== rank) {
+      cheaper = cheaper.union(tier);
+      tier = ShardSet.empty;
+      rank = one.rank;
+    }
+    tier = tier.union(one.able.minus(one.source.suspect));
+    if (one.busy >= windowOf(one.source)) continue;
+    const wanted = state.missing
+      .intersect(one.able)
+      .minus(cheaper)
+      .minus(betterElsewhere(one, all));
+    const first = firstRun(wanted, map, one.source);
+    if (first === undefined) continue;
+    const end = Math.min(first.first + first.count, one.source.runEnd(first.first));
+    const most = requestBytes(state, map, {
+      ...one,
+      peers: all.filter((other) => other.rank === one.rank),
+    });
+    const run = takeShards(map, { first: first.first, count: end - first.first }, most);
+    return { type: "fetch", source: one.source.id, run };
   }
   return undefined;
 }
 
-/** The request of another source, not a cheaper one, with the most left that `source` has in one piece. */
-function longestRequest(state: DownloadState, source: SourceState): Request | undefined {
-  let longest: Request | undefined;
-  for (const request of state.requests.values()) {
-    const owner = state.sources.get(request.source);
-    if (owner === undefined || owner.id === source.id || costRank(owner) < costRank(source))
-      continue;
-    const left = request.end - request.next;
-    if (left < 2 || (longest !== undefined && left <= longest.end - longest.next)) continue;
-    const end = request.end - Math.floor(left / 2);
-    const stolen = ShardSet.of([{ first: end, count: request.end - end }]);
-    const able = stolen.minus(source.has).isEmpty && stolen.intersect(source.refused).isEmpty;
-    if (able && source.runEnd(end) >= request.end) longest = request;
-  }
-  return longest;
+/** The first run that one request may begin with. */
+function firstRun(wanted: ShardSet, map: ShardMap, source: SourceState): ShardRun | undefined {
+  if (source.advice.wholeObjects !== true) return wanted.firstRun();
+  return wanted.runs().find(({ first }) => objectRun(map, first).first === first);
 }
 
-function costRank({ kind, cost }: SourceState): number {
-  if (kind === "cache") return 0;
-  return cost === "free" ? 1 : 2;
+/** Shards it served badly that another source may serve well. */
+function betterElsewhere(one: Candidate, all: readonly Candidate[]): ShardSet {
+  if (one.source.suspect.isEmpty) return ShardSet.empty;
+  const others = all
+    .filter((other) => other !== one)
+    .reduce((set, other) => set.union(other.able.minus(other.source.suspect)), ShardSet.empty);
+  return one.source.suspect.intersect(others);
+}
+
+/** Nothing is missing: help the request that will end last. */
+function chooseTail(
+  state: DownloadState,
+  map: ShardMap,
+  all: readonly Candidate[],
+  nowMs: number,
+): Choice | undefined {
+  if (!state.missing.isEmpty) return undefined;
+  const late = [...state.requests.values()]
+    .filter((request) => request.hedgeOf === undefined && request.hedgedBy === undefined)
+    .filter((request) => request.next < request.end && !request.held)
+    .map((request) => ({ request, expected: expectedOf(state, map, request, nowMs) }))
+    .sort(
+      (a, b) =>
+        (b.expected ?? 0) - (a.expected ?? 0) ||
+        b.request.end - b.request.next - (a.request.end - a.request.next),
+    );
+  for (const helper of all) {
+    if (helper.busy >= windowOf(helper.source)) continue;
+    for (const { request, expected } of late) {
+      const choice =
+        steal(state, map, helper, request, expected) ??
+        hedge(state, map, helper, { request, expected, nowMs });
+      if (choice !== undefined) return choice;
+    }
+  }
+  return undefined;
+}
+
+function expectedOf(
+  state: DownloadState,
+  map: ShardMap,
+  request: Request,
+  nowMs: number,
+): number | undefined {
+  const owner = state.sources.get(request.source);
+  if (owner === undefined) return undefined;
+  const busy = busyRequests(state, owner.id);
+  const rate = sourceRate(owner, busy, nowMs);
+  return expectedMs(request, map, rate === undefined ? undefined : rate / busy, nowMs);
+}
+
+/** Takes the end of a request: as much as makes both end together; half when rates are unknown. */
+function steal(
+  state: DownloadState,
+  map: ShardMap,
+  helper: Candidate,
+  victim: Request,
+  expected: number | undefined,
+): Choice | undefined {
+  const owner = state.sources.get(victim.source);
+  if (owner === undefined || owner.id === helper.source.id) return undefined;
+  if (rankIn(state, owner) < helper.rank) return undefined;
+  const left = victim.end - victim.next;
+  const share = stolenShare(helper, leftBytes(victim, map), expected);
+  // The shard that is arriving stays.
+  const count = Math.min(Math.floor(left * share), left - 1);
+  if (count < 1) return undefined;
+  const run = { first: victim.end - count, count };
+  if (!canFetch(helper, run)) return undefined;
+  return { type: "steal", from: victim.id, end: run.first, source: helper.source.id, run };
+}
+
+/** `x / rt + first byte = (L − x) / rv`, as a share of L. */
+function stolenShare(helper: Candidate, bytes: number, expected: number | undefined): number {
+  const { bytesPerS, busy, source } = helper;
+  if (bytesPerS === undefined || expected === undefined) return busy === 0 ? 0.5 : 0;
+  if (bytes === 0) return 0;
+  const rt = bytesPerS / (busy + 1);
+  const rv = (bytes * 1000) / Math.max(1, expected);
+  const leadS = (expected - (source.firstByteMs ?? UNKNOWN_FIRST_BYTE_MS)) / 1000;
+  return Math.min(1, Math.max(0, (leadS * rv * rt) / (rv + rt) / bytes));
+}
+
+type Late = {
+  readonly request: Request;
+  readonly expected: number | undefined;
+  readonly nowMs: number;
+};
+
+/** Fetches the same shards again, when that should be much sooner. */
+function hedge(
+  state: DownloadState,
+  map: ShardMap,
+  helper: Candidate,
+  { request, expected, nowMs }: Late,
+): Choice | undefined {
+  const owner = state.sources.get(request.source);
+  if (expected === undefined || owner === undefined) return undefined;
+  const { source, bytesPerS, busy } = helper;
+  // The source itself, and a dearer one, help only a request that is stuck, not one that is slow.
+  const needsSilence = source === owner || rankIn(state, owner) < helper.rank;
+  if (needsSilence && silenceMs(request, nowMs) < STUCK_MS) return undefined;
+  const run = restOf(request);
+  if (!canFetch(helper, run)) return undefined;
+  const needMs =
+    bytesPerS === undefined
+      ? UNKNOWN_NEED_MS
+      : (source.firstByteMs ?? UNKNOWN_FIRST_BYTE_MS) +
+        (map.bytesOf(run) * 1000 * (busy + 1)) / bytesPerS;
+  if (expected <= HEDGE_FACTOR * needMs || expected - needMs <= HEDGE_GAIN_MS) return undefined;
+  return { type: "hedge", of: request.id, source: source.id, run };
+}
+
+function canFetch({ source, able }: Candidate, run: ShardRun): boolean {
+  if (source.advice.wholeObjects === true) return false;
+  return (
+    source.runEnd(run.first) >= run.first + run.count &&
+    ShardSet.of([run]).minus(able).isEmpty &&
+    ShardSet.of([run]).intersect(source.suspect).isEmpty
+  );
 }

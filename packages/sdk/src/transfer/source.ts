@@ -7,13 +7,33 @@ import type { ShardSet } from "./shard-set.ts";
 
 export type SourceKind = "cache" | "peer" | "torrent" | "s3" | "http" | "ssh";
 
+/** What a source has learned of its link and its server; absent members are no limit. */
+export type SourceAdvice = {
+  /** Bytes a request may carry to end before the link resets its connection. */
+  readonly maxRequestBytes?: number;
+  /** Milliseconds a request may last. */
+  readonly maxRequestMs?: number;
+  readonly maxParallel?: number;
+  /** It serves no ranges: a request begins with an object's first shard. */
+  readonly wholeObjects?: boolean;
+};
+
+export type FetchOptions = {
+  readonly signal: AbortSignal;
+  /**
+   * Memory in which byte `at` of the run and those after it belong, or undefined for now. A source that can
+   * receive there saves a copy: its pieces are then that memory. It MUST NOT touch it after its iterator ended.
+   */
+  readonly into?: ((at: number) => Uint8Array | undefined) | undefined;
+};
+
 export interface Source {
   /** Unique in a transfer, and for people: `s3 store.example`, `peer p_9f…`. Never holds a secret. */
   readonly id: string;
   readonly kind: SourceKind;
   /** Whether bytes from it cost someone money (egress, relay). */
   readonly cost: "free" | "paid";
-  /** Requests it serves at once. */
+  /** Most requests it serves at once; the scheduler begins with fewer and finds out how many pay. */
   readonly window: number;
 
   /** Shards it has now. */
@@ -27,10 +47,16 @@ export interface Source {
 
   /**
    * The bytes of a run, in order, in pieces of any size; a piece is valid until the next one is asked for.
-   * Throws when it cannot go on: a `WaybillError` that is not retryable ends the source, any other is a
-   * failed request. It retries by itself what it expects to pass. It does not verify: the caller does.
+   * One attempt: where a connection broke it goes on by itself as long as bytes come, and otherwise throws at
+   * once, so that another source can take over; when to ask again is the scheduler's. A `WaybillError` that
+   * is not retryable ends the source (`not_found` and `source_changed`: its use for that object), any other
+   * is a failed request, after which it rests for at least the error's `retryAfterMs`. It does not verify:
+   * the caller does.
    */
-  fetch(run: ShardRun, options: { readonly signal: AbortSignal }): AsyncIterable<Uint8Array>;
+  fetch(run: ShardRun, options: FetchOptions): AsyncIterable<Uint8Array>;
+
+  /** What it has learned so far; asked for after every request. */
+  advice?(): SourceAdvice;
 
   /** Releases what it holds; no request is under way. */
   close?(): Promise<void>;

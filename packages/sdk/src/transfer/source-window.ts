@@ -1,0 +1,92 @@
+// How many requests a source gets at once: probed upward while its rate grows, halved when it fails
+// (docs/transfer.md, rule 3). Pure.
+
+export type SourceWindow = {
+  readonly size: number;
+  readonly max: number;
+  /** Steps double until one brings nothing; then they are single and rare. */
+  readonly doubling: boolean;
+  /** What the window and its rate were before the step that is being tried. */
+  readonly before: { readonly size: number; readonly bytesPerS: number } | undefined;
+  readonly epochMs: number;
+  readonly epochBytes: number;
+  /** No step before this. */
+  readonly holdUntilMs: number;
+  readonly halvedMs: number;
+};
+
+/** Enough to fill most links, few enough to lose little when killed. */
+const START = 4;
+/** One probe: long enough for a connection to come up to speed. */
+const EPOCH_MS = 1000;
+/** On long paths an epoch is this many answer times. */
+const EPOCH_ANSWERS = 8;
+/** A step pays when it brings this share of the growth it was meant to bring. */
+const WORTH = 0.25;
+/** After a step that brought nothing, and after a failure. */
+const HOLD_MS = 8000;
+const RECOVER_MS = 2000;
+/** Failures so close to each other have one cause. */
+const HALVE_EVERY_MS = 1000;
+
+/** A window that may grow to `max`. */
+export function startWindow(max: number, nowMs: number): SourceWindow {
+  return {
+    size: Math.min(START, max),
+    max,
+    doubling: true,
+    before: undefined,
+    epochMs: nowMs,
+    epochBytes: 0,
+    holdUntilMs: 0,
+    halvedMs: -Infinity,
+  };
+}
+
+/** Bytes came while `busy` requests were under way; ends the epoch when its time is over. */
+export function widen(
+  window: SourceWindow,
+  bytes: number,
+  busy: number,
+  answerMs: number | undefined,
+  nowMs: number,
+): SourceWindow {
+  const epochBytes = window.epochBytes + bytes;
+  const passed = nowMs - window.epochMs;
+  if (passed < Math.max(EPOCH_MS, EPOCH_ANSWERS * (answerMs ?? 0))) {
+    return { ...window, epochBytes };
+  }
+  const next = { ...window, epochMs: nowMs, epochBytes: 0 };
+  // A window that is not full says nothing about its size.
+  if (busy < window.size) return { ...next, before: undefined };
+  const bytesPerS = (epochBytes * 1000) / passed;
+  const { before } = window;
+  if (before !== undefined) {
+    const gain = bytesPerS / before.bytesPerS - 1;
+    const meant = window.size / before.size - 1;
+    if (gain < WORTH * meant) {
+      const holdUntilMs = nowMs + HOLD_MS;
+      return { ...next, size: before.size, doubling: false, before: undefined, holdUntilMs };
+    }
+  }
+  if (nowMs < window.holdUntilMs || window.size >= window.max) {
+    return { ...next, before: undefined };
+  }
+  const size = Math.min(window.max, window.doubling ? window.size * 2 : window.size + 1);
+  return { ...next, size, before: { size: window.size, bytesPerS } };
+}
+
+/** A request failed. */
+export function halve(window: SourceWindow, nowMs: number): SourceWindow {
+  if (nowMs - window.halvedMs < HALVE_EVERY_MS) return window;
+  return {
+    ...window,
+    size: Math.max(1, Math.floor(window.size / 2)),
+    doubling: true,
+    before: undefined,
+    epochMs: nowMs,
+    epochBytes: 0,
+    holdUntilMs: nowMs + RECOVER_MS,
+    halvedMs: nowMs,
+  };
+}
