@@ -9,8 +9,8 @@ import { machineIdentity, peekToken } from "../packages/waybill/src/cli/credenti
 import { table } from "../packages/waybill/src/cli/render/format.ts";
 import { closeWebRtc, loadWebRtc } from "../packages/waybill/src/webrtc.ts";
 import { Lab } from "../test/support/lab.ts";
-import { median } from "./measure.ts";
-import { markdownTable, writeSection } from "./page.ts";
+import { median } from "./setup/measure.ts";
+import { markdownTable, writeSection } from "./setup/page.ts";
 
 const JOBS = 7;
 const LINES = 200;

@@ -1,10 +1,11 @@
 // Times whole processes: wall and CPU seconds and peak memory as the operating system accounts them,
 // through GNU time. Commands of one comparison run in turn, so that a noisy machine is noisy for all.
-import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
+import { run } from "../../test/support/netlab/commands.ts";
+import { start } from "./scope.ts";
 
 export type Sample = {
   readonly wallSeconds: number;
@@ -12,15 +13,28 @@ export type Sample = {
   readonly cpuSeconds: number;
   /** Of the largest single process. */
   readonly peakRssBytes: number;
+  /** What was counted beside the time, by name. */
+  readonly counted?: Readonly<Record<string, number>>;
 };
 
 export type Contender = {
   readonly name: string;
-  /** The command of one round. */
+  /** The command of one round. Round 0 is the warm-up. */
   readonly command: (round: number) => readonly string[];
   readonly env?: NodeJS.ProcessEnv;
+  /** Makes ready for the round, untimed. */
+  readonly prepare?: (round: number) => Promise<void>;
+  /** Reads what the round counted, untimed, before `clean`. */
+  readonly count?: (round: number) => Promise<Record<string, number>>;
   /** Undoes what the round left, untimed. */
   readonly clean?: (round: number) => Promise<void>;
+};
+
+export type Outcome = {
+  readonly name: string;
+  readonly samples: readonly Sample[];
+  /** What the failed rounds said. */
+  readonly failures: readonly string[];
 };
 
 const GNU_TIME = "/usr/bin/time";
@@ -34,7 +48,7 @@ export async function measure(
   const folder = await mkdtemp(path.join(os.tmpdir(), "waybill-measure-"));
   try {
     const report = path.join(folder, "report");
-    const child = spawn(GNU_TIME, ["-f", "%e %U %S %M", "-o", report, ...command], {
+    const child = start([GNU_TIME, "-f", "%e %U %S %M", "-o", report, ...command], {
       env,
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -42,13 +56,13 @@ export async function measure(
     const keep = (data: Buffer) => {
       output = (output + data.toString()).slice(-4000);
     };
-    child.stdout.on("data", keep);
-    child.stderr.on("data", keep);
+    child.stdout?.on("data", keep);
+    child.stderr?.on("data", keep);
     const code = await new Promise<number | null>((resolve, reject) => {
       child.on("error", reject);
       child.on("close", resolve);
     });
-    if (code !== 0) throw new Error(`${command.join(" ")} failed (${code}): ${output}`);
+    if (code !== 0) throw new Error(`${command.join(" ")} failed (${code}): ${output.trim()}`);
     const [wall = 0, user = 0, system = 0, kib = 0] = (await readFile(report, "utf8"))
       .trim()
       .split(/\s+/)
@@ -59,20 +73,42 @@ export async function measure(
   }
 }
 
-/** One warm-up and `rounds` counted runs of each contender, A B C A B C …; samples by name. */
+/**
+ * `rounds` counted runs of each contender, A B C A B C …, after one that is not counted unless `warmUp` is false.
+ * What others wrote is on the disk before each. A contender that fails is reported and goes on with the next round.
+ */
 export async function compare(
   contenders: readonly Contender[],
   rounds: number,
-): Promise<Map<string, Sample[]>> {
-  const samples = new Map<string, Sample[]>(contenders.map((one) => [one.name, []]));
-  for (let round = 0; round <= rounds; round++) {
-    for (const one of contenders) {
-      const sample = await measure(one.command(round), one.env);
+  { warmUp = true }: { warmUp?: boolean } = {},
+): Promise<Outcome[]> {
+  const outcomes = contenders.map((one) => ({
+    one,
+    samples: new Array<Sample>(),
+    failures: new Array<string>(),
+  }));
+  for (let round = warmUp ? 0 : 1; round <= rounds; round++) {
+    for (const { one, samples, failures } of outcomes) {
+      await one.prepare?.(round);
+      await run("sync");
+      try {
+        const sample = await measure(one.command(round), one.env);
+        const counted = await one.count?.(round);
+        if (round > 0) samples.push(counted === undefined ? sample : { ...sample, counted });
+        note(`${one.name}, round ${round}: ${sample.wallSeconds.toFixed(2)} s`);
+      } catch (error) {
+        failures.push((error as Error).message);
+        note(`${one.name}, round ${round}: ${(error as Error).message.slice(0, 500)}`);
+      }
       await one.clean?.(round);
-      if (round > 0) samples.get(one.name)?.push(sample);
     }
   }
-  return samples;
+  return outcomes.map(({ one, samples, failures }) => ({ name: one.name, samples, failures }));
+}
+
+/** A line about how far it is, beside the results. */
+export function note(line: string): void {
+  process.stderr.write(`  ${line}\n`);
 }
 
 export function median(values: readonly number[]): number {

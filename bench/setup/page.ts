@@ -2,7 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
-const PAGE = fileURLToPath(new URL("../docs/performance.md", import.meta.url));
+const PAGE = fileURLToPath(new URL("../../docs/performance.md", import.meta.url));
 
 /** A Markdown table; the first row is the head. */
 export function markdownTable(rows: readonly (readonly string[])[]): string {
