@@ -67,8 +67,8 @@ export const ReceiptHeader = v.variant("by", [
   v.object({
     ...common,
     by: v.literal("hub"),
-    /** Seconds since 1970 by the hub's clock. */
-    iat: WholeNumber,
+    /** Seconds since 1970 by the hub's clock; until the year 9999. */
+    iat: v.pipe(WholeNumber, v.maxValue(253_402_300_799)),
     role: Role,
     /** Thumbprint of the key the client's token is bound to; `owner` for an owner's token. */
     sub: v.pipe(v.string(), v.maxLength(64)),

@@ -82,6 +82,17 @@ export class Context {
     );
   }
 
+  /**
+   * Hubs this machine has a reason to believe about `room`, best first: the one that --hub or WAYBILL_HUB names,
+   * else those it has tokens of the room for, beginning with `likely`.
+   */
+  async trustedHubs(room: RoomId, likely: string): Promise<string[]> {
+    if ((this.#options.hub ?? this.#env["WAYBILL_HUB"]) !== undefined) return [this.hubUrl];
+    const saved = (await savedRooms(this.dataDir)).filter((one) => one.room === room);
+    const hubs = [...new Set(saved.map((one) => one.hub))];
+    return hubs.sort((a, b) => Number(b === likely) - Number(a === likely));
+  }
+
   /** A client that acts in `room` as a person: the token from WAYBILL_TOKEN or the saved one. */
   async client(room: RoomId, patience: keyof typeof PATIENCE_MS = "command"): Promise<HubClient> {
     return new HubClient({

@@ -25,6 +25,13 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "room key revoke": ["waybill room key revoke k_4f1c --room lab"],
   push: ["waybill push ./digits --name digits --room lab", "waybill push ckpt.pt --keep --json"],
   pull: ["waybill pull digits ./digits --room lab", "waybill pull 3f9a12cc ./there --overwrite"],
+  "uploads ls": ["waybill uploads ls --room lab"],
+  "uploads rm": ["waybill uploads rm u_4f1c2a --dry-run", "waybill uploads rm --all --room lab"],
+  verify: [
+    "waybill verify ./digits",
+    "waybill verify ./digits --receipt digits.receipt.json --strict",
+    "waybill verify ./digits --artifact digits --room lab",
+  ],
   "artifact ls": ["waybill artifact ls --room lab"],
   "artifact show": ["waybill artifact show digits --room lab"],
   train: [

@@ -12,6 +12,8 @@ export const EXIT = {
   conflict: 5,
   unreachable: 6,
   cancelled: 7,
+  /** A receipt is altered, or signed by nobody known. */
+  notGenuine: 8,
   interrupted: 130,
 } as const;
 

@@ -9,6 +9,8 @@ import { pullCommand } from "./commands/pull.ts";
 import { pushCommand } from "./commands/push.ts";
 import { roomCommand } from "./commands/room.ts";
 import { trainCommand } from "./commands/train.ts";
+import { uploadsCommand } from "./commands/uploads.ts";
+import { verifyCommand } from "./commands/verify.ts";
 import { workerCommand } from "./commands/worker.ts";
 import { EXAMPLES } from "./examples.ts";
 import { EXIT } from "./exit.ts";
@@ -34,7 +36,7 @@ A first run, each in its own terminal:
   $ waybill train --room lab --dataset ./data --alias prod-v1 --tag baseline -- python3 train.py
   $ waybill model pull prod-v1 ./out --room lab
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 6 unreachable, 7 job cancelled.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 6 unreachable, 7 job cancelled, 8 receipt not genuine.
 `,
     );
   for (const make of [
@@ -43,7 +45,9 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
     roomCommand,
     pushCommand,
     pullCommand,
+    uploadsCommand,
     artifactCommand,
+    verifyCommand,
     trainCommand,
     jobCommand,
     modelCommand,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   bar,
+  formatAge,
   formatBytes,
   formatRate,
   formatSeconds,
@@ -33,6 +34,17 @@ describe("figures for people", () => {
       "1m 15s",
       "1h 2m",
       "–",
+    ]);
+  });
+
+  it("shows ages roughly, and clocks that differ as no age", () => {
+    const [m, h] = [60_000, 3_600_000];
+    expect([-5000, 42_000, 17 * m, 3 * h + 5 * m, 52 * h].map(formatAge)).toEqual([
+      "0 s",
+      "42 s",
+      "17m",
+      "3h 5m",
+      "2d 4h",
     ]);
   });
 

@@ -29,6 +29,18 @@ export function formatSeconds(seconds: number): string {
   return h > 0 ? `${h}h ${m}m` : `${m}m ${s}s`;
 }
 
+/** How long ago, roughly: `42 s`, `17m`, `3h 5m`, `2d 4h`. */
+export function formatAge(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const [d, h, m] = [
+    Math.floor(seconds / 86_400),
+    Math.floor(seconds / 3600) % 24,
+    Math.floor(seconds / 60) % 60,
+  ];
+  return d > 0 ? `${d}d ${h}h` : h > 0 ? `${h}h ${m}m` : `${m}m`;
+}
+
 /** `0.5` → `██████░░░░░░`. */
 export function bar(share: number, width = 24): string {
   const filled = Math.round(Math.min(1, Math.max(0, share)) * width);

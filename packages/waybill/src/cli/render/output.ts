@@ -27,6 +27,11 @@ export class Output {
     this.interactive = !init.json && init.stderr.isTTY === true && process.env["TERM"] !== "dumb";
   }
 
+  /** Characters that fit into a status line. */
+  get width(): number {
+    return (this.#err.columns ?? 80) - 1;
+  }
+
   /** One JSON line; nothing without --json. */
   record(value: object): void {
     if (this.json) this.#out.write(`${JSON.stringify(value)}\n`);
@@ -58,7 +63,7 @@ export class Output {
     const nowMs = performance.now();
     if (!force && nowMs - this.#lastDrawMs < REDRAW_MS) return;
     this.#lastDrawMs = nowMs;
-    const width = (this.#err.columns ?? 80) - 1;
+    const { width } = this;
     const up = this.#drawn > 0 ? `\u001B[${this.#drawn}A` : "";
     const text = lines.map((line) => `\u001B[2K${clip(printable(line), width)}\n`).join("");
     this.#err.write(`${up}${text}\u001B[J`);

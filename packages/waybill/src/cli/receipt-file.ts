@@ -1,0 +1,109 @@
+// Receipts of push and pull as files: where they go, that nothing else is overwritten, and how they are written.
+import { open, rename, rm } from "node:fs/promises";
+import path from "node:path";
+import type { Identity } from "@waybill/sdk/hub-client";
+import { files } from "@waybill/sdk/platform";
+import { type ArtifactManifest, WaybillError, messageOf } from "@waybill/sdk/protocol";
+import {
+  type IssueOptions,
+  type Receipt,
+  type TransferFacts,
+  issueReceipt,
+  receiptPieces,
+} from "@waybill/sdk/receipt";
+import type { Output } from "./render/output.ts";
+
+/** How every receipt of ours begins. */
+const RECEIPT_HEAD = '{"payload":"';
+
+/** Beside the folder or file, so that it is no part of it. */
+export function defaultReceiptFile(about: string): string {
+  return `${path.resolve(about)}.receipt.json`;
+}
+
+/**
+ * The file that `--receipt [FILE]` asks for, checked before the transfer begins: hours later it must not fail
+ * for a typo. Throws `invalid_request` when it lies in the folder it is about, `conflict` when something else
+ * is there, `local_io` when nothing can be written there.
+ */
+export async function prepareReceiptFile(
+  option: string | boolean | undefined,
+  about: string,
+): Promise<string | undefined> {
+  if (option === undefined || option === false) return undefined;
+  const file = option === true ? defaultReceiptFile(about) : path.resolve(option);
+  const root = path.resolve(about);
+  if (file === root || file.startsWith(path.join(root, path.sep))) {
+    throw new WaybillError("invalid_request", `the receipt ${file} would be part of ${about}`, {
+      hint: "name a file beside the folder, or give --receipt without one",
+    });
+  }
+  try {
+    files.makeDirectory(path.dirname(file));
+    await assertReplaceable(file);
+    const probe = `${file}.${process.pid}`;
+    await (await open(probe, "w")).close();
+    await rm(probe);
+  } catch (cause) {
+    throw cannotWrite(file, cause);
+  }
+  return file;
+}
+
+async function assertReplaceable(file: string): Promise<void> {
+  const there = await open(file, "r").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (there === undefined) return;
+  try {
+    const { buffer, bytesRead } = await there.read(Buffer.alloc(RECEIPT_HEAD.length));
+    if (buffer.subarray(0, bytesRead).toString() === RECEIPT_HEAD) return;
+  } finally {
+    await there.close();
+  }
+  throw new WaybillError("conflict", `${file} is there and is not a receipt`, {
+    hint: "name another file: --receipt FILE",
+  });
+}
+
+/** Writes it whole or not at all, in the place of an earlier one. */
+export async function writeReceipt(file: string, receipt: Receipt): Promise<void> {
+  const temporary = `${file}.${process.pid}`;
+  try {
+    const handle = await open(temporary, "w");
+    try {
+      for (const piece of receiptPieces(receipt)) await handle.writeFile(piece);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw cannotWrite(file, cause);
+  }
+}
+
+/** Signs, has it countersigned, writes it and says so; `receipt` members for the JSON line of the command. */
+export async function keepReceipt(
+  file: string,
+  facts: TransferFacts,
+  manifest: ArtifactManifest,
+  options: IssueOptions & { readonly identity: Identity; readonly output: Output },
+): Promise<{ readonly receipt: string; readonly countersigned: boolean }> {
+  const { output, ...issuing } = options;
+  const { unsigned, ...receipt } = await issueReceipt(facts, manifest, issuing);
+  await writeReceipt(file, receipt);
+  const alone = unsigned === undefined ? "" : `, signed by this machine alone: ${unsigned}`;
+  output.note(`receipt ${file}${alone}`);
+  return { receipt: file, countersigned: unsigned === undefined };
+}
+
+function cannotWrite(file: string, cause: unknown): WaybillError {
+  if (cause instanceof WaybillError && cause.code !== "local_io") return cause;
+  return new WaybillError("local_io", `cannot write the receipt ${file}: ${messageOf(cause)}`, {
+    hint: "name another file: --receipt FILE",
+    cause,
+  });
+}
