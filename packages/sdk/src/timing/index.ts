@@ -7,3 +7,4 @@ export {
   type BackoffOptions,
   type RetryOptions,
 } from "./backoff.ts";
+export { RateGate, type RateLimit, parseRateLimit, rateAt } from "./rate-limit.ts";
