@@ -76,18 +76,18 @@ export const ObjectProgress = v.object({
   ...PlannedObject.entries,
   /** The whole object is there. */
   done: v.boolean(),
-  /** CRC-32 of what is stored of an object that was put at once. */
+  /** CRC-32 of what is stored of a whole object; absent where the store has none. */
   crc32: v.optional(Crc32Base64),
-  /** Bytes that are stored of an object that was put at once: not its `size` when it is encoded. */
+  /** Bytes that are stored of an object that is not in parts: not its `size` when it is encoded. */
   storedBytes: v.optional(ByteCount),
-  /** Names the stored body of an object that was put at once, for `PartToSign.replaces`. */
+  /** Names the stored body of an object that is not in parts, for `PartToSign.replaces`. */
   etag: v.optional(v.string()),
   /** Confirmed parts of a multipart object, ascending; they may overlap when runs cut them differently. */
   parts: v.array(v.object({ part: PartNumber, size: ByteCount, crc32: Crc32Base64 })),
 });
 export type ObjectProgress = v.InferOutput<typeof ObjectProgress>;
 
-/** `any`: parts of any size the rule of parts allows. `equal`: all of an object but the last are of one size (R2). */
+/** `any`: parts of any size that is a multiple of the unit. `equal`: every part but an object's last is one unit (AWS, R2). */
 export const PartRule = v.picklist(["any", "equal"]);
 export type PartRule = v.InferOutput<typeof PartRule>;
 
@@ -101,7 +101,7 @@ export const UploadStatus = v.object({
   /** The session's own plan, which whoever goes on with it adopts; its objects are `objects` without `artifact.json`. */
   ...planEssentials,
   partRule: PartRule,
-  /** Given with `equal`: the size of every part but an object's last. */
+  /** Given with `equal`: the size of every part but an object's last. It is `unitBytes` then. */
   equalPartBytes: v.optional(WholeBytes),
   createdAt: Timestamp,
   expiresAt: v.optional(Timestamp),

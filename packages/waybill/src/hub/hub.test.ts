@@ -12,9 +12,11 @@ import { newIdentity } from "./hub.fixture.ts";
 import { type Hub, type HubInit, createHub } from "./hub.ts";
 import {
   PART_BYTES,
+  AT_ONCE_BYTES,
   crcOf,
   manifestOf,
   patterned,
+  piecesOf,
   planOf,
   type Tree,
 } from "./uploads/push.fixture.ts";
@@ -53,26 +55,20 @@ async function pushOverHttp(client: HubClient, room: RoomId, tree: Tree): Promis
     ...tree,
     [MANIFEST_KEY, Buffer.concat([...manifestPieces(manifest)])],
   ]);
-  const objects: { key: string; parts: string[] }[] = [];
+  const objects: { key: string; parts: { part: number; crc32: string }[] }[] = [];
   for (const [key, body] of bodies) {
-    const isLarge = body.length > PART_BYTES;
-    const pieces = isLarge ? [body.subarray(0, PART_BYTES), body.subarray(PART_BYTES)] : [body];
-    const parts = pieces.map((piece, at) => ({
-      key,
-      part: isLarge ? at + 1 : 0,
-      size: piece.length,
-      crc32: crcOf(piece),
-    }));
+    const pieces = piecesOf(key, body, status, PART_BYTES);
+    const parts = pieces.map(({ part, size, crc32 }) => ({ key, part, size, crc32 }));
     const signed = await client.call("signParts", { params, body: { parts } });
     for (const [at, { url, headers }] of signed.parts.entries()) {
       const answer = await fetch(url, {
         method: "PUT",
         headers,
-        body: new Uint8Array(pieces[at] ?? []),
+        body: new Uint8Array(pieces[at]?.body ?? []),
       });
       expect(answer.status).toBe(200);
     }
-    if (isLarge) objects.push({ key, parts: pieces.map(crcOf) });
+    objects.push({ key, parts: parts.map(({ part, crc32 }) => ({ part, crc32 })) });
   }
   const artifact = artifactId(manifest);
   await client.call("completeUpload", { params, body: { artifact, objects } });
@@ -86,7 +82,7 @@ describe("a hub", () => {
     const { url, s3 } = await first.start();
     const owner = await ownerOf(url, "lab");
     const tree: Tree = new Map([
-      ["big.bin", patterned(PART_BYTES + 5)],
+      ["big.bin", patterned(AT_ONCE_BYTES + 5)],
       ["sub/small.txt", new TextEncoder().encode("small")],
     ]);
     const artifact = await pushOverHttp(owner.client, owner.room, tree);

@@ -33,6 +33,8 @@ export type ExternalStorage = {
   readonly region: string;
   /** The AWS environment and profile chain when absent. */
   readonly credentials?: S3Credentials;
+  /** Whether it joins only parts of one size; known of AWS and R2, and tried out on others, when absent. */
+  readonly equalParts?: boolean;
 };
 
 export type HubInit = {
@@ -221,6 +223,7 @@ type OpenedStore = {
   readonly publicEndpoint: string | undefined;
   readonly region: string;
   readonly credentials: S3Credentials | undefined;
+  readonly equalParts: boolean | undefined;
   readonly credentialsFile?: string;
 };
 
@@ -233,9 +236,9 @@ async function openStore(
 ): Promise<OpenedStore> {
   const chosen = init.storage ?? { kind: "embedded" };
   if (chosen.kind === "external") {
-    const { endpoint, region, credentials } = chosen;
+    const { endpoint, region, credentials, equalParts } = chosen;
     const publicEndpoint = init.s3PublicEndpoint ?? endpoint;
-    return { endpoint, publicEndpoint, region, credentials };
+    return { endpoint, publicEndpoint, region, credentials, equalParts };
   }
   const { file, credentials } = await storeCredentials(init.dataDir);
   const storeHost = chosen.host ?? host;
@@ -255,6 +258,7 @@ async function openStore(
     publicEndpoint: init.s3PublicEndpoint ?? publicStoreEndpoint(storeHost, port, init.publicUrl),
     region: EMBEDDED_REGION,
     credentials,
+    equalParts: false,
     credentialsFile: file,
   };
 }

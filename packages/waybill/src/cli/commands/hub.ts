@@ -18,6 +18,7 @@ type HubOptions = {
   readonly s3Endpoint?: string;
   readonly s3Bucket?: string;
   readonly s3UploadsBucket?: string;
+  readonly s3EqualParts?: boolean;
   readonly s3Region: string;
   readonly adminToken?: string;
   readonly iceServers?: string;
@@ -53,6 +54,10 @@ export function hubCommand(run: Runner): Command {
     .option(
       "--s3-uploads-bucket <name>",
       "bucket for uploads on another store (default: the rooms' with -uploads)",
+    )
+    .option(
+      "--s3-equal-parts",
+      "the other store joins only parts of one size (known of AWS and R2, and tried out on others)",
     )
     .option("--s3-region <region>", "region of the other store", "us-east-1")
     .addOption(
@@ -158,7 +163,8 @@ function storageOf(options: HubOptions): EmbeddedStorage | ExternalStorage {
     return { kind: "embedded", port: options.s3Port ?? (options.port === 0 ? 0 : DEFAULT_S3_PORT) };
   }
   const endpoint = options.s3Endpoint === undefined ? {} : { endpoint: options.s3Endpoint };
-  return { kind: "external", ...endpoint, region: options.s3Region };
+  const equal = options.s3EqualParts === undefined ? {} : { equalParts: options.s3EqualParts };
+  return { kind: "external", ...endpoint, ...equal, region: options.s3Region };
 }
 
 function bucketsOf(options: HubOptions): { roomsBucket?: string; uploadsBucket?: string } {

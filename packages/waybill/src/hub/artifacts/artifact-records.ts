@@ -22,7 +22,7 @@ import type { Clock } from "../log.ts";
 const NameDoc = v.object({
   name: ArtifactName,
   artifact: ArtifactIdSchema,
-  /** When the artifact it names was completed. */
+  /** When the artifact was completed or last pushed under this name. */
   at: Timestamp,
 });
 
@@ -68,7 +68,13 @@ export class ArtifactRecords {
     const id = v.safeParse(ArtifactIdSchema, ref);
     if (id.success) return this.get(room, id.output);
     const named = await this.#documents.read(NameDoc, nameKey(room, ref), { maxAgeMs: 0 });
-    if (named !== undefined) return this.get(room, named.doc.artifact);
+    if (named !== undefined) {
+      const record = await this.#read(room, named.doc.artifact);
+      if (record !== undefined) return this.get(room, named.doc.artifact);
+      // It was known by several names and has gone under another one.
+      const newest = (await this.#under(room, ref)).at(-1);
+      if (newest !== undefined) return newest;
+    }
     if (new RegExp(`^[0-9a-f]{${MIN_PREFIX},64}$`).test(ref)) {
       const ids = await this.#idsWithPrefix(room, ref);
       const only = ids[0];
@@ -117,14 +123,39 @@ export class ArtifactRecords {
     // The name first: cut off here, the record is still there and the next sweep comes back.
     if (named?.doc.artifact === record.artifact) {
       await this.#documents.delete(key);
-      const others = (await this.list(room)).filter(
-        ({ kind, name, artifact }) =>
-          kind === "dataset" && name === record.name && artifact !== record.artifact,
-      );
-      const newest = others.at(-1);
+      const others = await this.#under(room, record.name);
+      const newest = others.filter(({ artifact }) => artifact !== record.artifact).at(-1);
       if (newest !== undefined) await this.#enterName(room, newest);
     }
     await this.#documents.delete(recordKey(room, record.artifact));
+  }
+
+  /**
+   * Lets a name mean an artifact the room holds from now on, as pushing it under that name does. Names it had before
+   * lead to it still; its record shows the newest. Idempotent.
+   */
+  async giveName(room: RoomId, record: ArtifactRecord, name: ArtifactName): Promise<void> {
+    const at = new Date(this.#clock()).toISOString();
+    const doc = { name, artifact: record.artifact, at };
+    await Promise.all([
+      this.#write(
+        NameDoc,
+        nameKey(room, name),
+        doc,
+        (known) => known.artifact !== record.artifact && known.at <= at,
+      ),
+      this.#documents.update(ArtifactRecord, recordKey(room, record.artifact), (known) =>
+        known === undefined || known.kind === "model" || known.name === name
+          ? undefined
+          : { ...known, name },
+      ),
+    ]);
+  }
+
+  /** Datasets that were last pushed under a name, oldest first. */
+  async #under(room: RoomId, name: string): Promise<ArtifactRecord[]> {
+    const all = await this.list(room);
+    return all.filter((record) => record.kind === "dataset" && record.name === name);
   }
 
   async #enterName(room: RoomId, { name, artifact, createdAt }: ArtifactRecord): Promise<void> {

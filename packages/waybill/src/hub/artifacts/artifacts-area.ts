@@ -29,12 +29,12 @@ export function createArtifactsArea({ records, presigner, presignSeconds }: Arti
         const slash = s3Path.indexOf("/");
         const bucket = s3Path.slice(0, slash);
         const prefix = s3Path.slice(slash + 1);
-        const { urls, expiresAtMs } = await presigner.sign(
+        const { urls, expiresAtMs, validForMs } = await presigner.sign(
           body.keys.map((key) => ({ method: "GET", bucket, key: prefix + key })),
           presignSeconds,
         );
         const reads = body.keys.map((key, at) => ({ key, url: urls[at] ?? "" }));
-        return { reads, expiresAt: new Date(expiresAtMs).toISOString() };
+        return { reads, expiresAt: new Date(expiresAtMs).toISOString(), validForMs };
       },
     },
   };

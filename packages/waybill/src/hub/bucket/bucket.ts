@@ -19,6 +19,12 @@ export type PutOptions = {
   readonly writeId?: string;
 };
 
+/** What a store says of a copy it has made. */
+export type Copied = {
+  /** Base64 CRC-32 of the copied bytes; stores that give none leave it out. */
+  readonly crc32: string | undefined;
+};
+
 /** One bucket. Every method throws `storage_failed` (retryable) when the store cannot be reached or misbehaves. */
 export interface Bucket {
   readonly name: string;
@@ -28,8 +34,16 @@ export interface Bucket {
   /** Size, etag and, when the store has one, the base64 CRC-32 (composite ones end in `-N`). */
   head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined>;
   put(key: string, body: Uint8Array | string, options?: PutOptions): Promise<Stored>;
-  /** Copies an object of `source` here, within the store; `false` when it is not there. */
-  copyFrom(source: Bucket, sourceKey: string, key: string): Promise<boolean>;
+  /**
+   * Copies an object of `source` (at most 5 GiB) here, within the store; `undefined` when it is not there. The store
+   * is asked for a CRC-32 only with `checksum`.
+   */
+  copyFrom(
+    source: Bucket,
+    sourceKey: string,
+    key: string,
+    options?: { readonly checksum?: boolean },
+  ): Promise<Copied | undefined>;
   /** Deleting what is not there is no error. */
   delete(keys: readonly string[]): Promise<void>;
   /** Keys below a prefix in UTF-8 order. */

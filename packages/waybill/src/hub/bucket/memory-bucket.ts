@@ -2,7 +2,7 @@
 // It passes the same conformance suite as the bucket behind the S3 API.
 import { WaybillError } from "@waybill/sdk/protocol";
 import { crc32 } from "node:zlib";
-import type { Bucket, Listed, PutCondition, PutOptions, Stored } from "./bucket.ts";
+import type { Bucket, Copied, Listed, PutCondition, PutOptions, Stored } from "./bucket.ts";
 
 type MemoryObject = Stored & {
   readonly body: Uint8Array;
@@ -90,11 +90,11 @@ export class MemoryBucket implements Bucket {
     return { etag: object.etag, size: object.size };
   }
 
-  async copyFrom(source: Bucket, sourceKey: string, key: string): Promise<boolean> {
+  async copyFrom(source: Bucket, sourceKey: string, key: string): Promise<Copied | undefined> {
     const object = await source.get(sourceKey);
-    if (object === undefined) return false;
+    if (object === undefined) return undefined;
     await this.put(key, object.body);
-    return true;
+    return { crc32: this.#objects.get(key)?.crc32 };
   }
 
   async delete(keys: readonly string[]): Promise<void> {

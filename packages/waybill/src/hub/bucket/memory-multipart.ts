@@ -2,23 +2,30 @@
 // does with a presigned URL.
 import { crc32 } from "node:zlib";
 import type { MemoryBucket } from "./memory-bucket.ts";
-import type { MultipartUploads, OpenMultipart, StoredPart } from "./multipart.ts";
+import type { Copied } from "./bucket.ts";
+import type { CopySource, MultipartUploads, OpenMultipart, StoredPart } from "./multipart.ts";
 
 type MemoryUpload = { readonly key: string; readonly parts: Map<number, Uint8Array> };
 
 export class MemoryMultipartUploads implements MultipartUploads {
   readonly #bucket: MemoryBucket;
   readonly #before: (operation: string, key: string) => void | Promise<void>;
+  readonly #read: (bucket: string, key: string) => Uint8Array | undefined;
   readonly #uploads = new Map<string, MemoryUpload>();
   #count = 0;
 
-  /** `before` is awaited before each operation, so that tests can refuse it by throwing. */
+  /**
+   * `before` is awaited before each operation, so that tests can refuse it by throwing; `read` gives the objects of
+   * other buckets, for copies.
+   */
   constructor(
     bucket: MemoryBucket,
     before: (operation: string, key: string) => void | Promise<void> = () => {},
+    read: (bucket: string, key: string) => Uint8Array | undefined = (_, key) => bucket.peek(key),
   ) {
     this.#bucket = bucket;
     this.#before = before;
+    this.#read = read;
   }
 
   /** Ids of the open uploads. */
@@ -47,6 +54,22 @@ export class MemoryMultipartUploads implements MultipartUploads {
     return [...upload.parts]
       .map(([part, body]) => ({ part, size: body.length, etag: crcOf(body), crc32: crcOf(body) }))
       .sort((a, b) => a.part - b.part);
+  }
+
+  async copyPart(
+    key: string,
+    uploadId: string,
+    part: number,
+    { bucket, key: sourceKey, start, size }: CopySource,
+  ): Promise<Copied | "missing" | "gone"> {
+    await this.#before("copyPart", key);
+    const upload = this.#uploads.get(uploadId);
+    if (upload?.key !== key) return "gone";
+    const whole = this.#read(bucket, sourceKey);
+    if (whole === undefined) return "missing";
+    const body = whole.subarray(start, start + size);
+    upload.parts.set(part, body);
+    return { crc32: crcOf(body) };
   }
 
   async complete(

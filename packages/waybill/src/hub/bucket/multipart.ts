@@ -1,6 +1,8 @@
 // Multipart uploads of one bucket, as the hub needs them: it opens, reads, joins and drops them; the parts
 // themselves go from clients to the store through presigned URLs and never pass here.
 
+import type { Copied } from "./bucket.ts";
+
 /** A part as the store accounts for it. */
 export type StoredPart = {
   readonly part: number;
@@ -8,6 +10,14 @@ export type StoredPart = {
   readonly etag: string;
   /** Base64; stores without checksum support give none. */
   readonly crc32: string | undefined;
+};
+
+/** A range of a stored object. */
+export type CopySource = {
+  readonly bucket: string;
+  readonly key: string;
+  readonly start: number;
+  readonly size: number;
 };
 
 export type OpenMultipart = { readonly key: string; readonly uploadId: string };
@@ -18,6 +28,16 @@ export interface MultipartUploads {
   create(key: string): Promise<string>;
   /** Parts in order; `undefined` when there is no such upload (any more). */
   listParts(key: string, uploadId: string): Promise<StoredPart[] | undefined>;
+  /**
+   * Makes a part of a range of another object, within the store; `missing` when that is not there, `gone` when there
+   * is no such upload (any more).
+   */
+  copyPart(
+    key: string,
+    uploadId: string,
+    part: number,
+    source: CopySource,
+  ): Promise<Copied | "missing" | "gone">;
   /** Joins the parts into the object; `gone` when there is no such upload (any more). */
   complete(
     key: string,

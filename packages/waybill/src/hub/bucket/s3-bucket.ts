@@ -6,8 +6,9 @@ import {
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { WaybillError } from "@waybill/sdk/protocol";
-import type { Bucket, Listed, PutCondition, PutOptions, Stored } from "./bucket.ts";
-import { storageError } from "./s3-error.ts";
+import type { Bucket, Copied, Listed, PutCondition, PutOptions, Stored } from "./bucket.ts";
+import { COPY_IDLE_MS, copySourceHeader, readCopied } from "./s3-copy.ts";
+import { assertDone, storageError } from "./s3-error.ts";
 import type { S3Answer, S3Http } from "./s3-http.ts";
 
 /** S3 deletes at most this many keys in one request. */
@@ -76,17 +77,28 @@ export class S3Bucket implements Bucket {
     return { etag: etagOf(answer.headers.etag, key), size: bytes.length };
   }
 
-  async copyFrom(source: Bucket, sourceKey: string, key: string): Promise<boolean> {
+  async copyFrom(
+    source: Bucket,
+    sourceKey: string,
+    key: string,
+    options: { readonly checksum?: boolean } = {},
+  ): Promise<Copied | undefined> {
     const what = `copying ${source.name}/${sourceKey} to ${this.name}/${key}`;
-    const path = [source.name, ...sourceKey.split("/")].map(encodeURIComponent).join("/");
-    const headers = { "x-amz-copy-source": `/${path}` };
-    const answer = await this.#http.send({ method: "PUT", bucket: this.name, key, headers }, what);
-    if (isMissingKey(answer)) return false;
+    const headers = {
+      ...copySourceHeader(source.name, sourceKey),
+      ...(options.checksum === true ? { "x-amz-checksum-algorithm": "CRC32" } : {}),
+    };
+    const request = {
+      method: "PUT",
+      bucket: this.name,
+      key,
+      headers,
+      idleMs: COPY_IDLE_MS,
+    } as const;
+    const answer = await this.#http.send(request, what);
+    if (isMissingKey(answer)) return undefined;
     assertDone(answer, what);
-    // S3 may begin its answer with 200 and fail later.
-    const late = /<Code>(\w+)<\/Code>/.exec(answer.body.toString("utf8"))?.[1];
-    if (late !== undefined) throw new WaybillError("storage_failed", `${what} failed (${late})`);
-    return true;
+    return readCopied(answer, what);
   }
 
   async delete(keys: readonly string[]): Promise<void> {
@@ -176,17 +188,6 @@ function isMissingKey({ status, errorCode }: S3Answer): boolean {
 function lostRace(answer: S3Answer): boolean {
   const contended = answer.status === 409 && answer.errorCode === "ConditionalRequestConflict";
   return answer.status === 412 || contended || isMissingKey(answer);
-}
-
-function assertDone({ status, errorCode }: S3Answer, what: string): void {
-  if (status >= 200 && status < 300) return;
-  const code = errorCode ?? "no code";
-  throw new WaybillError("storage_failed", `${what} failed (${code}, HTTP ${status})`, {
-    hint:
-      status === 403
-        ? "check the hub's S3 credentials and their rights on the bucket"
-        : "check that the bucket is there",
-  });
 }
 
 function etagOf(etag: string | undefined, key: string): string {

@@ -1,6 +1,7 @@
 // What the S3 client throws, in this project's words. Nothing of the request goes into the message but
 // the operation and the key: no URL, no header (I10).
 import { WaybillError } from "@waybill/sdk/protocol";
+import type { S3Answer } from "./s3-http.ts";
 
 /** S3's error code (`NoSuchKey`, …) or the name of what was thrown. */
 export function s3ErrorCode(error: unknown): string {
@@ -41,5 +42,20 @@ export function storageError(error: unknown, what: string): WaybillError {
       status === 403 || code === "CredentialsProviderError"
         ? "check the hub's S3 credentials and their rights on the bucket"
         : "check that the object store is running and can be reached from the hub",
+  });
+}
+
+/** Throws `storage_failed` unless an answer is 2xx. */
+export function assertDone(
+  { status, errorCode }: Pick<S3Answer, "status" | "errorCode">,
+  what: string,
+): void {
+  if (status >= 200 && status < 300) return;
+  const code = errorCode ?? "no code";
+  throw new WaybillError("storage_failed", `${what} failed (${code}, HTTP ${status})`, {
+    hint:
+      status === 403
+        ? "check the hub's S3 credentials and their rights on the bucket"
+        : "check that the bucket is there",
   });
 }

@@ -11,9 +11,12 @@ export type S3Request = {
   readonly method: "GET" | "HEAD" | "PUT";
   readonly bucket: string;
   readonly key: string;
+  readonly query?: Readonly<Record<string, string>>;
   /** Lower-case names; all of them are signed. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
+  /** Time without a byte before it is given up; 30 s when absent. */
+  readonly idleMs?: number;
 };
 
 export type S3Answer = {
@@ -29,6 +32,8 @@ export type S3HttpInit = {
   readonly presigner: Presigner;
   /** Parallel requests; more wait in the agent. */
   readonly maxSockets: number;
+  /** Told the `Date` of every answer; says whether what is signed from now on has another time. */
+  readonly onDate?: (date: string) => boolean;
 };
 
 /** Signed requests are sent at once; this is for clocks that differ. */
@@ -60,7 +65,11 @@ export class S3Http {
       if (attempt > 0) await delay(backoffMs(attempt - 1, { baseMs: 50, capMs: 1000 }));
       try {
         const answer = await this.#once(request);
+        const { date } = answer.headers;
+        const signsAnew = date !== undefined && this.#init.onDate?.(date) === true;
         if (answer.status === 507) throw full(what);
+        // Refused because the store's clock is another: now it is known.
+        if (answer.status === 403 && signsAnew) continue;
         if (answer.status < 500 && answer.status !== 429) return answer;
         failure = { why: `${answer.errorCode ?? "no code"}, HTTP ${answer.status}` };
       } catch (error) {
@@ -80,9 +89,9 @@ export class S3Http {
   }
 
   async #once(request: S3Request): Promise<S3Answer> {
-    const { method, bucket, key, headers = {}, body } = request;
+    const { method, bucket, key, query = {}, headers = {}, body } = request;
     const { urls } = await this.#init.presigner.sign(
-      [{ method, bucket, key, headers }],
+      [{ method, bucket, key, query, headers }],
       SIGNED_SECONDS,
     );
     const url = new URL(urls[0] ?? "");
@@ -91,7 +100,7 @@ export class S3Http {
       method,
       agent: secure ? this.#https : this.#http,
       headers: method === "PUT" ? { ...headers, "content-length": body?.length ?? 0 } : headers,
-      timeout: IDLE_MS,
+      timeout: request.idleMs ?? IDLE_MS,
     };
     return new Promise((resolve, reject) => {
       const sent = (secure ? https : http).request(url, options, (incoming) => {

@@ -8,18 +8,23 @@ import {
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { WaybillError } from "@waybill/sdk/protocol";
-import type { MultipartUploads, OpenMultipart, StoredPart } from "./multipart.ts";
-import { isMissing, s3ErrorCode, storageError } from "./s3-error.ts";
+import type { Copied } from "./bucket.ts";
+import type { CopySource, MultipartUploads, OpenMultipart, StoredPart } from "./multipart.ts";
+import { COPY_IDLE_MS, copySourceHeader, readCopied } from "./s3-copy.ts";
+import { assertDone, isMissing, s3ErrorCode, storageError } from "./s3-error.ts";
+import type { S3Http } from "./s3-http.ts";
 
 /** Errors that say the parts named are not the parts stored. */
 const WRONG_PARTS = new Set(["InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest"]);
 
 export class S3MultipartUploads implements MultipartUploads {
   readonly #client: S3Client;
+  readonly #http: S3Http;
   readonly #bucket: string;
 
-  constructor(client: S3Client, bucket: string) {
+  constructor(client: S3Client, http: S3Http, bucket: string) {
     this.#client = client;
+    this.#http = http;
     this.#bucket = bucket;
   }
 
@@ -30,7 +35,8 @@ export class S3MultipartUploads implements MultipartUploads {
           Bucket: this.#bucket,
           Key: key,
           ChecksumAlgorithm: "CRC32",
-          ChecksumType: "COMPOSITE",
+          // The joined object's own CRC-32, whatever its parts were. Stores that know only composites ignore it.
+          ChecksumType: "FULL_OBJECT",
         }),
       );
       if (answer.UploadId !== undefined) return answer.UploadId;
@@ -69,6 +75,33 @@ export class S3MultipartUploads implements MultipartUploads {
       throw storageError(error, `listing the parts of ${this.#bucket}/${key}`);
     }
     return parts;
+  }
+
+  async copyPart(
+    key: string,
+    uploadId: string,
+    part: number,
+    { bucket, key: sourceKey, start, size }: CopySource,
+  ): Promise<Copied | "missing" | "gone"> {
+    const what = `copying a part of ${bucket}/${sourceKey} to ${this.#bucket}/${key}`;
+    const answer = await this.#http.send(
+      {
+        method: "PUT",
+        bucket: this.#bucket,
+        key,
+        query: { partNumber: String(part), uploadId },
+        headers: {
+          ...copySourceHeader(bucket, sourceKey),
+          "x-amz-copy-source-range": `bytes=${start}-${start + size - 1}`,
+        },
+        idleMs: COPY_IDLE_MS,
+      },
+      what,
+    );
+    if (answer.errorCode === "NoSuchUpload") return "gone";
+    if (answer.status === 404 && answer.errorCode !== "NoSuchBucket") return "missing";
+    assertDone(answer, what);
+    return readCopied(answer, what);
   }
 
   async complete(

@@ -11,6 +11,7 @@ type MemoryPlace = { readonly bucket: MemoryBucket; readonly multipart: MemoryMu
 
 export type MemoryStorageInit = {
   readonly clock?: Clock;
+  readonly equalParts?: boolean;
   /** Awaited before each of the hub's requests; throws to refuse it. */
   readonly before?: (operation: string, key: string) => void | Promise<void>;
 };
@@ -19,15 +20,18 @@ export class MemoryStorage implements Storage {
   readonly uploads: MemoryPlace;
   readonly rooms: MemoryPlace;
   readonly presigner: Presigner;
+  readonly #equalParts: boolean;
   #before: (operation: string, key: string) => void | Promise<void>;
 
   constructor(init: MemoryStorageInit = {}) {
     const clock = init.clock ?? Date.now;
+    this.#equalParts = init.equalParts ?? false;
     this.#before = init.before ?? (() => {});
     const before = (operation: string, key: string) => this.#before(operation, key);
+    const read = (bucket: string, key: string) => this.#place(bucket).bucket.peek(key);
     const place = (name: string): MemoryPlace => {
       const bucket = new MemoryBucket({ name, now: clock, before });
-      return { bucket, multipart: new MemoryMultipartUploads(bucket, before) };
+      return { bucket, multipart: new MemoryMultipartUploads(bucket, before, read) };
     };
     this.uploads = place("uploads");
     this.rooms = place("rooms");
@@ -39,12 +43,16 @@ export class MemoryStorage implements Storage {
     });
   }
 
+  async equalParts(): Promise<boolean> {
+    return this.#equalParts;
+  }
+
   /** Replaces the hook. */
   interceptBy(before: (operation: string, key: string) => void | Promise<void>): void {
     this.#before = before;
   }
 
-  /** A client's PUT with signed headers; throws when the body is not the one that was signed for. */
+  /** A client's PUT with signed headers; throws when the body is not the one that was signed for, or a condition fails. */
   put(url: string, headers: Readonly<Record<string, string>>, body: Uint8Array): void {
     const sum = Buffer.alloc(4);
     sum.writeUInt32BE(crc32(body));
@@ -56,7 +64,10 @@ export class MemoryStorage implements Storage {
       place.multipart.putPart(uploadId, Number(query.get("partNumber")), body);
       return;
     }
-    place.bucket.store(key, body);
+    const { "if-none-match": absent, "if-match": ifMatch } = headers;
+    if (absent !== undefined) place.bucket.store(key, body, { condition: { ifAbsent: true } });
+    else if (ifMatch !== undefined) place.bucket.store(key, body, { condition: { ifMatch } });
+    else place.bucket.store(key, body);
   }
 
   /** A client's GET. */

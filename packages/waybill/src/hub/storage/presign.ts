@@ -19,6 +19,8 @@ export type PresignerInit = {
   readonly region: string;
   readonly credentials: () => Promise<S3Credentials>;
   readonly clock: Clock;
+  /** The store's clock, which signatures are judged by; `clock` when absent. */
+  readonly signingClock?: Clock;
 };
 
 export type ToSign = {
@@ -30,7 +32,13 @@ export type ToSign = {
   readonly headers?: Readonly<Record<string, string>>;
 };
 
-export type Presigned = { readonly urls: string[]; readonly expiresAtMs: number };
+export type Presigned = {
+  readonly urls: string[];
+  /** By the hub's clock. */
+  readonly expiresAtMs: number;
+  /** From now on, for whoever has another clock. */
+  readonly validForMs: number;
+};
 
 type SigningKey = { readonly scope: string; readonly secret: string; readonly key: Buffer };
 
@@ -56,9 +64,11 @@ export class Presigner {
       credentials.expiration?.getTime() ?? Number.POSITIVE_INFINITY,
     );
     const validSeconds = Math.max(1, Math.floor((untilMs - nowMs) / 1000));
-    const date = new Date(nowMs).toISOString().replaceAll(/[-:]|\.\d{3}/g, "");
+    const signedMs = this.#init.signingClock?.() ?? nowMs;
+    const date = new Date(signedMs).toISOString().replaceAll(/[-:]|\.\d{3}/g, "");
     const urls = requests.map((request) => this.#url(request, credentials, date, validSeconds));
-    return { urls, expiresAtMs: nowMs + validSeconds * 1000 };
+    const validForMs = validSeconds * 1000;
+    return { urls, expiresAtMs: nowMs + validForMs, validForMs };
   }
 
   #url(request: ToSign, credentials: S3Credentials, date: string, seconds: number): string {

@@ -16,7 +16,9 @@ import { s3ErrorCode, storageError } from "../bucket/s3-error.ts";
 import { S3Http } from "../bucket/s3-http.ts";
 import { S3MultipartUploads } from "../bucket/s3-multipart.ts";
 import type { Clock, Log } from "../log.ts";
+import { type ProbePart, knownToWantEqualParts, learnPartRule } from "./part-rule-probe.ts";
 import { Presigner, type S3Credentials } from "./presign.ts";
+import { StoreClock } from "./store-clock.ts";
 
 /** One bucket with its multipart uploads. */
 export type Place = { readonly bucket: Bucket; readonly multipart: MultipartUploads };
@@ -25,6 +27,8 @@ export type Storage = {
   readonly uploads: Place;
   readonly rooms: Place;
   readonly presigner: Presigner;
+  /** Whether all parts of an object but the last must have one size, and their numbers no gap. */
+  equalParts(): Promise<boolean>;
 };
 
 export type StorageInit = {
@@ -37,6 +41,8 @@ export type StorageInit = {
   readonly roomsBucket: string;
   /** The AWS environment and profile chain when absent. */
   readonly credentials?: S3Credentials | undefined;
+  /** Whether the store wants parts of one size; known of AWS and R2, tried out on others, when absent. */
+  readonly equalParts?: boolean | undefined;
   /** After this time uploads may go; rounded up to days for lifecycle rules. */
   readonly uploadTtlMs: number;
   readonly clock: Clock;
@@ -57,6 +63,7 @@ export class S3Storage implements Storage, AsyncDisposable {
   readonly #client: S3Client;
   readonly #http: S3Http;
   readonly #init: StorageInit;
+  #equalParts: Promise<boolean> | undefined;
 
   constructor(init: StorageInit) {
     this.#init = init;
@@ -74,18 +81,24 @@ export class S3Storage implements Storage, AsyncDisposable {
         httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
       },
     });
+    const storeClock = new StoreClock(init.clock);
     const presignerFor = (endpoint: string | undefined) =>
       new Presigner({
         endpoint,
         region: init.region,
         credentials: () => this.#client.config.credentials(),
         clock: init.clock,
+        signingClock: () => storeClock.now(),
       });
     this.presigner = presignerFor(init.publicEndpoint ?? init.endpoint);
-    this.#http = new S3Http({ presigner: presignerFor(init.endpoint), maxSockets: MAX_SOCKETS });
+    this.#http = new S3Http({
+      presigner: presignerFor(init.endpoint),
+      maxSockets: MAX_SOCKETS,
+      onDate: (date) => storeClock.note(date),
+    });
     const place = (name: string): Place => ({
       bucket: new S3Bucket(this.#client, this.#http, name),
-      multipart: new S3MultipartUploads(this.#client, name),
+      multipart: new S3MultipartUploads(this.#client, this.#http, name),
     });
     this.uploads = place(init.uploadsBucket);
     this.rooms = place(init.roomsBucket);
@@ -111,6 +124,39 @@ export class S3Storage implements Storage, AsyncDisposable {
     await this.#ensureRules(this.#init.roomsBucket, [
       { ...abandoned, ID: `${RULE_PREFIX}abandoned-parts` },
     ]);
+  }
+
+  /** Tries it out at most once in a bucket's life; never throws, since equal parts suit every store. */
+  equalParts(): Promise<boolean> {
+    this.#equalParts ??= this.#findPartRule();
+    return this.#equalParts;
+  }
+
+  async #findPartRule(): Promise<boolean> {
+    const { equalParts, endpoint, log } = this.#init;
+    const known = equalParts ?? knownToWantEqualParts(endpoint);
+    if (known !== undefined) return known;
+    const place = this.rooms;
+    try {
+      return await learnPartRule({
+        place,
+        endpoint: endpoint ?? "",
+        put: (part) => this.#put(part),
+      });
+    } catch (error) {
+      const reason = messageOf(error);
+      log("warn", "the store's rule of parts is unknown; all parts have one size", { reason });
+      return true;
+    }
+  }
+
+  async #put({ key, uploadId, part, body, crc32 }: ProbePart): Promise<boolean> {
+    const bucket = this.rooms.bucket.name;
+    const headers = { "x-amz-checksum-crc32": crc32 };
+    const query = { partNumber: String(part), uploadId };
+    const request = { method: "PUT", bucket, key, query, headers, body } as const;
+    const answer = await this.#http.send(request, `trying the parts of ${bucket}`);
+    return answer.status < 300;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

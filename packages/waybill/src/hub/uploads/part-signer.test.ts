@@ -5,7 +5,8 @@ import { sampleKey } from "../jobs/job-keys.ts";
 import { TestHub } from "../hub.fixture.ts";
 import { Documents } from "../bucket/documents.ts";
 import { MemoryStorage } from "../storage/memory-storage.ts";
-import { PART_BYTES, patterned, planOf, push, tinyTree } from "./push.fixture.ts";
+import { AT_ONCE_BYTES, PART_BYTES, patterned, planOf, push, tinyTree } from "./push.fixture.ts";
+import { MultipartOpener } from "./multipart-opener.ts";
 import { PartSigner } from "./part-signer.ts";
 import { UploadDoc, placeFor, sessionKey } from "./upload-doc.ts";
 
@@ -46,12 +47,12 @@ describe("presigned URLs", () => {
       multipart: { create: async () => undefined as never, abort: async () => {} } as never,
     };
     const signer = new PartSigner({
-      documents,
+      opener: new MultipartOpener({ documents, placeOf: () => nameless }),
       presigner: storage.presigner,
       presignSeconds: 60,
       placeOf: () => nameless,
     });
-    const plan = planOf(new Map([["big.bin", patterned(PART_BYTES + 1)]]));
+    const plan = planOf(new Map([["big.bin", patterned(AT_ONCE_BYTES + 1)]]));
     const upload = v.parse(UploadId, `u_${"0".repeat(24)}`);
     const now = new Date(NOW_MS).toISOString();
     const doc = v.parse(UploadDoc, {

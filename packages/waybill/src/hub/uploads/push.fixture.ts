@@ -14,7 +14,7 @@ import {
   type UploadStatus,
 } from "@waybill/sdk/protocol";
 import { createHash } from "node:crypto";
-import { crc32 } from "node:zlib";
+import * as zlib from "node:zlib";
 import * as v from "valibot";
 import type { MemoryStorage } from "../storage/memory-storage.ts";
 
@@ -25,11 +25,17 @@ export type PushOptions = {
   readonly name?: string;
   /** Tells pushes of the same tree apart. */
   readonly salt?: string;
+  /** Bytes of a part; a multiple of the unit. */
+  readonly partBytes?: number;
   /** Called before each body is sent. */
   readonly beforePut?: (key: string, part: number) => void;
 };
 
-export const PART_BYTES = LIMITS.s3MinPartBytes;
+export const UNIT_BYTES = LIMITS.unitBytes;
+/** Objects larger than this are sent in parts. */
+export const AT_ONCE_BYTES = LIMITS.atOnceBytes;
+/** What this pusher cuts its parts to; part numbers count units. */
+export const PART_BYTES = 5 * UNIT_BYTES;
 
 /** Files of a few bytes: name → text. */
 export function tinyTree(files: Readonly<Record<string, string>>): Tree {
@@ -46,7 +52,7 @@ export function patterned(bytes: number, seed = 1): Uint8Array {
 
 export function crcOf(body: Uint8Array): string {
   const sum = Buffer.alloc(4);
-  sum.writeUInt32BE(crc32(body));
+  sum.writeUInt32BE(zlib.crc32(body));
   return sum.toString("base64");
 }
 
@@ -75,7 +81,8 @@ export function planOf(tree: Tree, options: PushOptions = {}): UploadPlan {
     purpose,
     layout: "plain",
     bytes: objects.reduce((sum, object) => sum + object.size, 0),
-    partBytes: PART_BYTES,
+    shardBytes: LIMITS.shardBytes,
+    unitBytes: UNIT_BYTES,
     objects,
   });
 }
@@ -107,42 +114,85 @@ export async function push(
   const { status } = await client.call("beginUpload", { params: { room }, body: plan });
   const params = { room, upload: status.upload };
   const sent: string[] = [];
-  const bodies = new Map([...tree, [MANIFEST_KEY, Buffer.concat([...manifestPieces(manifest)])]]);
+  const bodies = new Map([...tree, [MANIFEST_KEY, manifestBytes(tree, options.name)]]);
+  const pieces = [...bodies].flatMap(([key, body]) =>
+    piecesOf(key, body, status, options.partBytes ?? PART_BYTES),
+  );
   if (status.state === "open") {
-    const parts = [...bodies].flatMap(([key, body]) => missingParts(status, key, body));
-    for (const part of parts) {
-      const signed = await client.call("signParts", { params, body: { parts: [part.toSign] } });
+    for (const piece of pieces.filter((candidate) => !isHeld(status, candidate))) {
+      const { key, part, size, crc32 } = piece;
+      const replaces = status.objects.find((object) => object.key === key)?.etag;
+      const toSign: PartToSign = {
+        key,
+        part,
+        size,
+        crc32,
+        ...(part === 0 && replaces !== undefined ? { replaces } : {}),
+      };
+      const signed = await client.call("signParts", { params, body: { parts: [toSign] } });
       for (const { url, headers } of signed.parts) {
-        options.beforePut?.(part.toSign.key, part.toSign.part);
-        storage.put(url, headers, part.body);
-        sent.push(`${part.toSign.key}#${part.toSign.part}`);
+        options.beforePut?.(key, part);
+        storage.put(url, headers, piece.body);
+        sent.push(`${key}#${part}`);
       }
     }
   }
-  const objects = [...tree]
-    .filter(([, body]) => body.length > PART_BYTES)
-    .map(([key, body]) => ({ key, parts: slices(body).map(crcOf) }));
+  const objects = [...bodies.keys()].map((key) => ({
+    key,
+    parts: pieces.filter((piece) => piece.key === key).map(({ part, crc32 }) => ({ part, crc32 })),
+  }));
   const record = await client.call("completeUpload", { params, body: { artifact, objects } });
   return { record, sent };
 }
 
-type Missing = { readonly toSign: PartToSign; readonly body: Uint8Array };
-
-function missingParts(status: UploadStatus, key: string, body: Uint8Array): Missing[] {
-  const progress = status.objects.find((object) => object.key === key);
-  if (progress?.done === true && (progress.crc32 ?? crcOf(body)) === crcOf(body)) return [];
-  const pieces = body.length > PART_BYTES ? slices(body) : [body];
-  return pieces.flatMap((piece, at) => {
-    const part = pieces.length === 1 && body.length <= PART_BYTES ? 0 : at + 1;
-    const crc = crcOf(piece);
-    const known = progress?.parts.find((confirmed) => confirmed.part === part);
-    if (known?.crc32 === crc && known.size === piece.length) return [];
-    return [{ toSign: { key, part, size: piece.length, crc32: crc }, body: piece }];
-  });
+/** Puts one body at once by a URL of its own. */
+export async function putAtOnce(
+  client: HubClient,
+  storage: MemoryStorage,
+  params: { readonly room: RoomId; readonly upload: string },
+  key: string,
+  body: Uint8Array,
+): Promise<void> {
+  const part = { key, part: 0, size: body.length, crc32: crcOf(body) };
+  const signed = await client.call("signParts", { params, body: { parts: [part] } });
+  for (const { url, headers } of signed.parts) storage.put(url, headers, body);
 }
 
-function slices(body: Uint8Array): Uint8Array[] {
-  return Array.from({ length: Math.ceil(body.length / PART_BYTES) }, (_, i) =>
-    body.subarray(i * PART_BYTES, (i + 1) * PART_BYTES),
+/** `artifact.json` of a tree. */
+export function manifestBytes(tree: Tree, name?: string): Uint8Array {
+  return Buffer.concat([...manifestPieces(manifestOf(tree, name))]);
+}
+
+export type Piece = PartToSign & { readonly body: Uint8Array };
+
+/** The bodies of an object: one, or parts of `partBytes` that say by their numbers where they lie. */
+export function piecesOf(
+  key: string,
+  body: Uint8Array,
+  { unitBytes, equalPartBytes }: Pick<UploadStatus, "unitBytes" | "equalPartBytes">,
+  partBytes: number,
+): Piece[] {
+  const piece = (part: number, bytes: Uint8Array): Piece => ({
+    key,
+    part,
+    size: bytes.length,
+    crc32: crcOf(bytes),
+    body: bytes,
+  });
+  if (body.length <= AT_ONCE_BYTES) return [piece(0, body)];
+  const step = equalPartBytes ?? partBytes;
+  return Array.from({ length: Math.ceil(body.length / step) }, (_, at) =>
+    piece((at * step) / unitBytes + 1, body.subarray(at * step, (at + 1) * step)),
+  );
+}
+
+/** Whether the store confirms a body. */
+function isHeld(status: UploadStatus, { key, part, size, crc32 }: Piece): boolean {
+  const progress = status.objects.find((object) => object.key === key);
+  if (progress === undefined) return false;
+  if (part === 0) return progress.done && (progress.crc32 ?? crc32) === crc32;
+  if (progress.done) return true;
+  return progress.parts.some(
+    (known) => known.part === part && known.size === size && known.crc32 === crc32,
   );
 }

@@ -1,10 +1,15 @@
 // What the store holds of an upload: the only account of progress there is (I2).
-import { MANIFEST_KEY, type ObjectProgress, type UploadStatus } from "@waybill/sdk/protocol";
+import {
+  MANIFEST_KEY,
+  type ObjectProgress,
+  type UploadPlan,
+  type UploadStatus,
+} from "@waybill/sdk/protocol";
 import type { Bucket } from "../bucket/bucket.ts";
 import type { StoredPart } from "../bucket/multipart.ts";
 import type { Place } from "../storage/storage.ts";
 import { mapLimited } from "../bucket/map-limited.ts";
-import { type UploadDoc, placeAtOnce, plannedSize } from "./upload-doc.ts";
+import { type UploadDoc, placeAtOnce, plannedObject } from "./upload-doc.ts";
 
 /** The bucket that `place` names. */
 export type Places = (doc: Pick<UploadDoc, "place">) => Place;
@@ -17,10 +22,12 @@ export type StoreTruth = {
 
 /** Requests to the store at once for one status. */
 const PARALLEL = 32;
+/** Lists of parts that are read to say how much is stored of one upload. */
+const MAX_COUNTED = 16;
 
 /** An upload of which nothing is stored. */
 export function nothingStored(doc: UploadDoc): ObjectProgress[] {
-  return doc.plan.objects.map(({ key, size }) => ({ key, size, done: false, parts: [] }));
+  return doc.plan.objects.map((object) => ({ ...object, done: false, parts: [] }));
 }
 
 /** Asks the store about every object of an open upload. Throws `storage_failed`. */
@@ -57,27 +64,55 @@ export async function sizesBelow(place: Place, prefix: string): Promise<Map<stri
 }
 
 function partsProgress(doc: UploadDoc, key: string, parts: readonly StoredPart[]): ObjectProgress {
-  const size = plannedSize(doc.plan, key) ?? parts.reduce((sum, part) => sum + part.size, 0);
+  const reached = parts.reduce((sum, part) => sum + part.size, 0);
   // Parts of a store without checksums cannot be told from others and are sent again.
   const confirmed = parts.flatMap(({ part, size: bytes, crc32 }) =>
     crc32 === undefined ? [] : [{ part, size: bytes, crc32 }],
   );
-  return { key, size, done: false, parts: confirmed };
+  return { ...factsOf(doc, key, reached), done: false, parts: confirmed };
 }
 
 async function objectProgress(
   doc: UploadDoc,
   key: string,
-  storedSize: number | undefined,
+  listedSize: number | undefined,
   place: { readonly bucket: Bucket; readonly prefix: string },
 ): Promise<ObjectProgress> {
-  const size = plannedSize(doc.plan, key) ?? storedSize ?? 0;
-  if (storedSize !== size) return { key, size, done: false, parts: [] };
+  const nothing = { ...factsOf(doc, key, listedSize ?? 0), done: false, parts: [] };
+  if (listedSize === undefined) return nothing;
   const head = await place.bucket.head(place.prefix + key);
+  if (head === undefined) return nothing;
+  const facts = factsOf(doc, key, head.size);
   // `…-N` is the checksum of a joined object's part checksums, which says nothing to the client.
-  const crc32 = head?.crc32?.includes("-") === false ? head.crc32 : undefined;
-  const done = head?.size === size;
-  return { key, size, done, ...(crc32 === undefined ? {} : { crc32 }), parts: [] };
+  const crc32 = head.crc32?.includes("-") === false ? head.crc32 : undefined;
+  return {
+    ...facts,
+    // What an encoded object's bytes should be is known with the manifest only.
+    done: facts.encoding !== undefined || head.size === facts.size,
+    storedBytes: head.size,
+    etag: head.etag,
+    ...(crc32 === undefined ? {} : { crc32 }),
+    parts: [],
+  };
+}
+
+/** Key, size and encoding as planned; the manifest has the bytes that are stored of it. */
+function factsOf(doc: UploadDoc, key: string, storedBytes: number): UploadPlan["objects"][number] {
+  return plannedObject(doc.plan, key) ?? { key, size: storedBytes };
+}
+
+/** Bytes in the store of an open upload; `undefined` when it would take many requests to know. */
+export async function storedBytesOf(doc: UploadDoc, places: Places): Promise<number | undefined> {
+  const joined = Object.entries(doc.multipart);
+  if (joined.length > MAX_COUNTED) return undefined;
+  const { multipart } = places(doc);
+  const atOnce = placeAtOnce(doc);
+  const [sizes, ...parts] = await Promise.all([
+    sizesBelow(places(atOnce), atOnce.prefix),
+    ...joined.map(([key, id]) => multipart.listParts(doc.prefix + key, id)),
+  ]);
+  const stored = parts.flatMap((listed) => listed ?? []).map(({ size }) => size);
+  return [...sizes.values(), ...stored].reduce((sum, size) => sum + size, 0);
 }
 
 /** What a client is told of an upload, but for its objects. */
@@ -89,7 +124,12 @@ export function statusHead(doc: UploadDoc): Omit<UploadStatus, "objects"> {
     name: doc.plan.name,
     ...(doc.record === undefined ? {} : { artifact: doc.record.artifact }),
     bytes: doc.plan.bytes,
-    partBytes: doc.plan.partBytes,
+    layout: doc.plan.layout,
+    shardBytes: doc.plan.shardBytes,
+    unitBytes: doc.plan.unitBytes,
+    ...(doc.equalParts === true
+      ? { partRule: "equal", equalPartBytes: doc.plan.unitBytes }
+      : { partRule: "any" }),
     createdAt: doc.createdAt,
     ...(expiresAt === undefined ? {} : { expiresAt }),
   };
@@ -97,5 +137,5 @@ export function statusHead(doc: UploadDoc): Omit<UploadStatus, "objects"> {
 
 /** Every object of a completed upload is whole. */
 export function completedObjects(doc: UploadDoc): ObjectProgress[] {
-  return doc.plan.objects.map(({ key, size }) => ({ key, size, done: true, parts: [] }));
+  return doc.plan.objects.map((object) => ({ ...object, done: true, parts: [] }));
 }

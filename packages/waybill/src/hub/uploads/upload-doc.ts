@@ -10,8 +10,9 @@
 // again by whoever finds them missing.
 import {
   ArtifactRecord,
+  LIMITS,
   MANIFEST_KEY,
-  type ObjectKey,
+  type PlannedObject,
   RoomId,
   Timestamp,
   UploadId,
@@ -20,11 +21,21 @@ import {
 import { createHash } from "node:crypto";
 import * as v from "valibot";
 
+/** Sessions of earlier hubs lack two members. No push finds them again, but they are listed and swept. */
+const StoredPlan = v.object({
+  ...UploadPlan.entries,
+  shardBytes: v.optional(UploadPlan.entries.shardBytes, 4 * 1024 * 1024),
+  unitBytes: v.optional(UploadPlan.entries.unitBytes, LIMITS.unitBytes),
+});
+
 export const UploadDoc = v.object({
   upload: UploadId,
   room: RoomId,
   state: v.picklist(["open", "completed", "aborted"]),
-  plan: UploadPlan,
+  /** The plan of whoever opened it; others go on by it. */
+  plan: StoredPlan,
+  /** Set when every part but an object's last has exactly the plan's `unitBytes`. */
+  equalParts: v.optional(v.literal(true)),
   /** Which bucket the bytes go to, and the prefix there, which ends in `/`. */
   place: v.picklist(["uploads", "rooms"]),
   prefix: v.string(),
@@ -38,8 +49,6 @@ export const UploadDoc = v.object({
   abortedAt: v.optional(Timestamp),
 });
 export type UploadDoc = v.InferOutput<typeof UploadDoc>;
-
-type Key = v.InferOutput<typeof ObjectKey>;
 
 export function sessionsPrefix(room: RoomId): string {
   return `${room}/sessions/`;
@@ -59,6 +68,7 @@ export function uploadIdOf(room: RoomId, fingerprint: string): UploadId {
 export function placeFor(
   room: RoomId,
   upload: UploadId,
+  /** The plan of whoever opened it; others go on by it. */
   plan: UploadPlan,
 ): Pick<UploadDoc, "place" | "prefix"> {
   const { purpose } = plan;
@@ -70,26 +80,16 @@ export function placeFor(
     : { place: "uploads", prefix: `${room}/${upload}/` };
 }
 
-const sizes = new WeakMap<UploadPlan, Map<Key, number>>();
+const objectsByKey = new WeakMap<UploadPlan, Map<string, PlannedObject>>();
 
-/** Size of a planned object; `undefined` for the manifest and for keys that are not planned. */
-export function plannedSize(plan: UploadPlan, key: Key): number | undefined {
-  let byKey = sizes.get(plan);
+/** A planned object; `undefined` for the manifest and for keys that are not planned. */
+export function plannedObject(plan: UploadPlan, key: string): PlannedObject | undefined {
+  let byKey = objectsByKey.get(plan);
   if (byKey === undefined) {
-    byKey = new Map(plan.objects.map((object) => [object.key, object.size]));
-    sizes.set(plan, byKey);
+    byKey = new Map(plan.objects.map((object) => [object.key, object]));
+    objectsByKey.set(plan, byKey);
   }
   return byKey.get(key);
-}
-
-/** How many parts an object of this size has; 1 for what is put at once. */
-export function partCount(plan: UploadPlan, size: number): number {
-  return Math.max(1, Math.ceil(size / plan.partBytes));
-}
-
-/** Whether an object is a multipart upload, which the hub joins. */
-export function isJoined(plan: UploadPlan, size: number): boolean {
-  return size > plan.partBytes;
 }
 
 /**
@@ -114,6 +114,6 @@ export function completedDoc(doc: UploadDoc, record: ArtifactRecord): UploadDoc 
   return { ...doc, state: "completed", record, multipart: {} };
 }
 
-export function isManifest(key: Key): boolean {
+export function isManifest(key: string): boolean {
   return key === MANIFEST_KEY;
 }

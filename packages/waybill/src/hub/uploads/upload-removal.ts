@@ -1,14 +1,14 @@
 // How uploads end without an artifact, or after it: given up, expired, half removed when a hub was killed.
 // First the document says `aborted` (by compare-and-swap, so a completion cannot come between), then the bytes
 // go, then the document.
-import type { RoomId, UploadId } from "@waybill/sdk/protocol";
+import { type RoomId, type UploadId, WaybillError } from "@waybill/sdk/protocol";
 import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
 import type { Documents } from "../bucket/documents.ts";
 import { KeyedQueue } from "../bucket/keyed-queue.ts";
 import type { Clock, Log } from "../log.ts";
 import type { Place } from "../storage/storage.ts";
 import type { ModelClaims } from "./model-claims.ts";
-import { assertOpen } from "./part-signer.ts";
+import { assertOpen } from "./multipart-opener.ts";
 import { UploadDoc, abortedDoc, placeAtOnce, sessionKey, sessionsPrefix } from "./upload-doc.ts";
 
 export type UploadRemovalDeps = {
@@ -38,10 +38,19 @@ export class UploadRemoval {
   /** Gives an open upload up and deletes what is stored of it. Idempotent; throws `conflict` when completed. */
   async abort(room: RoomId, upload: UploadId): Promise<void> {
     const { documents, clock } = this.#deps;
-    const updated = await documents.update(UploadDoc, sessionKey(room, upload), (known) => {
-      if (known === undefined || known.state === "aborted") return undefined;
-      assertOpen(known, { upload });
-      return abortedDoc(known, clock());
+    const key = sessionKey(room, upload);
+    const mark = () =>
+      documents.update(UploadDoc, key, (known) => {
+        if (known === undefined || known.state === "aborted") return undefined;
+        assertOpen(known, { upload });
+        return abortedDoc(known, clock());
+      });
+    const updated = await mark().catch(async (error: unknown) => {
+      if (!(error instanceof WaybillError) || error.code !== "storage_full") throw error;
+      // No room for the mark: parts make some. Should a hub end here, the session asks for them again.
+      const full = await documents.read(UploadDoc, key);
+      if (full?.doc.state === "open") await this.#dropParts(full.doc);
+      return mark();
     });
     if (updated !== undefined) await this.finish(updated.doc);
   }
@@ -89,12 +98,17 @@ export class UploadRemoval {
     this.#projected.add(doc.upload);
   }
 
+  async #dropParts(doc: UploadDoc): Promise<void> {
+    const { multipart } = this.#deps.placeOf(doc);
+    for (const [key, id] of Object.entries(doc.multipart)) {
+      await multipart.abort(doc.prefix + key, id);
+    }
+  }
+
   /** What is kept stays, and a model's folder that has passed to another upload is not ours to empty. */
   async #clean(doc: UploadDoc): Promise<void> {
     const place = this.#deps.placeOf(doc);
-    for (const [key, id] of Object.entries(doc.multipart)) {
-      await place.multipart.abort(doc.prefix + key, id);
-    }
+    await this.#dropParts(doc);
     const atOnce = placeAtOnce(doc);
     if (atOnce !== doc) await empty(this.#deps.placeOf(atOnce), atOnce.prefix);
     if (doc.record !== undefined && doc.place === "rooms") return;

@@ -12,9 +12,10 @@ import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Clock } from "../log.ts";
 import type { Place } from "../storage/storage.ts";
+import { withEqualParts } from "./check-plan.ts";
 import { type Completion, joinUpload, recordOf } from "./completion.ts";
 import { keptBefore } from "./kept-before.ts";
-import { assertOpen } from "./part-signer.ts";
+import { assertOpen } from "./multipart-opener.ts";
 import {
   UploadDoc,
   completedDoc,
@@ -34,9 +35,13 @@ export type UploadSessionsDeps = {
   readonly removal: UploadRemoval;
   /** Writes what follows from a completed session. */
   readonly project: (doc: UploadDoc) => Promise<void>;
+  /** Whether sessions begun now send all parts of an object but the last in one size. */
+  readonly equalParts: () => Promise<boolean>;
   readonly ttlMs: number;
   readonly clock: Clock;
 };
+
+type Begun = { readonly doc: UploadDoc; readonly fresh: boolean; readonly changed: boolean };
 
 /** A session document that was swept long ago may be remembered by another hub this long. */
 const SIGN_AGE_MS = 10_000;
@@ -49,39 +54,81 @@ export class UploadSessions {
     this.#deps = deps;
   }
 
-  /** The session of a plan, opened when there is none; `fresh` when nothing of it can be stored yet. */
+  /**
+   * The session of a plan, opened when there is none; `fresh` when nothing of it can be stored yet. One that is there
+   * keeps its own plan and takes the newest name. Throws `conflict` for another push under its fingerprint.
+   */
   async begin(
     room: RoomId,
     plan: UploadPlan,
     createdBy: string,
   ): Promise<{ doc: UploadDoc; fresh: boolean }> {
     const upload = uploadIdOf(room, plan.fingerprint);
-    const opened = this.#newDoc(room, upload, plan, createdBy);
-    const before = await keptBefore(opened, this.#deps.placeOf(opened), this.#deps.records);
-    const wanted = before === undefined ? opened : completedDoc(opened, before);
+    const equalParts = await this.#deps.equalParts();
+    const opened = this.#newDoc(room, upload, equalParts ? withEqualParts(plan) : plan, createdBy);
+    const wanted: UploadDoc = equalParts ? { ...opened, equalParts: true } : opened;
+    const before = await keptBefore(wanted, this.#deps.placeOf(wanted), this.#deps.records);
+    const begun = await this.#openOrFind(
+      before === undefined ? wanted : renamed(completedDoc(wanted, before), plan.name),
+    );
+    const { doc } = begun;
+    if (doc.state === "completed" && begun.changed) await this.#deps.project(doc);
+    if (doc.record?.kind === "dataset") {
+      await this.#deps.records.giveName(room, doc.record, plan.name);
+    }
+    return { doc, fresh: begun.fresh && before === undefined };
+  }
+
+  async #openOrFind(wanted: UploadDoc): Promise<Begun> {
     const { documents } = this.#deps;
-    const key = sessionKey(room, upload);
+    const key = sessionKey(wanted.room, wanted.upload);
     try {
-      const created = await documents.create(UploadDoc, key, wanted);
-      return { doc: created.doc, fresh: before === undefined };
+      const { doc } = await documents.create(UploadDoc, key, wanted);
+      return { doc, fresh: true, changed: true };
     } catch (error) {
       if (!(error instanceof WaybillError) || error.code !== "conflict") throw error;
     }
     const updated = await documents.update(UploadDoc, key, (known) => {
       if (known === undefined) return wanted;
       if (known.state === "aborted") return undefined;
-      assertSamePlan(known.plan, plan);
-      return this.#renewed(known);
+      assertSamePush(known.plan, wanted.plan);
+      const next = renamed(this.#renewed(known) ?? known, wanted.plan.name);
+      return next === known ? undefined : next;
     });
-    if (updated === undefined) return { doc: wanted, fresh: true };
-    if (updated.doc.state !== "aborted") {
-      const { doc } = updated;
-      if (doc.state === "completed" && updated.changed) await this.#deps.project(doc);
-      return { doc, fresh: false };
-    }
+    if (updated === undefined) return { doc: wanted, fresh: true, changed: true };
+    const { doc, changed } = updated;
+    if (doc.state !== "aborted") return { doc, fresh: doc === wanted, changed };
     // Given up, but not gone yet: finish that, then open it anew.
-    await this.#deps.removal.finish(updated.doc);
-    return { doc: (await documents.create(UploadDoc, key, wanted)).doc, fresh: true };
+    await this.#deps.removal.finish(doc);
+    const anew = await documents.create(UploadDoc, key, wanted);
+    return { doc: anew.doc, fresh: true, changed: true };
+  }
+
+  /**
+   * Lets a completed dataset's time begin again and gives it a name. Throws `not_found` when its session is gone,
+   * `conflict` when it may not stay that long: its objects would outlive the store's cleaning rule.
+   */
+  async renew(room: RoomId, upload: UploadId, name: UploadPlan["name"]): Promise<ArtifactRecord> {
+    const key = sessionKey(room, upload);
+    const updated = await this.#deps.documents.update(UploadDoc, key, (known) => {
+      if (known?.state !== "completed") return undefined;
+      const next = renamed(this.#renewed(known) ?? known, name);
+      return next === known ? undefined : next;
+    });
+    const doc = updated?.doc;
+    if (doc?.state !== "completed" || doc.record === undefined) {
+      throw new WaybillError("not_found", `the artifact's upload ${upload} is gone`, {
+        hint: "push it again",
+      });
+    }
+    if (!this.#hasTime(doc)) {
+      throw new WaybillError("conflict", `artifact ${doc.record.artifact} may not stay longer`, {
+        hint: "its bytes are copied to a new upload when it is pushed again",
+      });
+    }
+    await this.#deps.project(doc);
+    await this.#deps.records.giveName(room, doc.record, name);
+    return doc.record;
   }
 
   /** An upload of the room; throws `not_found`. A copy of some seconds ago will do for signing. */
@@ -116,7 +163,7 @@ export class UploadSessions {
 
   /** Pushes the end of an open upload that is being worked on further away. */
   async keepOpen(doc: UploadDoc): Promise<void> {
-    if (Date.parse(doc.expiresAt) - this.#deps.clock() > this.#deps.ttlMs / 2) return;
+    if (this.#hasTime(doc)) return;
     await this.#deps.documents.update(UploadDoc, sessionKey(doc.room, doc.upload), (known) =>
       known?.state === "open" ? this.#renewed(known) : undefined,
     );
@@ -202,6 +249,11 @@ export class UploadSessions {
     };
   }
 
+  /** Whether more than half of its time is left. */
+  #hasTime({ expiresAt }: UploadDoc): boolean {
+    return Date.parse(expiresAt) - this.#deps.clock() > this.#deps.ttlMs / 2;
+  }
+
   /**
    * The session with its time begun again, or `undefined` when it has enough left. One whose artifact has
    * expired is open again: what the store still has need not be sent.
@@ -210,7 +262,7 @@ export class UploadSessions {
     const { clock, ttlMs } = this.#deps;
     const nowMs = clock();
     const leftMs = Date.parse(doc.expiresAt) - nowMs;
-    if (leftMs > ttlMs / 2) return undefined;
+    if (this.#hasTime(doc)) return undefined;
     const expiresAt = new Date(nowMs + ttlMs).toISOString();
     const { record, ...rest } = doc;
     if (record === undefined) return { ...doc, expiresAt };
@@ -222,11 +274,19 @@ export class UploadSessions {
   }
 }
 
-/** One fingerprint is one plan; another plan under it would mix two pushes' parts. */
-function assertSamePlan(known: UploadPlan, plan: UploadPlan): void {
-  const essence = ({ purpose, layout, objects }: UploadPlan) => ({ purpose, layout, objects });
+/** One fingerprint is one push; how it cuts its objects is up to whoever opened it. */
+function assertSamePush(known: UploadPlan, plan: UploadPlan): void {
+  const essence = ({ purpose, bytes }: UploadPlan) => ({ purpose, bytes });
   if (isDeepStrictEqual(essence(known), essence(plan))) return;
-  throw new WaybillError("conflict", "the fingerprint belongs to an upload of other objects", {
+  throw new WaybillError("conflict", "the fingerprint belongs to an upload of other bytes", {
     hint: "push again; if it happens again, report it",
   });
+}
+
+/** The document under another name; the same document when that is its name. */
+function renamed(doc: UploadDoc, name: UploadPlan["name"]): UploadDoc {
+  if (doc.plan.name === name && (doc.record?.name ?? name) === name) return doc;
+  const { record, ...rest } = doc;
+  const plan = { ...doc.plan, name };
+  return record === undefined ? { ...rest, plan } : { ...rest, plan, record: { ...record, name } };
 }

@@ -6,10 +6,20 @@ import type { Documents } from "../bucket/documents.ts";
 import type { Caller, Handlers } from "../http/handler.ts";
 import type { Clock, Log } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
+import { mapLimited } from "../bucket/map-limited.ts";
 import { checkPlan } from "./check-plan.ts";
 import { ModelClaims } from "./model-claims.ts";
-import { PartSigner, assertOpen } from "./part-signer.ts";
-import { completedObjects, nothingStored, readTruth, statusHead } from "./store-truth.ts";
+import { adoptArtifact } from "./adoption.ts";
+import { MultipartOpener, assertOpen } from "./multipart-opener.ts";
+import { PartCopier } from "./part-copier.ts";
+import { PartSigner } from "./part-signer.ts";
+import {
+  completedObjects,
+  nothingStored,
+  readTruth,
+  statusHead,
+  storedBytesOf,
+} from "./store-truth.ts";
 import { type UploadDoc, uploadIdOf } from "./upload-doc.ts";
 import { UploadRights, type UploadRightsDeps } from "./upload-rights.ts";
 import { UploadRemoval } from "./upload-removal.ts";
@@ -20,8 +30,10 @@ export type UploadRoute =
   | "listUploads"
   | "showUpload"
   | "signParts"
+  | "copyParts"
   | "completeUpload"
-  | "abortUpload";
+  | "abortUpload"
+  | "adoptArtifact";
 
 export type UploadsDeps = {
   /** Documents of the uploads bucket: sessions. */
@@ -44,6 +56,9 @@ export type UploadsArea = {
   sweep(room: RoomId): Promise<number>;
 };
 
+/** Uploads looked at together for a list. */
+const PARALLEL = 4;
+
 /** Composes the area; does no I/O. */
 export function createUploadsArea(deps: UploadsDeps): UploadsArea {
   const claims = new ModelClaims(deps.documents);
@@ -64,9 +79,12 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
 
   const removal = new UploadRemoval({ documents, placeOf, records, claims, project, clock, log });
   const common = { documents, placeOf, records, project };
-  const sessions = new UploadSessions({ ...common, removal, ttlMs, clock });
+  const equalParts = () => storage.equalParts();
+  const sessions = new UploadSessions({ ...common, removal, equalParts, ttlMs, clock });
+  const opener = new MultipartOpener({ documents, placeOf });
+  const copier = new PartCopier({ opener, placeOf, records });
   const signer = new PartSigner({
-    documents,
+    opener,
     presigner: storage.presigner,
     presignSeconds: deps.presignSeconds,
     placeOf,
@@ -99,7 +117,15 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
     },
 
     listUploads: async ({ params: { room } }) => ({
-      uploads: (await sessions.list(room)).map(statusHead),
+      uploads: await mapLimited(await sessions.list(room), PARALLEL, async (doc) => {
+        const storedBytes = await storedBytesOf(doc, placeOf);
+        return {
+          ...statusHead(doc),
+          kind: doc.plan.purpose.kind,
+          createdBy: doc.createdBy,
+          ...(storedBytes === undefined ? {} : { storedBytes }),
+        };
+      }),
     }),
 
     showUpload: async ({ params: { room, upload }, caller }) => {
@@ -112,9 +138,18 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
       const doc = await sessions.get(room, upload, { forSigning: true });
       await rights.assertMaySend(room, doc.plan, known(caller));
       assertOpen(doc, doc);
-      const { parts, expiresAtMs } = await signer.sign(doc, body.parts);
+      const { parts, expiresAtMs, validForMs } = await signer.sign(doc, body.parts);
       await sessions.keepOpen(doc);
-      return { parts, expiresAt: new Date(expiresAtMs).toISOString() };
+      return { parts, expiresAt: new Date(expiresAtMs).toISOString(), validForMs };
+    },
+
+    copyParts: async ({ params: { room, upload }, body, caller }) => {
+      const doc = await sessions.get(room, upload);
+      await rights.assertMaySend(room, doc.plan, known(caller));
+      assertOpen(doc, doc);
+      const copied = await copier.copy(doc, body.copies);
+      await sessions.keepOpen(doc);
+      return { copied };
     },
 
     completeUpload: async ({ params: { room, upload }, body, caller: anyone }) => {
@@ -151,6 +186,9 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
       log("info", "upload given up", { room, upload });
       return { ok: true };
     },
+
+    adoptArtifact: async ({ params: { room, artifact }, body }) =>
+      adoptArtifact({ records, sessions }, room, artifact, body),
   };
 
   return { handlers, claims, sweep: (room) => removal.sweep(room) };

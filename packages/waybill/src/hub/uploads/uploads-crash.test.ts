@@ -16,7 +16,7 @@ import {
 class Killed extends Error {}
 
 const tree: Tree = new Map([
-  ["big.bin", patterned(PART_BYTES + 1000)],
+  ["big.bin", patterned(2 * PART_BYTES + 1000)],
   ["small.txt", new TextEncoder().encode("small")],
 ]);
 

@@ -4,11 +4,15 @@ import { describe, expect, it } from "vitest";
 import { TestHub } from "../hub.fixture.ts";
 import {
   PART_BYTES,
+  UNIT_BYTES,
   crcOf,
+  manifestBytes,
   manifestOf,
   patterned,
+  piecesOf,
   planOf,
   push,
+  putAtOnce,
   reserve,
   tinyTree,
   type PushOptions,
@@ -63,8 +67,8 @@ describe("an upload", () => {
     const { record, sent } = await pushTree(large);
     expect(sent).toEqual([
       "big.bin#1",
-      "big.bin#2",
-      "big.bin#3",
+      "big.bin#6",
+      "big.bin#11",
       "small.txt#0",
       `${MANIFEST_KEY}#0`,
     ]);
@@ -75,18 +79,18 @@ describe("an upload", () => {
   it("sends nothing again that the store has confirmed (I2)", async () => {
     const { pushTree } = await setup();
     const cut = (key: string, part: number) => {
-      if (key === "big.bin" && part === 3) throw new Error("client killed");
+      if (key === "big.bin" && part === 11) throw new Error("client killed");
     };
     await expect(pushTree(large, { beforePut: cut })).rejects.toThrow("client killed");
     const { sent } = await pushTree(large);
-    expect(sent).toEqual(["big.bin#3", "small.txt#0", `${MANIFEST_KEY}#0`]);
+    expect(sent).toEqual(["big.bin#11", "small.txt#0", `${MANIFEST_KEY}#0`]);
     expect((await pushTree(large)).sent).toEqual([]);
   });
 
   it("goes on at another hub and for another member", async () => {
     const { pushTree, hub, client, room, storage } = await setup();
     const cut = (key: string, part: number) => {
-      if (part === 2) throw new Error("laptop closed");
+      if (part === 6) throw new Error("laptop closed");
     };
     await expect(pushTree(large, { beforePut: cut })).rejects.toThrow("laptop closed");
     const second = new TestHub({ storage, clock: () => Date.UTC(2026, 0, 1) });
@@ -145,11 +149,14 @@ describe("an upload", () => {
     const changed: Tree = new Map([...large, ["big.bin", patterned(2 * PART_BYTES + 1000, 2)]]);
     const { status } = await client.call("beginUpload", { params: { room }, body: planOf(large) });
     const big = changed.get("big.bin") ?? new Uint8Array();
-    const parts = [0, 1, 2].map((at) =>
-      crcOf(big.subarray(at * PART_BYTES, (at + 1) * PART_BYTES)),
-    );
+    const parts = piecesOf("big.bin", big, status, PART_BYTES).map(({ part, crc32 }) => ({
+      part,
+      crc32,
+    }));
+    const params = { room, upload: status.upload };
+    await putAtOnce(client, storage, params, MANIFEST_KEY, manifestBytes(changed));
     const attempt = client.call("completeUpload", {
-      params: { room, upload: status.upload },
+      params,
       body: { artifact: artifactId(manifestOf(changed)), objects: [{ key: "big.bin", parts }] },
     });
     await expect(attempt).rejects.toMatchObject({ code: "digest_mismatch" });
@@ -163,14 +170,8 @@ describe("an upload", () => {
     const { status } = await client.call("beginUpload", { params: { room }, body: planOf(small) });
     const params = { room, upload: status.upload };
     const body = new TextEncoder().encode('{"format":1}');
-    const part = { key: MANIFEST_KEY, part: 0, size: body.length, crc32: crcOf(body) };
-    const signed = await client.call("signParts", { params, body: { parts: [part] } });
-    for (const { url, headers } of signed.parts) storage.put(url, headers, body);
-    for (const [key, bytes] of small) {
-      const file = { key, part: 0, size: bytes.length, crc32: crcOf(bytes) };
-      const { parts } = await client.call("signParts", { params, body: { parts: [file] } });
-      for (const { url, headers } of parts) storage.put(url, headers, bytes);
-    }
+    await putAtOnce(client, storage, params, MANIFEST_KEY, body);
+    for (const [key, bytes] of small) await putAtOnce(client, storage, params, key, bytes);
     const artifact = artifactId(manifestOf(small));
     await expect(
       client.call("completeUpload", { params, body: { artifact, objects: [] } }),
@@ -186,8 +187,10 @@ describe("an upload", () => {
     for (const wrong of [
       { ...part, key: "other.bin" },
       { ...part, part: 0 },
-      { ...part, part: 4 },
+      { ...part, part: 12 },
       { ...part, size: PART_BYTES - 1 },
+      { ...part, size: PART_BYTES - UNIT_BYTES },
+      { ...part, part: 7 },
       { ...part, key: "small.txt" },
     ]) {
       await expect(

@@ -1,0 +1,154 @@
+// Parts that the store copies from artifacts of the room, so that bytes the room holds do not travel again. The hub
+// asks with its own credentials; what it answers `copied` has the CRC-32 that the client computed of its own bytes.
+import {
+  type ArtifactId,
+  type ArtifactRecord,
+  type CopiedPart,
+  type PartToCopy,
+  WaybillError,
+} from "@waybill/sdk/protocol";
+import { assertSafePath } from "@waybill/sdk/artifact";
+import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
+import type { Copied } from "../bucket/bucket.ts";
+import { mapLimited } from "../bucket/map-limited.ts";
+import type { Place } from "../storage/storage.ts";
+import { type MultipartOpener, multipartOf } from "./multipart-opener.ts";
+import { checkPart } from "./part-rule.ts";
+import { type UploadDoc, placeAtOnce } from "./upload-doc.ts";
+
+export type PartCopierDeps = {
+  readonly opener: MultipartOpener;
+  readonly placeOf: (doc: Pick<UploadDoc, "place">) => Place;
+  readonly records: Pick<ArtifactRecords, "find">;
+};
+
+/** Copies at once: S3 copies each in its own time, and a store of ours only counts bytes. */
+const PARALLEL = 16;
+
+type Refusal = { readonly reason: string };
+
+export class PartCopier {
+  readonly #deps: PartCopierDeps;
+
+  constructor(deps: PartCopierDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Copies each part or says why not. Throws `invalid_request` for parts that are not of the plan, `conflict` when the
+   * upload is not open, `storage_full`.
+   */
+  async copy(doc: UploadDoc, copies: readonly PartToCopy[]): Promise<CopiedPart[]> {
+    for (const copy of copies) {
+      checkPart(doc, copy);
+      assertSafePath(copy.from.key, "the request");
+    }
+    const joined = copies.filter(({ part }) => part > 0).map(({ key }) => key);
+    const [ready, bases] = await Promise.all([
+      this.#deps.opener.open(doc, new Set(joined)),
+      this.#bases(doc, copies),
+    ]);
+    return mapLimited(copies, PARALLEL, async (copy) => {
+      const { key, part } = copy;
+      const refusal = await this.#copyOne(ready, copy, bases.get(copy.from.artifact));
+      return { key, part, copied: refusal === undefined, ...refusal };
+    });
+  }
+
+  async #bases(
+    { room }: UploadDoc,
+    copies: readonly PartToCopy[],
+  ): Promise<Map<ArtifactId, ArtifactRecord | undefined>> {
+    const ids = [...new Set(copies.map(({ from }) => from.artifact))];
+    const found = await mapLimited(ids, PARALLEL, (id) => this.#deps.records.find(room, id));
+    return new Map(ids.map((id, at) => [id, found[at]]));
+  }
+
+  async #copyOne(
+    doc: UploadDoc,
+    copy: PartToCopy,
+    base: ArtifactRecord | undefined,
+  ): Promise<Refusal | undefined> {
+    const { key, part, from } = copy;
+    if (base === undefined) {
+      return { reason: `the room holds no artifact ${from.artifact.slice(0, 12)}… any more` };
+    }
+    const source = placeOfRecord(base, this.#deps.placeOf);
+    try {
+      const copied = await (part > 0
+        ? this.#copyRange(doc, copy, source)
+        : this.#copyObject(doc, copy, source));
+      if ("reason" in copied || copied.crc32 === copy.crc32) {
+        return "reason" in copied ? copied : undefined;
+      }
+      if (part === 0) await this.#drop(doc, key);
+      return {
+        reason:
+          copied.crc32 === undefined
+            ? "the store gives no checksum of what it copies"
+            : "the bytes there have another checksum",
+      };
+    } catch (error) {
+      if (!(error instanceof WaybillError) || error.code !== "storage_failed") throw error;
+      return { reason: error.message };
+    }
+  }
+
+  async #copyRange(
+    doc: UploadDoc,
+    { key, part, size, from }: PartToCopy,
+    source: Located,
+  ): Promise<Copied | Refusal> {
+    const copied = await this.#deps
+      .placeOf(doc)
+      .multipart.copyPart(doc.prefix + key, multipartOf(doc, key), part, {
+        bucket: source.place.bucket.name,
+        key: source.prefix + from.key,
+        start: from.start,
+        size,
+      });
+    if (copied === "gone") return { reason: "the store has lost the multipart upload" };
+    return copied === "missing" ? missing(from.key) : copied;
+  }
+
+  async #copyObject(
+    doc: UploadDoc,
+    { key, size, from }: PartToCopy,
+    source: Located,
+  ): Promise<Copied | Refusal> {
+    const { bucket } = source.place;
+    const stored = await bucket.head(source.prefix + from.key);
+    if (stored === undefined) return missing(from.key);
+    if (from.start !== 0 || stored.size !== size) {
+      return { reason: "what is put at once is copied from a whole object only" };
+    }
+    const at = placeAtOnce(doc);
+    const copied = await this.#deps
+      .placeOf(at)
+      .bucket.copyFrom(bucket, source.prefix + from.key, at.prefix + key, { checksum: true });
+    return copied ?? missing(from.key);
+  }
+
+  async #drop(doc: UploadDoc, key: string): Promise<void> {
+    const at = placeAtOnce(doc);
+    await this.#deps.placeOf(at).bucket.delete([at.prefix + key]);
+  }
+}
+
+type Located = { readonly place: Place; readonly prefix: string };
+
+/** Where a record's objects lie. */
+function placeOfRecord(
+  { s3Path }: ArtifactRecord,
+  placeOf: (doc: Pick<UploadDoc, "place">) => Place,
+): Located {
+  const slash = s3Path.indexOf("/");
+  const bucket = s3Path.slice(0, slash);
+  const rooms = placeOf({ place: "rooms" });
+  const place = rooms.bucket.name === bucket ? rooms : placeOf({ place: "uploads" });
+  return { place, prefix: s3Path.slice(slash + 1) };
+}
+
+function missing(key: string): Refusal {
+  return { reason: `the artifact has no object ${key}` };
+}
