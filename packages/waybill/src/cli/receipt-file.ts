@@ -1,17 +1,15 @@
 // Receipts of push and pull as files: where they go, that nothing else is overwritten, and how they are written.
 import { open, rename, rm } from "node:fs/promises";
 import path from "node:path";
-import type { Identity } from "@waybill/sdk/hub-client";
 import { files } from "@waybill/sdk/platform";
-import { type ArtifactManifest, WaybillError, messageOf } from "@waybill/sdk/protocol";
+import { type ArtifactManifest, type RoomId, WaybillError, messageOf } from "@waybill/sdk/protocol";
 import {
-  type IssueOptions,
   type Receipt,
   type TransferFacts,
   issueReceipt,
   receiptPieces,
 } from "@waybill/sdk/receipt";
-import type { Output } from "./render/output.ts";
+import type { Context } from "./context.ts";
 
 /** How every receipt of ours begins. */
 const RECEIPT_HEAD = '{"payload":"';
@@ -85,19 +83,49 @@ export async function writeReceipt(file: string, receipt: Receipt): Promise<void
   }
 }
 
-/** Signs, has it countersigned, writes it and says so; `receipt` members for the JSON line of the command. */
-export async function keepReceipt(
-  file: string,
-  facts: TransferFacts,
-  manifest: ArtifactManifest,
-  options: IssueOptions & { readonly identity: Identity; readonly output: Output },
-): Promise<{ readonly receipt: string; readonly countersigned: boolean }> {
-  const { output, ...issuing } = options;
-  const { unsigned, ...receipt } = await issueReceipt(facts, manifest, issuing);
-  await writeReceipt(file, receipt);
-  const alone = unsigned === undefined ? "" : `, signed by this machine alone: ${unsigned}`;
-  output.note(`receipt ${file}${alone}`);
-  return { receipt: file, countersigned: unsigned === undefined };
+/** What a transfer adds to what its order knows. */
+type OrderedFacts = Omit<TransferFacts, "hub" | "room" | "startedMs" | "endedMs">;
+
+/** A receipt that was asked for and can be written. */
+export type ReceiptOrder = {
+  /**
+   * Signs, has it countersigned, writes it and says so; gives members for the command's last JSON line. `facts` are
+   * those of the transfer that began with the order and has ended now.
+   */
+  keep(
+    facts: OrderedFacts,
+    manifest: ArtifactManifest,
+  ): Promise<{ readonly receipt: string; readonly countersigned: boolean }>;
+};
+
+/** Takes the order at the beginning of a transfer; nothing when `--receipt` is not given. Throws as `prepareReceiptFile`. */
+export async function orderReceipt(
+  context: Context,
+  room: RoomId,
+  option: string | boolean | undefined,
+  about: string,
+): Promise<ReceiptOrder | undefined> {
+  const file = await prepareReceiptFile(option, about);
+  if (file === undefined) return undefined;
+  const startedMs = Date.now();
+  return {
+    keep: async (facts, manifest) => {
+      const { signal, output, hubUrl } = context;
+      const times = { startedMs, endedMs: Date.now() };
+      const hub = await context.client(room);
+      const { identity } = await context.credential(room);
+      const whole = { ...facts, ...times, room, hub: hubUrl };
+      const { unsigned, ...receipt } = await issueReceipt(whole, manifest, {
+        identity,
+        hub,
+        signal,
+      });
+      await writeReceipt(file, receipt);
+      const alone = unsigned === undefined ? "" : `, signed by this machine alone: ${unsigned}`;
+      output.note(`receipt ${file}${alone}`);
+      return { receipt: file, countersigned: unsigned === undefined };
+    },
+  };
 }
 
 function cannotWrite(file: string, cause: unknown): WaybillError {
