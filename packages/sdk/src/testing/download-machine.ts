@@ -12,11 +12,11 @@ import {
 } from "../transfer/download-state.ts";
 import { ShardSet } from "../transfer/shard-set.ts";
 
-/** One packed file of `count` shards of 1 KiB. */
-function mapOf(count: number): ShardMap {
+/** One packed file of `count` shards. */
+export function mapOf(count: number, shardBytes = 1024): ShardMap {
   const shards = Array.from({ length: count }, (_, at) => at.toString(16).padStart(64, "0"));
-  const file = { path: "data.bin", size: count * 1024, shards };
-  const manifest = { format: 1, name: "t", layout: "packed", shardBytes: 1024, files: [file] };
+  const file = { path: "data.bin", size: count * shardBytes, shards };
+  const manifest = { format: 1, name: "t", layout: "packed", shardBytes, files: [file] };
   return new ShardMap(decodeValue(ArtifactManifest, manifest, "manifest"));
 }
 

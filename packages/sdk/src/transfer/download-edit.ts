@@ -249,6 +249,7 @@ export class DownloadEdit {
       retryForMs,
       random: this.#random(),
       object: objectRun(this.#map, request.next),
+      busy: busyRequests(this.#state, source.id),
     });
     if (after.type === "gone") {
       this.remove(source.id, after.reason);

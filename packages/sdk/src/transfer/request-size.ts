@@ -1,7 +1,7 @@
 // How long a request is (docs/transfer.md, rule 2). Pure.
 import type { ShardMap, ShardRun } from "../artifact/index.ts";
 import type { DownloadState } from "./download-state.ts";
-import { type SourceState, isProbing, isSick, windowOf } from "./source-state.ts";
+import { type SourceState, isProbing, isSick } from "./source-state.ts";
 
 const MIB = 1024 * 1024;
 /** What a request should last: its overhead, an answer's time, is then small on every path. */
@@ -13,27 +13,34 @@ const UNKNOWN_BYTES = 4 * MIB;
 /** What a kill may lose: with what is half-way at most 1/64 of the artifact, so three kills stay below 5 %. */
 const KILL_SHARE = 64;
 const KILL_REQUESTS = 4;
+/** But never so little that answers' times are a burden: shards are safe as they arrive, whole request or not. */
+const LEAST_ANSWERS = 16;
 
-type Sized = { readonly source: SourceState; readonly bytesPerS: number | undefined };
+type Sized = {
+  readonly source: SourceState;
+  readonly places: number;
+  readonly bytesPerS: number | undefined;
+};
 
 /** Bytes the next request of a source may have; 0 means one shard. `peers` are the ready sources of its rank. */
 export function requestBytes(
   state: DownloadState,
   map: ShardMap,
-  { source, bytesPerS, peers }: Sized & { readonly peers: readonly Sized[] },
+  { source, places, bytesPerS, peers }: Sized & { readonly peers: readonly Sized[] },
 ): number {
   const { advice } = source;
   if (advice.wholeObjects === true) return Infinity;
   if (isProbing(source) || isSick(source)) return 0;
-  const window = windowOf(source);
-  const windows = peers.reduce((sum, one) => sum + windowOf(one.source), 0);
+  const windows = peers.reduce((sum, one) => sum + one.places, 0);
+  const perRequest = bytesPerS === undefined ? undefined : bytesPerS / places;
+  const least = ((perRequest ?? 0) * LEAST_ANSWERS * (source.firstByteMs ?? 0)) / 1000;
   const seconds = Math.min(REQUEST_S, (advice.maxRequestMs ?? Infinity) / 1000);
   return Math.min(
-    bytesPerS === undefined ? UNKNOWN_BYTES : (bytesPerS / window) * seconds,
+    perRequest === undefined ? UNKNOWN_BYTES : perRequest * seconds,
     MAX_BYTES,
-    map.bytes / KILL_SHARE / Math.max(KILL_REQUESTS, windows),
+    Math.max(least, map.bytes / KILL_SHARE / Math.max(KILL_REQUESTS, windows)),
     advice.maxRequestBytes ?? Infinity,
-    fairShare(state, map, bytesPerS, window, peers),
+    fairShare(state, map, bytesPerS, places, peers),
   );
 }
 
@@ -42,13 +49,13 @@ function fairShare(
   state: DownloadState,
   map: ShardMap,
   bytesPerS: number | undefined,
-  window: number,
+  places: number,
   peers: readonly Sized[],
 ): number {
   if (peers.length < 2 || bytesPerS === undefined) return Infinity;
   const known = peers.reduce((sum, one) => sum + (one.bytesPerS ?? bytesPerS), 0);
   const rest = state.missing.size * map.manifest.shardBytes;
-  return (rest * bytesPerS) / known / window / 2;
+  return (rest * bytesPerS) / known / places / 2;
 }
 
 /** The beginning of a run that has at most so many bytes; at least one shard. */

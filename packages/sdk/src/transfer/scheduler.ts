@@ -45,12 +45,18 @@ const HEDGE_GAIN_MS = 250;
 /** A request that has been silent for so long is stuck. */
 const STUCK_MS = 2000;
 
+/** Beside others, a source gets no more requests than bring a shard in this time, but two: the end waits for each. */
+const SHARD_S = 4;
+const LEAST_PLACES = 2;
+
 /** A source that may be asked, with what the choice needs of it. */
 type Candidate = {
   readonly source: SourceState;
   readonly rank: Rank;
   readonly able: ShardSet;
   readonly busy: number;
+  /** Requests it may have at once now. */
+  readonly places: number;
   readonly bytesPerS: number | undefined;
 };
 
@@ -86,15 +92,21 @@ export function ableShards(state: DownloadState, map: ShardMap, source: SourceSt
 
 function candidates(state: DownloadState, map: ShardMap, nowMs: number): Candidate[] {
   const list: Candidate[] = [];
-  for (const source of state.sources.values()) {
-    if (!isReady(source, nowMs)) continue;
+  const ready = [...state.sources.values()].filter((source) => isReady(source, nowMs));
+  for (const source of ready) {
     const busy = busyRequests(state, source.id);
+    const bytesPerS = sourceRate(source, busy, nowMs);
+    const useful =
+      bytesPerS === undefined || ready.length < 2
+        ? Infinity
+        : Math.max(LEAST_PLACES, Math.ceil((bytesPerS * SHARD_S) / map.manifest.shardBytes));
     list.push({
       source,
       busy,
+      bytesPerS,
+      places: Math.min(windowOf(source), useful),
       rank: rankIn(state, source),
       able: ableShards(state, map, source),
-      bytesPerS: sourceRate(source, busy, nowMs),
     });
   }
   return list.sort(
@@ -118,13 +130,13 @@ function chooseMissing(
       rank = one.rank;
     }
     tier = tier.union(one.able.minus(one.source.suspect));
-    if (one.busy >= windowOf(one.source)) continue;
+    if (one.busy >= one.places) continue;
     const wanted = state.missing
       .intersect(one.able)
       .minus(cheaper)
       .minus(betterElsewhere(one, all));
     const first = firstRun(wanted, map, one.source);
-    if (first === undefined) continue;
+    if (first === undefined || comesTooLate(state, map, one, first.first, all)) continue;
     const end = Math.min(first.first + first.count, one.source.runEnd(first.first));
     const most = requestBytes(state, map, {
       ...one,
@@ -134,6 +146,33 @@ function chooseMissing(
     return { type: "fetch", source: one.source.id, run };
   }
   return undefined;
+}
+
+/** Whether another source of its rank will have brought the shard sooner, even after all that is missing. */
+function comesTooLate(
+  state: DownloadState,
+  map: ShardMap,
+  one: Candidate,
+  shard: number,
+  all: readonly Candidate[],
+): boolean {
+  const bytes = map.manifest.shardBytes;
+  const needMs = needOf(one, bytes, one.places);
+  if (needMs === undefined) return false;
+  const peers = all.filter((other) => other.rank === one.rank);
+  const bytesPerS = peers.reduce((sum, other) => sum + (other.bytesPerS ?? 0), 0);
+  const restMs = (state.missing.size * bytes * 1000) / bytesPerS;
+  return peers.some((other) => {
+    const otherMs = needOf(other, bytes, other.places);
+    if (other === one || otherMs === undefined || otherMs + restMs >= needMs) return false;
+    return other.able.has(shard) && !other.source.suspect.has(shard);
+  });
+}
+
+/** Milliseconds a source needs for so many bytes while it has `busy` requests; undefined when not measured. */
+function needOf({ source, bytesPerS }: Candidate, bytes: number, busy: number): number | undefined {
+  if (bytesPerS === undefined) return undefined;
+  return (source.firstByteMs ?? UNKNOWN_FIRST_BYTE_MS) + (bytes * 1000 * busy) / bytesPerS;
 }
 
 /** The first run that one request may begin with. */
@@ -169,11 +208,11 @@ function chooseTail(
         b.request.end - b.request.next - (a.request.end - a.request.next),
     );
   for (const helper of all) {
-    if (helper.busy >= windowOf(helper.source)) continue;
+    if (helper.busy >= helper.places) continue;
     for (const { request, expected } of late) {
       const choice =
         steal(state, map, helper, request, expected) ??
-        hedge(state, map, helper, { request, expected, nowMs });
+        hedge(state, map, helper, { request, expected, nowMs, all });
       if (choice !== undefined) return choice;
     }
   }
@@ -229,6 +268,7 @@ type Late = {
   readonly request: Request;
   readonly expected: number | undefined;
   readonly nowMs: number;
+  readonly all: readonly Candidate[];
 };
 
 /** Fetches the same shards again, when that should be much sooner. */
@@ -236,21 +276,23 @@ function hedge(
   state: DownloadState,
   map: ShardMap,
   helper: Candidate,
-  { request, expected, nowMs }: Late,
+  { request, expected, nowMs, all }: Late,
 ): Choice | undefined {
   const owner = state.sources.get(request.source);
   if (expected === undefined || owner === undefined) return undefined;
-  const { source, bytesPerS, busy } = helper;
+  const { source } = helper;
   // The source itself, and a dearer one, help only a request that is stuck, not one that is slow.
   const needsSilence = source === owner || rankIn(state, owner) < helper.rank;
   if (needsSilence && silenceMs(request, nowMs) < STUCK_MS) return undefined;
   const run = restOf(request);
   if (!canFetch(helper, run)) return undefined;
-  const needMs =
-    bytesPerS === undefined
-      ? UNKNOWN_NEED_MS
-      : (source.firstByteMs ?? UNKNOWN_FIRST_BYTE_MS) +
-        (map.bytesOf(run) * 1000 * (busy + 1)) / bytesPerS;
+  const bytes = map.bytesOf(run);
+  const needMs = needOf(helper, bytes, helper.busy + 1) ?? UNKNOWN_NEED_MS;
+  const better = all.some((other) => {
+    if (other === helper || other.source === owner || other.rank > helper.rank) return false;
+    return HEDGE_FACTOR * (needOf(other, bytes, 1) ?? Infinity) < needMs && canFetch(other, run);
+  });
+  if (better) return undefined;
   if (expected <= HEDGE_FACTOR * needMs || expected - needMs <= HEDGE_GAIN_MS) return undefined;
   return { type: "hedge", of: request.id, source: source.id, run };
 }

@@ -8,7 +8,7 @@ import { WaybillError, messageOf } from "../protocol/index.ts";
 import { backoffMs } from "../timing/index.ts";
 import { ShardSet } from "./shard-set.ts";
 import { type Meter, advanceMeter, meterRate, resumeMeter, startMeter } from "./source-meter.ts";
-import { type SourceWindow, halve, startWindow, widen } from "./source-window.ts";
+import { type SourceWindow, halve, refuseMore, startWindow, widen } from "./source-window.ts";
 import type { SourceAdvice, SourceKind } from "./source.ts";
 
 /** What a source did, for the report. */
@@ -216,12 +216,12 @@ export type Failure =
 
 /**
  * What a failed request means for its source. `random` is uniform in [0, 1). `object` are the shards of the
- * object that was asked for.
+ * object that was asked for, `busy` its requests that go on.
  */
 export function failed(
   source: SourceState,
   error: unknown,
-  context: { nowMs: number; retryForMs: number; random: number; object: ShardRun },
+  context: { nowMs: number; retryForMs: number; random: number; object: ShardRun; busy: number },
 ): Failure {
   const reason = messageOf(error);
   const { nowMs, retryForMs } = context;
@@ -243,7 +243,13 @@ export function failed(
   const waitMs = Math.max(wished, backoffMs(failures - 1, { ...BACKOFF, random }));
   const pausedUntilMs = Math.max(source.pausedUntilMs, nowMs + waitMs);
   if (pausedUntilMs - failingSinceMs > retryForMs) return { type: "gone", reason };
-  const window = halve(source.window, nowMs);
+  const throttled =
+    error instanceof WaybillError &&
+    (error.code === "rate_limited" || error.retryAfterMs !== undefined);
+  const window =
+    throttled && context.busy > 0
+      ? refuseMore(source.window, context.busy, nowMs)
+      : halve(source.window, nowMs);
   return { type: "paused", source: { ...noted, failures, failingSinceMs, pausedUntilMs, window } };
 }
 

@@ -13,6 +13,9 @@ export type SourceWindow = {
   /** No step before this. */
   readonly holdUntilMs: number;
   readonly halvedMs: number;
+  /** What the server let in when it last refused more, and until when that is believed. */
+  readonly ceiling: number;
+  readonly ceilingUntilMs: number;
 };
 
 /** Enough to fill most links, few enough to lose little when killed. */
@@ -28,6 +31,8 @@ const HOLD_MS = 8000;
 const RECOVER_MS = 2000;
 /** Failures so close to each other have one cause. */
 const HALVE_EVERY_MS = 1000;
+/** A refusal says little about the time after the next minute. */
+const CEILING_MS = 60_000;
 
 /** A window that may grow to `max`. */
 export function startWindow(max: number, nowMs: number): SourceWindow {
@@ -40,6 +45,8 @@ export function startWindow(max: number, nowMs: number): SourceWindow {
     epochBytes: 0,
     holdUntilMs: 0,
     halvedMs: -Infinity,
+    ceiling: Infinity,
+    ceilingUntilMs: -Infinity,
   };
 }
 
@@ -69,11 +76,17 @@ export function widen(
       return { ...next, size: before.size, doubling: false, before: undefined, holdUntilMs };
     }
   }
-  if (nowMs < window.holdUntilMs || window.size >= window.max) {
-    return { ...next, before: undefined };
-  }
-  const size = Math.min(window.max, window.doubling ? window.size * 2 : window.size + 1);
+  const max = Math.min(window.max, nowMs < window.ceilingUntilMs ? window.ceiling : Infinity);
+  if (nowMs < window.holdUntilMs || window.size >= max) return { ...next, before: undefined };
+  const size = Math.min(max, window.doubling ? window.size * 2 : window.size + 1);
   return { ...next, size, before: { size: window.size, bytesPerS } };
+}
+
+/** The server refused a request while it served `busy` others: so many it lets in. */
+export function refuseMore(window: SourceWindow, busy: number, nowMs: number): SourceWindow {
+  const ceiling = Math.max(1, busy);
+  const size = Math.min(window.size, ceiling);
+  return { ...window, size, before: undefined, ceiling, ceilingUntilMs: nowMs + CEILING_MS };
 }
 
 /** A request failed. */
