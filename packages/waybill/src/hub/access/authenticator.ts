@@ -113,6 +113,7 @@ export class Authenticator {
       subject: bound ?? "owner",
       tokenId: claims.jti,
       ...(bound === undefined ? {} : { jkt: bound }),
+      ...(proof === undefined ? {} : { proofKey: proof.thumbprint }),
       ...(claims.key === undefined ? {} : { workerKey: claims.key }),
     };
   }

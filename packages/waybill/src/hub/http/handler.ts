@@ -19,6 +19,8 @@ export type Caller = {
   readonly tokenId: string;
   /** Thumbprint of the key the token is bound to. */
   readonly jkt?: string;
+  /** Thumbprint of the key that made the request's proof; absent for an owner's request without one. */
+  readonly proofKey?: string;
   /** Worker key the token was minted for. */
   readonly workerKey?: string;
 };

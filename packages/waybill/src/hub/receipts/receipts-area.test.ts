@@ -116,10 +116,12 @@ describe("receipts", () => {
     }
   });
 
-  it("are refused from another key than the caller's", async () => {
+  it("are refused from another key than the caller's, the owner's too", async () => {
     const identity = await newIdentity();
-    const { unsigned } = await issueReceipt(facts, manifest, { identity, hub: member.client });
-    expect(unsigned).toContain("another key");
+    for (const { client } of [member, owner]) {
+      const { unsigned } = await issueReceipt(facts, manifest, { identity, hub: client });
+      expect(unsigned).toContain("another key");
+    }
   });
 
   it("are refused for another room, from the future and with an altered payload", async () => {

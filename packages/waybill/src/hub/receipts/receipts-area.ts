@@ -62,8 +62,8 @@ async function assertSignedBy(
   if (fault !== undefined) {
     throw new WaybillError("forbidden", `the client's signature is wrong: ${fault}`);
   }
-  if (caller.jkt !== undefined && caller.jkt !== header.kid) {
-    throw new WaybillError("forbidden", "the receipt is signed by another key than the caller's");
+  if (caller.proofKey !== undefined && caller.proofKey !== header.kid) {
+    throw new WaybillError("forbidden", "the receipt is signed by another key than the request");
   }
 }
 
