@@ -43,10 +43,14 @@ export function tinyTree(files: Readonly<Record<string, string>>): Tree {
   return new Map(sorted.map(([key, text]) => [key, new TextEncoder().encode(text)]));
 }
 
-/** Repeating bytes that differ from part to part. */
+/** Bytes that differ from page to page. */
 export function patterned(bytes: number, seed = 1): Uint8Array {
   const body = new Uint8Array(bytes);
-  for (let at = 0; at < bytes; at += 4096) body[at] = (at / 4096 + seed * 31) & 255;
+  for (let at = 0; at < bytes; at += 4096) {
+    const page = at / 4096 + seed * 31;
+    body[at] = page & 255;
+    body[at + 1] = page >> 8;
+  }
   return body;
 }
 
