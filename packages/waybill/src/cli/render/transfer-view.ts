@@ -98,15 +98,15 @@ export class TransferView implements Disposable {
 
 /** The JSON line; members that are not known are absent, `etaSeconds` is null while nothing moves. */
 function progressRecord(reading: TransferReading): object {
-  const { share: _share, rateBytesPerSecond, etaSeconds, elapsedSeconds, ...rest } = reading;
-  const { idleSeconds, ...facts } = rest;
+  const { bytes, total, sentBytes, receivedBytes, saved, savedBytes } = reading;
+  const { sources, retries, inFlight, etaSeconds } = reading;
   return {
     type: "progress",
-    ...facts,
-    rateBytesPerSecond: Math.round(rateBytesPerSecond),
+    ...{ bytes, total, sentBytes, receivedBytes, saved, savedBytes, sources, retries, inFlight },
+    rateBytesPerSecond: Math.round(reading.rateBytesPerSecond),
     etaSeconds: etaSeconds === undefined ? null : round(etaSeconds),
-    elapsedSeconds: round(elapsedSeconds),
-    idleSeconds: round(idleSeconds),
+    elapsedSeconds: round(reading.elapsedSeconds),
+    idleSeconds: round(reading.idleSeconds),
   };
 }
 
