@@ -24,6 +24,12 @@ export {
   type StoredObject,
 } from "./layout.ts";
 export {
+  compressionRatio,
+  compressionSamples,
+  isCompressedFormat,
+  paysToCompress,
+} from "./compressibility.ts";
+export {
   contentFingerprint,
   contentSamples,
   type PushIdentity,
