@@ -4,6 +4,7 @@ import { abortReason } from "../timing/index.ts";
 import {
   type ByteRequest,
   type ByteTransport,
+  type ByteTransportInit,
   DEFAULT_IDLE_MS,
   MAX_TEXT_BYTES,
 } from "./byte-transport.ts";
@@ -12,7 +13,7 @@ import {
 const SLOWEST_BYTES_PER_MS = 32;
 
 /** Bulk HTTP over `fetch`. */
-export function createByteTransport(): ByteTransport {
+export function createByteTransport(_init: ByteTransportInit = {}): ByteTransport {
   return {
     put: async (request) => {
       // No progress is seen until the answer, so the body gets its time at the slowest useful rate.

@@ -9,6 +9,7 @@ export { TimeSlice } from "./time-slice.ts";
 export type { Hasher } from "./hasher.ts";
 export type {
   ByteTransport,
+  ByteTransportInit,
   ByteRequest,
   ConnectionFacts,
   GetRequest,
