@@ -148,6 +148,38 @@ describe("parts of any size", () => {
     );
   });
 
+  it("of an object that a completion had joined before it was cut off are compared with the whole", async () => {
+    const { put, complete, storage, stored } = await open();
+    const parts = [await put(1, 5 * MIB), await put(6, 8 * MIB), await put(14, 10 * MIB + REST)];
+    const killed = () =>
+      storage.interceptBy((operation, key) => {
+        if (operation === "put" && key.includes("/sessions/")) throw new Error("hub killed");
+      });
+    killed();
+    await expect(complete(parts)).rejects.toMatchObject({ code: "internal" });
+    storage.interceptBy(() => {});
+    expect(Buffer.compare(stored(), big)).toBe(0);
+    const wrong = parts.map(({ part, crc32 }) => ({
+      part,
+      crc32: part === 6 ? "AAAAAA==" : crc32,
+    }));
+    await expect(complete(wrong)).rejects.toMatchObject({ code: "digest_mismatch" });
+  });
+
+  it("of an object that was joined are found right when the completion is repeated", async () => {
+    const { put, complete, storage } = await open();
+    const parts = [await put(1, 5 * MIB), await put(6, 8 * MIB), await put(14, 10 * MIB + REST)];
+    let deaths = 0;
+    storage.interceptBy((operation, key) => {
+      if (operation !== "put" || !key.includes("/sessions/") || deaths > 0) return;
+      deaths += 1;
+      throw new Error("hub killed");
+    });
+    await expect(complete(parts)).rejects.toMatchObject({ code: "internal" });
+    expect(deaths).toBe(1);
+    await expect(complete(parts)).resolves.toMatchObject({ bytes: BIG_BYTES });
+  });
+
   it("need a larger unit where an object would have more than 10,000", async () => {
     const { client, room } = await setup();
     const size = 20_000 * MIB;

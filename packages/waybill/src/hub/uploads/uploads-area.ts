@@ -165,6 +165,7 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
           : []),
       ]);
       const record = await sessions.complete(doc, body).catch(async (error: unknown) => {
+        if (error instanceof WaybillError && error.code === "digest_mismatch") throw error;
         // Another hub may have opened multipart uploads that a remembered document does not name.
         const current = await sessions.get(room, upload);
         if (isDeepStrictEqual(current, doc)) throw error;
