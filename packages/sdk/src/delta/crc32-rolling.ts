@@ -39,17 +39,17 @@ export class RollingCrc32 {
     const { filter, filterMask } = sums;
     const leave = this.#leave;
     const enter = ENTER;
-    const ahead = this.windowBytes;
+    // All indices are in bounds. That is said by casts: `?? 0` at each look-up makes this loop half as fast.
+    const leaving = bytes.subarray(at, at + steps);
+    const entering = bytes.subarray(at + this.windowBytes, at + this.windowBytes + steps);
     let register = this.#register;
-    for (let p = at; p < at + steps; p++) {
-      // In bounds, all of them: the `|| 0`s stand for what the type system cannot know, and cost nothing.
-      const low = (register ^ (bytes[p + ahead] || 0)) & 255;
-      register = (register >>> 8) ^ (enter[low] || 0) ^ (leave[bytes[p] || 0] || 0);
-      const bit = register & filterMask;
-      if ((((filter[bit >> 5] || 0) >>> (bit & 31)) & 1) === 0) continue;
-      if (!sums.hasRegister(register)) continue;
+    for (let step = 0; step < steps; step++) {
+      const low = (register ^ (entering[step] as number)) & 255;
+      const gone = leave[leaving[step] as number] as number;
+      register = (register >>> 8) ^ (enter[low] as number) ^ gone;
+      if (filter[register & filterMask] === 0 || !sums.hasRegister(register)) continue;
       this.#register = register;
-      return p + 1 - at;
+      return step + 1;
     }
     this.#register = register;
     return steps;

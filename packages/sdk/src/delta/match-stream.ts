@@ -13,14 +13,17 @@ import { RollingCrc32 } from "./crc32-rolling.ts";
 import type { BaseFile, Place, ShardIndex } from "./shard-index.ts";
 
 /**
- * Windows without a match before rolling thins out: after 8·2^k of them every 2^k-th is rolled. So a file that has nothing in
- * common costs the rolling of 8 windows for each doubling of its length, and what is missed of shifted content is at
- * most an eighth of what came before it.
+ * Windows without a match before rolling thins out: after 4·2^k of them every 2^k-th is rolled. So a file that has nothing
+ * in common costs the rolling of 4 windows for each doubling of its length, and what is missed of shifted content is at
+ * most a quarter of what came before it.
  */
-const FULL_EFFORT_WINDOWS = 8;
+const FULL_EFFORT_WINDOWS = 4;
 const MAX_STRIDE = 64;
-/** CRC-32s are forged easily: after this many that no digest confirmed, no window is rolled any more. */
-const MAX_FALSE_HITS = 1000;
+/**
+ * CRC-32s are forged easily, and each that no digest confirms costs the hashing of a window: past this many, and four
+ * times what chance gives, no window is rolled any more.
+ */
+const MAX_FALSE_HITS = 100;
 
 /** Bytes of a base: an offset in an object of it, in the object's plain form. */
 export type Origin = {
@@ -268,7 +271,9 @@ export class MatchStream {
   }
 
   #isWorthRolling(): boolean {
-    if (this.#index.weak.count === 0 || this.#falseHits >= MAX_FALSE_HITS) return false;
+    const { count } = this.#index.weak;
+    const byChance = (this.#rolledBytes * count) / 2 ** 32;
+    if (count === 0 || this.#falseHits >= MAX_FALSE_HITS + 4 * byChance) return false;
     const effort = this.#unmatched / (FULL_EFFORT_WINDOWS * this.#windowBytes);
     const stride = effort < 2 ? 1 : Math.min(MAX_STRIDE, 2 ** Math.floor(Math.log2(effort)));
     this.#passedOver += 1;

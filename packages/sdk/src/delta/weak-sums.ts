@@ -1,16 +1,16 @@
-// The set of CRC-32s that a rolling window is compared with: a bitmap that fits a processor's cache lets 63 of 64
-// positions go by, an open-addressed table answers for the rest.
+// The set of CRC-32s that a rolling window is compared with: a map of bytes that fits a processor's cache lets 31 of 32
+// places go by, an open-addressed table answers for the rest.
 
-/** Bits of the bitmap for each sum: one in 64 is set. */
-const BITS_PER_SUM = 64;
-/** 2 MiB of bitmap; beyond, its misses would cost more than the table's. */
-const MAX_BITS = 2 ** 24;
+/** Entries of the map for each sum: one in 32 is set. */
+const ENTRIES_PER_SUM = 32;
+/** Beyond 4 MiB the map's cache misses would cost more than the table's. */
+const MAX_ENTRIES = 2 ** 22;
 
 export class WeakSums {
   /** Number of different sums. */
   readonly count: number;
-  readonly filter: Int32Array;
-  /** Bits of a register that number the filter's bits. */
+  /** Not 0 where a register with these low bits (`filterMask`) may be in the set. */
+  readonly filter: Uint8Array;
   readonly filterMask: number;
   readonly #slots: Int32Array;
   #holdsZero = false;
@@ -20,9 +20,9 @@ export class WeakSums {
     const registers = new Set<number>();
     for (const crc of crcs) registers.add(~crc | 0);
     this.count = registers.size;
-    const bits = Math.min(MAX_BITS, powerOfTwo(Math.max(1024, registers.size * BITS_PER_SUM)));
-    this.filter = new Int32Array(bits / 32);
-    this.filterMask = bits - 1;
+    const wanted = powerOfTwo(Math.max(1024, registers.size * ENTRIES_PER_SUM));
+    this.filter = new Uint8Array(Math.min(MAX_ENTRIES, wanted));
+    this.filterMask = this.filter.length - 1;
     this.#slots = new Int32Array(powerOfTwo(Math.max(16, registers.size * 4)));
     for (const register of registers) this.#add(register);
   }
@@ -43,8 +43,7 @@ export class WeakSums {
   }
 
   #add(register: number): void {
-    const bit = register & this.filterMask;
-    this.filter[bit >> 5] = (this.filter[bit >> 5] ?? 0) | (1 << (bit & 31));
+    this.filter[register & this.filterMask] = 1;
     if (register === 0) {
       this.#holdsZero = true;
       return;
