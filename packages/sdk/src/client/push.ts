@@ -1,29 +1,27 @@
 // Push: a folder or file of this machine becomes an artifact of a room. Composes the scan, the upload
 // machine, the hub's upload sessions and presigned PUTs.
-import { type TreeScan, artifactId, scanTree } from "../artifact/index.ts";
+import { type TreeScan, contentFingerprint, scanTree } from "../artifact/index.ts";
 import type { HubClient } from "../hub-client/index.ts";
-import { type ByteTransport, createByteTransport, createHasher } from "../platform/index.ts";
+import { type ByteTransport, createByteTransport } from "../platform/index.ts";
 import {
   type ArtifactId,
   ArtifactName,
   type ArtifactRecord,
-  Digest,
   type RoomId,
-  type UploadId,
   type UploadPlan,
   type UploadPurpose,
   WaybillError,
   decodeValue,
 } from "../protocol/index.ts";
-import { createPresignedPut } from "../s3/index.ts";
 import {
-  type Sink,
-  type TreeLayout,
+  type SavedBytes,
   type UploadOutcome,
   type UploadProgress,
   layOutTree,
   runUpload,
 } from "../transfer/index.ts";
+import { HubSink } from "./hub-sink.ts";
+import { findBases } from "./push-bases.ts";
 
 /** The part of a hub client that transfers need. */
 export type HubCalls = Pick<HubClient, "call">;
@@ -39,13 +37,20 @@ export type PushOptions = {
   /** A scan of `path` made before, to save the time; files that changed since end with `source_changed`. */
   readonly scan?: TreeScan;
   readonly signal?: AbortSignal | undefined;
-  /** Bytes confirmed, all bytes, and bytes put on the wire. Called often. */
+  /** Bytes confirmed, all bytes, bytes put on the wire and saved, the link's pace. Called often. */
   readonly onProgress?: (progress: UploadProgress) => void;
   readonly onRetry?: (error: unknown, waitMs: number) => void;
   /** How long hub and store may be away before the push gives up. Default 10 minutes. */
   readonly retryForMs?: number;
-  /** Parts in flight at most (default 4; fewer for small pushes, so that a kill costs less than 2 %). */
+  /** Bodies in flight at most; the link decides how many below that. Default: no bound of the caller's. */
   readonly concurrency?: number;
+  /**
+   * Whether what the room holds already is copied by the store instead of sent (default), for pushes of 8 MiB
+   * and more.
+   */
+  readonly dedupe?: boolean;
+  /** An artifact of the room to compare with first, such as the parent of a model. */
+  readonly base?: ArtifactId | undefined;
   /** Bulk HTTP to use; one of its own when absent. */
   readonly transport?: ByteTransport;
 };
@@ -56,21 +61,25 @@ export type PushResult = {
   readonly bytes: number;
   /** Body bytes this call put on the wire, resends and the manifest included. */
   readonly sentBytes: number;
-  /** Bytes that did not have to be sent, because the store held them. */
+  /** Bytes that did not have to be sent: the sum of `saved`. */
   readonly savedBytes: number;
+  /** Of those, the ones an earlier run had sent, the store copied, or a whole artifact of the room had. */
+  readonly saved: SavedBytes;
+  /** Bodies that had to be sent again. */
+  readonly retries: number;
   readonly seconds: number;
   readonly warnings: readonly string[];
   readonly record: ArtifactRecord | undefined;
 };
 
 const DEFAULT_RETRY_MS = 600_000;
-/** An upload that is dropped under us (expired, swept, aborted) is begun again this often. */
+/** An upload that is dropped under us (expired, swept, aborted) or not whole in the end is begun again this often. */
 const MAX_RESTARTS = 3;
 
 /**
- * Pushes a tree. Resumes what an earlier push of the same tree left in the store, whatever happened to it.
- * Throws `local_io`, `unsafe_path`, `source_changed` (this machine), `storage_full`, `unreachable` (after
- * `retryForMs`), `forbidden` and the like (the hub), or the signal's reason.
+ * Pushes a tree. Resumes what an earlier push of the same files left in the store, whatever happened to it and
+ * on whatever machine. Throws `local_io`, `unsafe_path`, `source_changed` (this machine), `storage_full`,
+ * `unreachable` (after `retryForMs`), `forbidden` and the like (the hub), or the signal's reason.
  *
  * @example
  * const { artifact } = await pushArtifact(hub, { room, path: "./data", name: "digits" });
@@ -79,21 +88,21 @@ export async function pushArtifact(hub: HubCalls, options: PushOptions): Promise
   const startMs = performance.now();
   const name = decodeValue(ArtifactName, options.name, `the name ${JSON.stringify(options.name)}`);
   const scan = options.scan ?? (await scanTree(options.path, { signal: options.signal }));
-  const concurrency = options.concurrency === undefined ? {} : { concurrency: options.concurrency };
-  const layout = layOutTree(scan, concurrency);
   const transport = options.transport ?? createByteTransport();
   try {
-    const push = new Push(hub, { ...options, name }, scan, layout, transport);
-    const { outcome, id } = await push.run();
+    const push = new Push(hub, { ...options, name }, scan, transport);
+    const { artifact, record, saved } = await push.run();
     return {
-      artifact: id,
+      artifact,
       files: scan.files.length,
       bytes: scan.bytes,
       sentBytes: push.sentBytes,
-      savedBytes: Math.min(outcome.savedBytes, scan.bytes),
+      savedBytes: Math.min(scan.bytes, saved.held + saved.copied + saved.identical),
+      saved,
+      retries: push.retries,
       seconds: (performance.now() - startMs) / 1000,
       warnings: scan.warnings,
-      record: outcome.record,
+      record,
     };
   } finally {
     if (options.transport === undefined) transport.close();
@@ -101,133 +110,117 @@ export async function pushArtifact(hub: HubCalls, options: PushOptions): Promise
 }
 
 class Push {
+  /** Of all runs. */
   sentBytes = 0;
+  retries = 0;
   readonly #hub: HubCalls;
   readonly #options: PushOptions & { readonly name: ArtifactName };
   readonly #scan: TreeScan;
-  readonly #layout: TreeLayout;
   readonly #transport: ByteTransport;
   readonly #retryForMs: number;
+  readonly #purpose: UploadPurpose;
 
   constructor(
     hub: HubCalls,
     options: PushOptions & { readonly name: ArtifactName },
     scan: TreeScan,
-    layout: TreeLayout,
     transport: ByteTransport,
   ) {
     this.#hub = hub;
     this.#options = options;
     this.#scan = scan;
-    this.#layout = layout;
     this.#transport = transport;
     this.#retryForMs = options.retryForMs ?? DEFAULT_RETRY_MS;
+    this.#purpose = options.purpose ?? { kind: "dataset", keep: false };
   }
 
-  async run(): Promise<{ outcome: UploadOutcome; id: ArtifactId }> {
+  async run(): Promise<UploadOutcome> {
+    const plan = planOf(this.#scan, this.#options.name, this.#purpose);
     let salt = "";
     for (let restarts = 0; ; restarts++) {
+      const sink = this.#sink();
       try {
-        const outcome = await this.#once(salt);
-        const id = artifactId(outcome.manifest);
-        if (outcome.previous === undefined || outcome.previous === id) return { outcome, id };
-        // Same paths, sizes and times, other bytes: an upload of its own.
-        salt = id;
+        const outcome = await this.#once(await this.#fingerprinted(plan, salt), sink);
+        if (outcome.previous === undefined) return outcome;
+        if (outcome.previous === outcome.artifact) {
+          const { signal = new AbortController().signal } = this.#options;
+          return { ...outcome, record: await sink.complete(outcome.artifact, [], { signal }) };
+        }
+        // Other bytes where no sample lies: an upload of its own.
+        salt = outcome.artifact;
       } catch (error) {
-        const dropped =
-          error instanceof WaybillError && (error.code === "not_found" || error.code === "expired");
-        if (!dropped || restarts >= MAX_RESTARTS) throw error;
+        if (restarts >= MAX_RESTARTS || !(sink.refused || isDropped(error))) throw error;
         this.#options.onRetry?.(error, 0);
       }
     }
   }
 
-  async #once(salt: string): Promise<UploadOutcome> {
-    const before = this.sentBytes;
+  async #fingerprinted(plan: Omit<UploadPlan, "fingerprint">, salt: string): Promise<UploadPlan> {
+    const identity = { purpose: this.#purpose, salt };
+    const fingerprint = await contentFingerprint(this.#scan, identity, this.#options.signal);
+    return { ...plan, fingerprint };
+  }
+
+  async #once(plan: UploadPlan, sink: HubSink): Promise<UploadOutcome> {
+    const { signal, onRetry, concurrency, dedupe = true } = this.#options;
+    const before = { sentBytes: this.sentBytes, retries: this.retries };
     const onProgress = (progress: UploadProgress) => {
-      this.sentBytes = before + progress.sentBytes;
-      this.#options.onProgress?.({ ...progress, sentBytes: this.sentBytes });
+      this.sentBytes = before.sentBytes + progress.sentBytes;
+      this.retries = before.retries + progress.retries;
+      const { sentBytes, retries } = this;
+      this.#options.onProgress?.({ ...progress, sentBytes, retries });
     };
-    const { signal, onRetry } = this.#options;
     return runUpload({
       scan: this.#scan,
-      layout: this.#layout,
-      plan: this.#plan(salt),
-      sink: this.#sink(),
+      plan,
+      sink,
+      findBases: dedupe ? async (stop) => this.#findBases(plan, stop) : undefined,
       retryForMs: this.#retryForMs,
+      concurrency,
       signal,
       onProgress,
       onRetry,
     });
   }
 
-  #plan(salt: string): UploadPlan {
-    const { name, purpose = { kind: "dataset", keep: false } } = this.#options;
-    const { layout, partBytes, objects } = this.#layout;
-    return {
-      fingerprint: fingerprintOf(this.#scan, this.#layout, { name, purpose, salt }),
+  #findBases({ name, purpose }: UploadPlan, signal: AbortSignal): ReturnType<typeof findBases> {
+    return findBases({
+      hub: this.#hub,
+      room: this.#options.room,
+      transport: this.#transport,
+      scan: this.#scan,
       name,
-      purpose,
-      layout,
-      bytes: this.#scan.bytes,
-      partBytes,
-      objects: [...objects],
-    };
+      base: this.#options.base,
+      adopts: purpose.kind === "dataset",
+      retryForMs: this.#retryForMs,
+      signal,
+    });
   }
 
-  /** The hub keeps the account and signs; the bytes go to the store. */
-  #sink(): Sink {
-    const { room } = this.#options;
-    const retryForMs = this.#retryForMs;
-    let upload: UploadId | undefined;
-    const inUpload = () => {
-      if (upload === undefined) throw new WaybillError("internal", "upload was not begun");
-      return { room, upload };
-    };
-    return {
-      id: `room ${room}`,
-      begin: async (plan, { signal }) => {
-        const input = { params: { room }, body: plan };
-        const { status } = await this.#hub.call("beginUpload", input, { signal, retryForMs });
-        upload = status.upload;
-        return status;
-      },
-      authorise: async (parts, { signal }) => {
-        const input = { params: inUpload(), body: { parts: [...parts] } };
-        const signed = await this.#hub.call("signParts", input, { signal, retryForMs });
-        return signed.parts;
-      },
-      put: createPresignedPut(this.#transport),
-      complete: async (artifact, objects, { signal }) => {
-        const body = {
-          artifact,
-          objects: objects.map(({ key, parts }) => ({ key, parts: [...parts] })),
-        };
-        const input = { params: inUpload(), body };
-        return this.#hub.call("completeUpload", input, { signal, retryForMs });
-      },
-    };
+  #sink(): HubSink {
+    return new HubSink({
+      hub: this.#hub,
+      room: this.#options.room,
+      transport: this.#transport,
+      purpose: this.#purpose,
+      name: this.#options.name,
+      retryForMs: this.#retryForMs,
+    });
   }
 }
 
-/** What identifies a push before its bytes are read: paths, sizes, times, layout, name, purpose, salt. */
-function fingerprintOf(
+function planOf(
   scan: TreeScan,
-  { layout, shardBytes, partBytes }: TreeLayout,
-  identity: { readonly name: string; readonly purpose: UploadPurpose; readonly salt: string },
-): Digest {
-  const hasher = createHasher();
-  const head = JSON.stringify({ ...identity, layout, shardBytes, partBytes });
-  hasher.update(new TextEncoder().encode(`${head}\n`));
-  let lines: string[] = [];
-  const flush = () => {
-    hasher.update(new TextEncoder().encode(lines.join("")));
-    lines = [];
-  };
-  for (const { path, size, mtimeMs, executable } of scan.files) {
-    lines.push(`${JSON.stringify([path, size, Math.floor(mtimeMs), executable])}\n`);
-    if (lines.length >= 1024) flush();
-  }
-  flush();
-  return decodeValue(Digest, hasher.digestHex(), "a fingerprint");
+  name: ArtifactName,
+  purpose: UploadPurpose,
+): Omit<UploadPlan, "fingerprint"> {
+  const { layout, shardBytes, objects, rule } = layOutTree(scan);
+  const { unitBytes } = rule;
+  const { bytes } = scan;
+  return { name, purpose, layout, shardBytes, unitBytes, bytes, objects: [...objects] };
+}
+
+/** The session is gone: aborted, expired or swept. */
+function isDropped(error: unknown): boolean {
+  return error instanceof WaybillError && (error.code === "not_found" || error.code === "expired");
 }

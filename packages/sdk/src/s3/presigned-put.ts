@@ -1,21 +1,28 @@
 // The S3 side of an upload: one PUT per presigned URL. Says in our words what a store's refusal means, so
 // that the upload's machine knows whether to sign again, wait, or stop (docs/protocol/artifact.md §7).
-import type { ByteTransport } from "../platform/index.ts";
+import type { ByteTransport, ConnectionFacts } from "../platform/index.ts";
 import { type SignedPart, WaybillError } from "../protocol/index.ts";
 import { storeError } from "./store-error.ts";
 
 export type PutPart = (
   permit: SignedPart,
   body: Uint8Array,
-  options: { readonly signal: AbortSignal; readonly onSent: (bytes: number) => void },
+  options: {
+    readonly signal: AbortSignal;
+    readonly onSent: (bytes: number) => void;
+    /** A kept connection that is older is not used, in milliseconds. */
+    readonly maxConnectionAgeMs?: number;
+    readonly onConnection?: (facts: ConnectionFacts) => void;
+  },
 ) => Promise<void>;
 
 /**
  * A function that puts bodies through presigned URLs. It throws `url_expired` (sign again), `unreachable`,
- * `timeout` or `storage_failed` (try again), `not_found` (the multipart upload is gone), `storage_full`.
+ * `timeout` or `storage_failed` (try again), `precondition_failed` (another body is there), `not_found` (the
+ * multipart upload is gone), `storage_full`.
  */
 export function createPresignedPut(transport: ByteTransport, idleMs?: number): PutPart {
-  return async (permit, body, { signal, onSent }) => {
+  return async (permit, body, { signal, onSent, maxConnectionAgeMs, onConnection }) => {
     // The transport sets the length itself, from the body: the same as was signed.
     const { "content-length": _, ...headers } = permit.headers;
     const answer = await transport.put({
@@ -24,6 +31,8 @@ export function createPresignedPut(transport: ByteTransport, idleMs?: number): P
       body,
       signal,
       onSent,
+      maxConnectionAgeMs,
+      onConnection,
       ...(idleMs === undefined ? {} : { idleMs }),
     });
     if (answer.status >= 200 && answer.status < 300) {

@@ -2,11 +2,13 @@
 // with the same answers as the real one. It can be stopped and started again on its port.
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { join } from "node:path";
+import { crc32 as sumOf } from "node:zlib";
 import { decodeManifest, artifactId } from "../artifact/index.ts";
 import { HubClient } from "../hub-client/index.ts";
 import {
   type ArtifactRecord,
   ErrorBody,
+  LIMITS,
   MANIFEST_KEY,
   ROUTES,
   ROUTE_NAMES,
@@ -18,9 +20,12 @@ import {
   type UploadStatus,
   WaybillError,
   decodeValue,
+  isPutAtOnce,
   messageOf,
+  partOffset,
   routeOf,
 } from "../protocol/index.ts";
+import { crc32Base64 } from "../transfer/index.ts";
 import { StoreDouble } from "./store-double.ts";
 
 type Session = { readonly plan: UploadPlan; artifact?: string };
@@ -34,6 +39,14 @@ export class HubDouble {
   readonly calls: RouteName[] = [];
   /** Asked before each call; an error is answered instead. */
   fault: (route: RouteName) => WaybillError | undefined = () => undefined;
+  /** Set: all parts but an object's last must have this size (a multiple of 1 MiB). */
+  equalPartBytes: number | undefined;
+  /** How long URLs claim to be good. */
+  validForMs = 3_600_000;
+  /** Copies that are not made. */
+  refuseCopy: (part: { readonly key: string; readonly part: number }) => boolean = () => false;
+  /** Bytes that were copied instead of sent. */
+  copiedBytes = 0;
   #server: Server | undefined;
   #port = 0;
 
@@ -89,8 +102,20 @@ export class HubDouble {
     beginUpload: ({ room }, body) => this.#begin(room ?? "", body as RouteBody<"beginUpload">),
     showUpload: ({ upload }) => this.#status(upload ?? ""),
     signParts: ({ upload }, body) => this.#sign(upload ?? "", body as RouteBody<"signParts">),
+    copyParts: ({ upload }, body) => this.#copy(upload ?? "", body as RouteBody<"copyParts">),
     completeUpload: ({ upload }, body) =>
       this.#complete(upload ?? "", body as RouteBody<"completeUpload">),
+    abortUpload: ({ upload }) => {
+      this.sessions.delete(upload ?? "");
+      return { ok: true };
+    },
+    listArtifacts: () => ({ artifacts: [...this.records.values()] }),
+    adoptArtifact: ({ artifact }, body) => {
+      const record = this.#resolve(artifact ?? "");
+      const { name } = body as RouteBody<"adoptArtifact">;
+      this.records.set(record.artifact, { ...record, name });
+      return { ...record, name };
+    },
     resolveArtifact: ({ ref }) => this.#resolve(ref ?? ""),
     signReads: ({ artifact }, body) => this.#reads(artifact ?? "", body as RouteBody<"signReads">),
   };
@@ -130,27 +155,33 @@ export class HubDouble {
   #begin(room: string, plan: UploadPlan): RouteOutput<"beginUpload"> {
     const upload = `u_${plan.fingerprint.slice(0, 24)}`;
     const resumed = this.sessions.has(upload);
-    if (!resumed) this.sessions.set(upload, { plan });
+    if (!resumed) this.sessions.set(upload, { plan: { ...plan, unitBytes: this.#unit(plan) } });
     if (room === "") throw new WaybillError("not_found", "no such room");
     return { resumed, status: this.#status(upload) };
   }
 
+  #unit({ unitBytes }: UploadPlan): number {
+    return this.equalPartBytes ?? unitBytes;
+  }
+
   #status(upload: string): UploadStatus {
     const { plan, artifact } = this.#session(upload);
-    const keys = [...plan.objects.map((object) => object.key), MANIFEST_KEY];
-    const objects = keys.map((key) => {
+    const planned = [...plan.objects, { key: MANIFEST_KEY, size: 0 }];
+    const objects = planned.map(({ key, size }) => {
       const whole = this.store.objects.get(`${upload}/${key}`);
-      const parts = [...(this.store.parts.get(`${upload}/${key}`) ?? [])].map(
-        ([part, { size, crc32 }]) => ({
-          part,
-          size,
-          crc32,
-        }),
-      );
-      const sum = whole?.crc32 === undefined ? {} : { crc32: whole.crc32 };
-      return { key, size: whole?.size ?? 0, done: whole !== undefined, ...sum, parts };
+      const parts = [...(this.store.parts.get(`${upload}/${key}`) ?? [])].map(([part, stored]) => ({
+        part,
+        size: stored.size,
+        crc32: stored.crc32,
+      }));
+      const atOnce =
+        whole?.crc32 === undefined
+          ? {}
+          : { crc32: whole.crc32, storedBytes: whole.size, etag: `"${whole.crc32}"` };
+      return { key, size, done: whole !== undefined, ...atOnce, parts };
     });
-    const { name, bytes, partBytes } = plan;
+    const { name, bytes, layout, shardBytes, unitBytes } = plan;
+    const equal = this.equalPartBytes;
     return decodeValue(
       ROUTES.showUpload.response,
       {
@@ -159,7 +190,11 @@ export class HubDouble {
         name,
         ...(artifact === undefined ? {} : { artifact }),
         bytes,
-        partBytes,
+        layout,
+        shardBytes,
+        unitBytes,
+        partRule: equal === undefined ? "any" : "equal",
+        ...(equal === undefined ? {} : { equalPartBytes: equal }),
         createdAt: new Date(0).toISOString(),
         objects,
       },
@@ -168,16 +203,61 @@ export class HubDouble {
   }
 
   #sign(upload: string, { parts }: RouteBody<"signParts">): RouteOutput<"signParts"> {
+    const { plan } = this.#session(upload);
+    for (const part of parts) this.#checkPart(plan, part);
+    return {
+      parts: parts.map(({ key, part, size, crc32, replaces }) => {
+        const condition = part === 0 ? { ifMatch: replaces ?? null } : {};
+        const permit = { method: "PUT", key: `${upload}/${key}`, part, ...condition };
+        const headers = { "content-length": String(size), "x-amz-checksum-crc32": crc32 };
+        return { key, part, url: this.store.sign(permit), headers };
+      }),
+      ...this.#validity(),
+    };
+  }
+
+  #validity(): { readonly expiresAt: string; readonly validForMs: number } {
+    const expiresAt = new Date(Date.now() + this.validForMs).toISOString();
+    return { expiresAt, validForMs: this.validForMs };
+  }
+
+  /** The rule of parts, as the hub has it. */
+  #checkPart(plan: UploadPlan, { key, part, size }: RouteBody<"signParts">["parts"][number]): void {
+    const total = plan.objects.find((object) => object.key === key)?.size ?? size;
+    const wrong = (why: string) => new WaybillError("invalid_request", `${key} ${part}: ${why}`);
+    if (part === 0) {
+      if (size !== total || !isPutAtOnce(size)) throw wrong("is not put at once");
+      return;
+    }
+    const isManifest = key === MANIFEST_KEY;
+    if (!isManifest && isPutAtOnce(total)) throw wrong("is put at once");
+    const end = partOffset(part, plan.unitBytes) + size;
+    if (isManifest || end === total) return;
+    if (end > total || size % plan.unitBytes > 0 || size < LIMITS.s3MinPartBytes) {
+      throw wrong(`has ${size} bytes`);
+    }
+    if (this.equalPartBytes !== undefined && size !== this.equalPartBytes)
+      throw wrong("is unequal");
+  }
+
+  #copy(upload: string, { copies }: RouteBody<"copyParts">): RouteOutput<"copyParts"> {
     this.#session(upload);
     return {
-      parts: parts.map(({ key, part, size, crc32 }) => ({
-        key,
-        part,
-        url: this.store.sign({ method: "PUT", key: `${upload}/${key}`, part }),
-        headers: { "content-length": String(size), "x-amz-checksum-crc32": crc32 },
-      })),
-      expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
+      copied: copies.map(({ key, part, size, crc32, from }) => {
+        const source = `${this.#uploadOf(from.artifact)}/${from.key}`;
+        const bytes = this.store.readRange(source, from.start, size);
+        if (this.refuseCopy({ key, part }) || crc32Base64(sumOf(bytes)) !== crc32) {
+          return { key, part, copied: false, reason: "refused" };
+        }
+        this.store.keep(`${upload}/${key}`, part, bytes);
+        this.copiedBytes += size;
+        return { key, part, copied: true };
+      }),
     };
+  }
+
+  #uploadOf(artifact: string): string {
+    return this.#resolve(artifact).s3Path.split("/")[1] ?? "";
   }
 
   #complete(
@@ -185,14 +265,8 @@ export class HubDouble {
     { artifact, objects }: RouteBody<"completeUpload">,
   ): RouteOutput<"completeUpload"> {
     const session = this.#session(upload);
-    for (const { key, parts } of objects) {
-      const held = this.store.parts.get(`${upload}/${key}`);
-      if (held === undefined) continue;
-      if (parts.some((sum, at) => held.get(at + 1)?.crc32 !== sum) || held.size !== parts.length) {
-        throw new WaybillError("conflict", `parts of ${key} are not those of the store`);
-      }
-      this.store.join(`${upload}/${key}`);
-    }
+    if (session.artifact !== undefined) return this.#resolve(session.artifact);
+    for (const { key, parts } of objects) this.#join(`${upload}/${key}`, parts, session.plan);
     const text = new TextDecoder().decode(this.store.read(`${upload}/${MANIFEST_KEY}`));
     const manifest = decodeManifest(text, artifact);
     for (const { key, size } of session.plan.objects) {
@@ -216,6 +290,27 @@ export class HubDouble {
     return record;
   }
 
+  #join(
+    key: string,
+    parts: readonly { readonly part: number; readonly crc32: string }[],
+    { unitBytes }: UploadPlan,
+  ): void {
+    if (parts[0]?.part === 0) return;
+    const held = this.store.parts.get(key);
+    if (held === undefined) throw new WaybillError("conflict", `${key} has no parts`);
+    let reached = 0;
+    for (const { part, crc32 } of parts) {
+      const stored = held.get(part);
+      if (stored?.crc32 !== crc32) throw new WaybillError("conflict", `part ${part} of ${key}`);
+      if (partOffset(part, unitBytes) !== reached) throw new WaybillError("conflict", "no tiling");
+      reached += stored.size;
+    }
+    this.store.join(
+      key,
+      parts.map(({ part }) => part),
+    );
+  }
+
   #resolve(ref: string): ArtifactRecord {
     const record =
       this.records.get(ref) ??
@@ -227,13 +322,13 @@ export class HubDouble {
   }
 
   #reads(artifact: string, { keys }: RouteBody<"signReads">): RouteOutput<"signReads"> {
-    const upload = this.#resolve(artifact).s3Path.split("/")[1] ?? "";
+    const upload = this.#uploadOf(artifact);
     return {
       reads: keys.map((key) => ({
         key,
         url: this.store.sign({ method: "GET", key: `${upload}/${key}`, part: 0 }),
       })),
-      expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
+      ...this.#validity(),
     };
   }
 }

@@ -1,6 +1,13 @@
 // An object store for tests: presigned PUT and ranged GET over real HTTP, bodies in files, faults on demand.
 import { once } from "node:events";
-import { createWriteStream, mkdirSync, openSync, readSync, closeSync } from "node:fs";
+import {
+  closeSync,
+  createWriteStream,
+  mkdirSync,
+  openSync,
+  readSync,
+  writeFileSync,
+} from "node:fs";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -21,6 +28,8 @@ export type StoreFault =
   | { readonly type: "flip"; readonly at: number }
   /** End the body early although its length was announced. */
   | { readonly type: "another-range" }
+  /** Keep the body, but never say so. */
+  | { readonly type: "lost-answer" }
   /** Never go on. */
   | { readonly type: "stall" };
 
@@ -40,7 +49,13 @@ export type StoredObject = {
   readonly segments: readonly Segment[];
 };
 
-type Permit = { readonly method: string; readonly key: string; readonly part: number };
+type Permit = {
+  readonly method: string;
+  readonly key: string;
+  readonly part: number;
+  /** `If-None-Match: *` (null) or `If-Match`. */
+  readonly ifMatch?: string | null;
+};
 
 export class StoreDouble {
   readonly objects = new Map<string, StoredObject>();
@@ -96,13 +111,36 @@ export class StoreDouble {
     this.#permits.clear();
   }
 
-  /** Joins parts into an object. */
-  join(key: string): void {
-    const segments = [...(this.parts.get(key) ?? [])]
-      .sort(([a], [b]) => a - b)
-      .map(([, part]) => part);
+  /** Joins the parts of these numbers into an object; the others are forgotten. */
+  join(key: string, numbers: readonly number[]): void {
+    const parts = this.parts.get(key) ?? new Map<number, StoredPart>();
+    const segments = numbers.flatMap((number) => parts.get(number) ?? []);
     this.objects.set(key, { size: segments.reduce((sum, one) => sum + one.size, 0), segments });
     this.parts.delete(key);
+  }
+
+  /** Keeps these bytes as a part, or as a whole object (part 0), as if they had been put. */
+  keep(key: string, part: number, bytes: Uint8Array): StoredPart {
+    const file = join(this.#dir, String(this.#files++));
+    writeFileSync(file, bytes);
+    const stored = { file, size: bytes.length, crc32: crc32Base64(crc32(bytes)) };
+    this.#keep(key, part, stored);
+    return stored;
+  }
+
+  /** Bytes of an object. */
+  readRange(key: string, start: number, size: number): Uint8Array {
+    return Buffer.concat([...this.#range(key, start, size)]);
+  }
+
+  #keep(key: string, part: number, stored: StoredPart): void {
+    if (part === 0) {
+      const { file, size, crc32: sum } = stored;
+      this.objects.set(key, { size, crc32: sum, segments: [{ file, size }] });
+      return;
+    }
+    const parts = this.parts.get(key) ?? new Map<number, StoredPart>();
+    this.parts.set(key, parts.set(part, stored));
   }
 
   read(key: string): Uint8Array {
@@ -121,6 +159,9 @@ export class StoreDouble {
         "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>",
       );
     }
+    if (method === "PUT" && !this.#mayPut(permit)) {
+      return refuse(response, 412, "<Error><Code>PreconditionFailed</Code></Error>");
+    }
     const fault = this.fault({ ...permit, number: this.requests++ });
     if (fault?.type === "stall") return undefined;
     if (fault?.type === "answer") {
@@ -130,6 +171,12 @@ export class StoreDouble {
     return method === "PUT"
       ? this.#put(request, response, permit, fault)
       : this.#get(request, response, permit, fault);
+  }
+
+  #mayPut({ key, ifMatch }: Permit): boolean {
+    if (ifMatch === undefined) return true;
+    const stored = this.objects.get(key)?.crc32;
+    return ifMatch === null ? stored === undefined : `"${stored ?? ""}"` === ifMatch;
   }
 
   async #put(
@@ -162,10 +209,10 @@ export class StoreDouble {
       refuse(response, 400, "<Error><Code>BadDigest</Code></Error>");
       return;
     }
-    if (part === 0) this.objects.set(key, { size, crc32: crc, segments: [{ file, size }] });
-    else {
-      const parts = this.parts.get(key) ?? new Map<number, StoredPart>();
-      this.parts.set(key, parts.set(part, { file, size, crc32: crc }));
+    this.#keep(key, part, { file, size, crc32: crc });
+    if (fault?.type === "lost-answer") {
+      request.socket.destroy();
+      return;
     }
     response.writeHead(200, { etag: `"${crc}"`, "x-amz-checksum-crc32": crc }).end();
   }

@@ -1,4 +1,5 @@
-// Cuts a scanned tree into parts before a byte is read, and decides how much is under way at once.
+// How a tree is laid into objects and parts before a byte is read. Only the unit of parts is fixed: part n of
+// an object begins at (n − 1) · unitBytes, so parts of any size, cut by any run, lie side by side.
 import {
   type ScannedFile,
   type StoredObject,
@@ -7,19 +8,40 @@ import {
   planLayout,
   storedObjects,
 } from "../artifact/index.ts";
-import { LIMITS, type Layout, WaybillError } from "../protocol/index.ts";
+import {
+  LIMITS,
+  type Layout,
+  MANIFEST_KEY,
+  type UploadStatus,
+  WaybillError,
+  unitBytesFor,
+} from "../protocol/index.ts";
 
 const MIB = 1024 * 1024;
-const GIB = 1024 * MIB;
-/** Parts of a push: their checksums must fit into the body of `completeUpload` (1 MiB, 14 bytes each). */
-const MAX_PARTS = 60_000;
-/** Part buffers of a push: leaves a process well below 200 MiB (I3). */
-const MEMORY_BYTES = 64 * MIB;
 /** S3's largest object. */
-const MAX_OBJECT_BYTES = 5 * 1024 * GIB;
+const MAX_OBJECT_BYTES = 5 * 1024 * 1024 * MIB;
+/** Parts of a push: their list must fit into the body of `completeUpload` (8 MiB, 33 bytes each). */
+const MAX_PARTS = 200_000;
 
-/** One body: a whole object (`part` 0) or a part of a multipart one (from 1). */
-export type PlannedPart = {
+/** What a tree's bytes are laid into. */
+export type TreeLayout = {
+  readonly layout: Layout;
+  readonly shardBytes: number;
+  readonly objects: readonly StoredObject[];
+  readonly rule: PartRule;
+};
+
+/** Which parts a multipart object may have (docs/protocol/hub-api.md 25). */
+export type PartRule = {
+  readonly unitBytes: number;
+  /** Least size of a part that does not end its object; a multiple of the unit. */
+  readonly minBytes: number;
+  /** All parts but an object's last have this size. */
+  readonly equalBytes?: number;
+};
+
+/** A body that is cut: a whole object (`part` 0) or a part of a multipart one (from 1). */
+export type CutPart = {
   readonly key: string;
   readonly part: number;
   readonly size: number;
@@ -27,28 +49,8 @@ export type PlannedPart = {
   readonly offset: number;
 };
 
-export type UploadLimits = {
-  /** Bodies under way at once, as bytes: what a kill can make us send again. */
-  readonly flightBytes: number;
-  /** Bodies under way at once; small ones profit from more than big ones. */
-  readonly flightCount: number;
-  /** Bodies read and not yet confirmed, as bytes: the memory of a push. */
-  readonly memoryBytes: number;
-  /** Bodies read and not yet confirmed. */
-  readonly memoryCount: number;
-};
-
-export type TreeLayout = {
-  readonly layout: Layout;
-  readonly shardBytes: number;
-  readonly partBytes: number;
-  readonly objects: readonly StoredObject[];
-  readonly parts: readonly PlannedPart[];
-  readonly limits: UploadLimits;
-};
-
 /** Lays out a tree; throws `too_large` past S3's limits. */
-export function layOutTree(scan: TreeScan, options: { concurrency?: number } = {}): TreeLayout {
+export function layOutTree(scan: TreeScan): TreeLayout {
   const layout = planLayout(scan.files);
   const objects = storedObjects(layout, scan.files);
   const biggest = objects.reduce((most, object) => Math.max(most, object.size), 0);
@@ -57,56 +59,33 @@ export function layOutTree(scan: TreeScan, options: { concurrency?: number } = {
       hint: "push the tree in several artifacts",
     });
   }
-  const partBytes = choosePartBytes(scan.bytes, biggest);
-  return {
-    layout,
-    shardBytes: chooseShardBytes(scan.files),
-    partBytes,
-    objects,
-    parts: objects.flatMap((object) => partsOf(object, partBytes)),
-    limits: chooseLimits(scan.bytes, partBytes, options.concurrency ?? 4),
-  };
+  const unitBytes = unitBytesFor(biggest);
+  const shardBytes = chooseShardBytes(scan.files);
+  return { layout, shardBytes, objects, rule: partRule(unitBytes, scan.bytes) };
 }
 
-/** The bodies of one object. */
-export function partsOf({ key, size }: StoredObject, partBytes: number): PlannedPart[] {
-  if (size <= partBytes) return [{ key, part: 0, size, offset: 0 }];
-  return Array.from({ length: Math.ceil(size / partBytes) }, (_, index) => {
-    const offset = index * partBytes;
-    return { key, part: index + 1, size: Math.min(partBytes, size - offset), offset };
-  });
+/** The layout of the session that goes on: what it was opened with, whatever this run would have chosen. */
+export function adoptLayout(status: UploadStatus): TreeLayout {
+  const { layout, shardBytes, unitBytes, bytes, partRule: rule, equalPartBytes } = status;
+  const objects = status.objects
+    .filter(({ key }) => key !== MANIFEST_KEY)
+    .map(({ key, size }) => ({ key, size }));
+  const equal = rule === "equal" ? equalPartBytes : undefined;
+  return { layout, shardBytes, objects, rule: partRule(unitBytes, bytes, equal) };
 }
 
-/**
- * 5 MiB (S3's least) below 2 GiB, so that little is lost when a push is killed; `LIMITS.partBytes` above;
- * more only where 10,000 parts an object or `MAX_PARTS` in all would not reach.
- */
-function choosePartBytes(totalBytes: number, biggest: number): number {
-  const usual = totalBytes < 2 * GIB ? LIMITS.s3MinPartBytes : LIMITS.partBytes;
-  const needed = Math.max(biggest / LIMITS.s3Parts, totalBytes / MAX_PARTS);
-  return Math.max(usual, Math.ceil(needed / MIB) * MIB);
+/** The rule of a push of `totalBytes`: 5 MiB at least, more only where `MAX_PARTS` would not reach. */
+export function partRule(unitBytes: number, totalBytes: number, equalBytes?: number): PartRule {
+  const least = Math.max(LIMITS.s3MinPartBytes, totalBytes / MAX_PARTS);
+  const minBytes = Math.ceil(least / unitBytes) * unitBytes;
+  return equalBytes === undefined
+    ? { unitBytes, minBytes }
+    : { unitBytes, minBytes: equalBytes, equalBytes };
 }
 
-/**
- * In flight: at most 1/64 of the push, but never less than three of the smallest parts. A push that is
- * killed three times then sends at most 3/64 (4.7 %) twice. In memory: as many parts as fit into 64 MiB
- * (and at least two, which is more only above 32 MiB a part, for objects above 312 GiB): those in flight,
- * and enough read ahead that signing, which takes a round trip, is done for several at once.
- */
-function chooseLimits(totalBytes: number, partBytes: number, concurrency: number): UploadLimits {
-  const loss = Math.max(3 * LIMITS.s3MinPartBytes, totalBytes / 64);
-  const memory = Math.max(2, Math.floor(MEMORY_BYTES / partBytes));
-  const flight = clamp(Math.floor(loss / partBytes), 1, Math.min(concurrency, memory - 1));
-  return {
-    flightBytes: flight * partBytes,
-    flightCount: 16,
-    memoryBytes: memory * partBytes,
-    memoryCount: LIMITS.signBatch,
-  };
-}
-
-function clamp(value: number, least: number, most: number): number {
-  return Math.max(least, Math.min(value, most));
+/** The number of the part that begins at this offset of a multipart object. */
+export function partNumberAt(offset: number, { unitBytes }: PartRule): number {
+  return offset / unitBytes + 1;
 }
 
 /** A piece of a file inside a part. */
@@ -120,7 +99,7 @@ export type PartSlice = {
   readonly at: number;
 };
 
-/** Walks a tree's files in step with its parts; call `next` once per part, in order. */
+/** Walks a tree's files in step with the bytes of its objects; call `next` in their order. */
 export class PartSlicer {
   readonly #files: readonly ScannedFile[];
   #index = 0;
@@ -130,19 +109,19 @@ export class PartSlicer {
     this.#files = files;
   }
 
-  /** The slices of the next part. Empty files belong to the part during which they come up. */
-  next(part: PlannedPart, packed: boolean): PartSlice[] {
+  /** The slices of the next `size` bytes. Empty files belong to the bytes during which they come up. */
+  next(size: number, packed: boolean): PartSlice[] {
     const slices: PartSlice[] = [];
     let at = 0;
     for (;;) {
       const file = this.#files[this.#index];
       if (file === undefined) break;
-      const size = Math.min(file.size - this.#offset, part.size - at);
-      // A full part leaves a file with bytes to the next part; an empty file fits everywhere.
-      if (size === 0 && file.size > 0) break;
-      slices.push({ file, fileIndex: this.#index, offset: this.#offset, size, at });
-      at += size;
-      this.#offset += size;
+      const fits = Math.min(file.size - this.#offset, size - at);
+      // A full part leaves a file with bytes to the next one; an empty file fits everywhere.
+      if (fits === 0 && file.size > 0) break;
+      slices.push({ file, fileIndex: this.#index, offset: this.#offset, size: fits, at });
+      at += fits;
+      this.#offset += fits;
       if (this.#offset < file.size) break;
       this.#index += 1;
       this.#offset = 0;
@@ -150,4 +129,26 @@ export class PartSlicer {
     }
     return slices;
   }
+}
+
+/** The slices of `size` bytes at an offset of a stored object, wherever the walk is. */
+export function slicesAt(
+  files: readonly ScannedFile[],
+  packed: boolean,
+  range: { readonly key: string; readonly offset: number; readonly size: number },
+): PartSlice[] {
+  const slices: PartSlice[] = [];
+  let start = 0;
+  const end = range.offset + range.size;
+  for (const [fileIndex, file] of files.entries()) {
+    if (!packed && file.path !== range.key) continue;
+    const from = Math.max(range.offset, start);
+    const size = Math.min(end, start + file.size) - from;
+    if (size > 0) {
+      slices.push({ file, fileIndex, offset: from - start, size, at: from - range.offset });
+    }
+    if (packed) start += file.size;
+    if (start >= end || !packed) break;
+  }
+  return slices;
 }

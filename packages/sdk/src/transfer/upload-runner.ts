@@ -1,22 +1,26 @@
-// Performs the effects of the upload machine: reads, signs, puts, waits, completes. Decides nothing.
-import { type TreeScan, artifactId, manifestPieces } from "../artifact/index.ts";
+// Performs the effects of the upload machine: reads, signs, puts, copies, waits, completes. Decides nothing.
+import { type TreeScan, artifactId } from "../artifact/index.ts";
 import {
-  ARTIFACT_FORMAT_VERSION,
+  type ArtifactId,
   type ArtifactManifest,
   type ArtifactRecord,
-  LIMITS,
-  MANIFEST_KEY,
+  type PartToCopy,
   type SignedPart,
   type UploadPlan,
+  type UploadStatus,
   WaybillError,
   assertNever,
   isAbort,
 } from "../protocol/index.ts";
 import { abortReason, backoffMs, delay } from "../timing/index.ts";
-import { crc32 } from "../platform/index.ts";
-import { PartReader, type ReadPart, crc32Base64 } from "./part-reader.ts";
+import { type HeldObject, heldObject, heldObjects } from "./held-parts.ts";
+import { sealManifest, manifestParts } from "./manifest-parts.ts";
+import { type MatchBases, MatchingReader } from "./matching-reader.ts";
+import { type PartFeed, PartReader, type ReadPart } from "./part-reader.ts";
 import type { JoinedObject, Sink } from "./sink.ts";
-import { type PlannedPart, type TreeLayout, partsOf } from "./upload-plan.ts";
+import type { PartBody } from "./tree-bytes.ts";
+import { connectionAgeOf } from "./upload-pace.ts";
+import { type TreeLayout, adoptLayout } from "./upload-plan.ts";
 import {
   type PutFailure,
   type UploadEffect,
@@ -27,6 +31,16 @@ import {
   nextUpload,
 } from "./upload-state.ts";
 
+/** Bytes that did not have to be sent, by reason. */
+export type SavedBytes = {
+  /** An earlier run of the same push left them in the store. */
+  readonly held: number;
+  /** The store copied them from artifacts of the room. */
+  readonly copied: number;
+  /** The whole tree was one of the room's artifacts. */
+  readonly identical: number;
+};
+
 export type UploadProgress = {
   /** Bytes of the artifact that are confirmed (manifest included). */
   readonly bytes: number;
@@ -34,15 +48,27 @@ export type UploadProgress = {
   readonly total: number;
   /** Body bytes put on the wire, resends included. */
   readonly sentBytes: number;
+  /** Bytes a second put on the wire lately; undefined before the first measurement. */
+  readonly bytesPerS: number | undefined;
+  readonly saved: SavedBytes;
+  /** Bodies that had to be sent again. */
+  readonly retries: number;
+  /** Bodies on their way. */
+  readonly inFlight: number;
+  /** Size of the parts that are cut now. */
+  readonly partBytes: number;
 };
 
 export type UploadInput = {
   readonly scan: TreeScan;
-  readonly layout: TreeLayout;
   readonly plan: UploadPlan;
   readonly sink: Sink;
+  /** Artifacts to compare with; asked for while the sink begins. Undefined when there are none. */
+  readonly findBases?: ((signal: AbortSignal) => Promise<MatchBases | undefined>) | undefined;
   /** A part that fails is tried again for this long. */
   readonly retryForMs: number;
+  /** Bodies at once at most. */
+  readonly concurrency?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: UploadProgress) => void) | undefined;
   /** Told of waits, for logs. */
@@ -50,53 +76,125 @@ export type UploadInput = {
 };
 
 export type UploadOutcome = {
+  readonly artifact: ArtifactId;
   readonly manifest: ArtifactManifest;
   /** What the sink recorded; undefined when it had completed this upload before, with `previous`. */
   readonly record: ArtifactRecord | undefined;
   /** The artifact an earlier run of the same upload completed. */
   readonly previous: string | undefined;
   readonly sentBytes: number;
-  readonly savedBytes: number;
+  readonly saved: SavedBytes;
+  readonly retries: number;
 };
 
+/** The link is measured this often. */
+const TICK_MS = 250;
+/** Waits between tries of one part grow to this. */
+const MAX_WAIT_MS = 5000;
+
 /**
- * Uploads a tree. Reads it once, in order, beginning before the sink has answered. Throws what the sink or
- * the file system throws; `not_found` or `expired` when the upload was dropped meanwhile (begin again).
+ * Uploads a tree. Reads it once, in order. Throws what the sink or the file system throws; `not_found` or
+ * `expired` when the upload was dropped meanwhile (begin again).
  */
-export function runUpload(input: UploadInput): Promise<UploadOutcome> {
-  return new UploadRun(input).run();
+export async function runUpload(input: UploadInput): Promise<UploadOutcome> {
+  const { scan, plan, sink } = input;
+  const signal = input.signal ?? new AbortController().signal;
+  signal.throwIfAborted();
+  const [status, bases] = await Promise.all([
+    sink.begin(plan, { signal }),
+    input.findBases?.(signal),
+  ]);
+  const layout = adoptLayout(status);
+  if (status.state === "completed") return hashOnly(input, layout, status);
+  const held = heldObjects(status);
+  const feed =
+    bases === undefined
+      ? new PartReader({ scan, layout, held })
+      : new MatchingReader({ scan, layout, held, bases });
+  return new UploadRun(input, layout, held, feed, bases).run();
+}
+
+/** The sink completed this upload before: whether with the bytes of this tree, only the bytes can tell. */
+async function hashOnly(
+  { scan, plan, signal = new AbortController().signal }: UploadInput,
+  layout: TreeLayout,
+  status: UploadStatus,
+): Promise<UploadOutcome> {
+  const feed = new PartReader({ scan, layout, held: new Map() });
+  try {
+    for (;;) {
+      const part = await feed.next(layout.rule.minBytes, signal);
+      if (part === undefined) break;
+      part.body?.release();
+    }
+    const manifest = sealManifest(plan.name, layout, feed.files());
+    return {
+      artifact: artifactId(manifest),
+      manifest,
+      record: undefined,
+      previous: status.artifact,
+      sentBytes: 0,
+      saved: { held: scan.bytes, copied: 0, identical: 0 },
+      retries: 0,
+    };
+  } finally {
+    await feed.close();
+  }
 }
 
 class UploadRun {
   readonly #input: UploadInput;
-  readonly #reader: PartReader;
+  readonly #layout: TreeLayout;
+  readonly #held: ReadonlyMap<string, HeldObject>;
+  readonly #feed: PartFeed;
+  readonly #bases: MatchBases | undefined;
   readonly #abort = new AbortController();
-  readonly #bodies = new Map<number, ReadPart>();
+  /** Every part that was read, by number. */
+  readonly #parts: ReadPart[] = [];
+  readonly #bodies = new Map<number, PartBody>();
   readonly #permits = new Map<number, SignedPart>();
-  readonly #crcs: string[] = [];
+  /** Etags of stored bodies that are not ours, by key. */
+  readonly #replaces = new Map<string, string>();
   readonly #errors = new Map<number, unknown>();
   readonly #tasks = new Set<Promise<void>>();
   readonly #first: UploadStep;
   #state: UploadState;
   #sentBytes = 0;
   #manifest: ArtifactManifest | undefined;
-  #manifestParts: readonly Uint8Array[] = [];
+  #artifact: ArtifactId | undefined;
   #manifestBytes = 0;
   #record: ArtifactRecord | undefined;
-  #previous: string | undefined;
+  #adopted = false;
   #settle: { resolve: () => void; reject: (error: unknown) => void } | undefined;
 
-  constructor(input: UploadInput) {
+  constructor(
+    input: UploadInput,
+    layout: TreeLayout,
+    held: ReadonlyMap<string, HeldObject>,
+    feed: PartFeed,
+    bases: MatchBases | undefined,
+  ) {
     this.#input = input;
-    this.#reader = new PartReader(input.scan, input.layout);
-    const { layout, retryForMs } = input;
-    this.#first = beginUpload(layout.parts, { limits: layout.limits, retryForMs });
+    this.#layout = layout;
+    this.#held = held;
+    this.#feed = feed;
+    this.#bases = bases;
+    const { retryForMs, concurrency, scan } = input;
+    this.#first = beginUpload({
+      rule: layout.rule,
+      totalBytes: scan.bytes,
+      retryForMs,
+      ...(concurrency === undefined ? {} : { concurrency }),
+      uncommitted: bases?.twin !== undefined,
+    });
     this.#state = this.#first.state;
+    for (const [key, { whole }] of held) {
+      if (whole?.etag !== undefined) this.#replaces.set(key, whole.etag);
+    }
   }
 
   async run(): Promise<UploadOutcome> {
     const { signal } = this.#input;
-    signal?.throwIfAborted();
     const onAbort = () => {
       if (signal !== undefined) this.#dispatch({ type: "failed", error: abortReason(signal) });
     };
@@ -104,23 +202,30 @@ class UploadRun {
     const end = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    this.#task(async () => this.#begin());
+    const clock = setInterval(() => {
+      this.#dispatch({ type: "tick", nowMs: performance.now(), sentBytes: this.#sentBytes });
+    }, TICK_MS);
     this.#perform(this.#first.state, this.#first.effects);
+    if (signal?.aborted === true) onAbort();
     try {
       await end;
     } finally {
+      clearInterval(clock);
       signal?.removeEventListener("abort", onAbort);
       this.#abort.abort();
       await Promise.allSettled(this.#tasks);
-      await this.#reader.close();
+      await this.#feed.close();
     }
-    if (this.#manifest === undefined) throw new WaybillError("internal", "upload without manifest");
+    const { retries } = this.#state;
+    const { manifest, artifact } = this.#sealed();
     return {
-      manifest: this.#manifest,
+      artifact,
+      manifest,
       record: this.#record,
-      previous: this.#previous,
+      previous: undefined,
       sentBytes: this.#sentBytes,
-      savedBytes: this.#state.savedBytes,
+      saved: this.#saved(),
+      retries,
     };
   }
 
@@ -145,22 +250,31 @@ class UploadRun {
   #start(effect: UploadEffect): void {
     switch (effect.type) {
       case "read":
-        this.#task(async () => this.#read(effect.index));
+        this.#task(async () => this.#read(effect.wantedBytes));
         break;
       case "seal":
         this.#task(async () => this.#seal());
         break;
       case "sign":
-        this.#task(async () => this.#sign(effect.indexes));
+        this.#task(async () => this.#sign(effect.ids));
         break;
       case "put":
-        this.#task(async () => this.#put(effect.index));
+        this.#task(async () => this.#put(effect.id));
         break;
       case "wait":
-        this.#task(async () => this.#wait(effect.index, effect.failures));
+        this.#task(async () => this.#wait(effect.id, effect.failures));
+        break;
+      case "check":
+        this.#task(async () => this.#check(effect.id));
+        break;
+      case "copy":
+        this.#task(async () => this.#copy(effect.ids));
+        break;
+      case "reread":
+        this.#task(async () => this.#reread(effect.id));
         break;
       case "release":
-        this.#release(effect.index);
+        this.#release(effect.id);
         break;
       case "complete":
         this.#task(async () => this.#complete());
@@ -176,173 +290,230 @@ class UploadRun {
     }
   }
 
-  async #begin(): Promise<void> {
-    const { sink, plan } = this.#input;
-    const status = await sink.begin(plan, { signal: this.#abort.signal });
-    if (status.state === "completed") this.#previous = status.artifact;
-    this.#dispatch({ type: "began", status });
-  }
-
-  #part(index: number): PlannedPart {
-    const part = this.#state.parts[index];
-    if (part === undefined) throw new WaybillError("internal", `no part number ${index}`);
+  #part(id: number): ReadPart {
+    const part = this.#parts[id];
+    if (part === undefined) throw new WaybillError("internal", `no part number ${id}`);
     return part;
   }
 
-  async #read(index: number): Promise<void> {
-    const part = this.#part(index);
-    const read =
-      part.key === MANIFEST_KEY && index >= this.#input.layout.parts.length
-        ? this.#manifestPart(part)
-        : await this.#reader.read(part, this.#abort.signal);
-    this.#bodies.set(index, read);
-    this.#crcs[index] = read.crc32;
-    this.#dispatch({ type: "read", index, crc32: read.crc32 });
+  async #read(wantedBytes: number): Promise<void> {
+    const part = await this.#feed.next(wantedBytes, this.#abort.signal);
+    if (this.#state.uncommitted && this.#feed.twin === undefined) {
+      this.#dispatch({ type: "committed" });
+    }
+    if (part === undefined) {
+      this.#dispatch({ type: "read-all" });
+      return;
+    }
+    const id = this.#add(part);
+    this.#dispatch({ type: "read", id, size: part.size, origin: originOf(part) });
   }
 
-  #manifestPart(part: PlannedPart): ReadPart {
-    const body = this.#manifestParts[Math.max(0, part.part - 1)] ?? new Uint8Array(0);
-    return { body, crc32: crc32Base64(crc32(body)), release: () => undefined };
+  /** Numbers a part; its body is kept until it is released. */
+  #add({ body, ...part }: ReadPart): number {
+    const id = this.#parts.push(part) - 1;
+    if (body !== undefined) this.#bodies.set(id, body);
+    return id;
+  }
+
+  async #reread(id: number): Promise<void> {
+    this.#bodies.set(id, await this.#feed.again(this.#part(id), this.#abort.signal));
+    this.#dispatch({ type: "reread", id });
   }
 
   async #seal(): Promise<void> {
-    const { layout, plan } = this.#input;
-    this.#manifest = {
-      format: ARTIFACT_FORMAT_VERSION,
-      name: plan.name,
-      layout: layout.layout,
-      shardBytes: layout.shardBytes,
-      files: this.#reader.files(),
-    };
-    this.#manifestParts = [...inParts(manifestPieces(this.#manifest), layout.partBytes)];
-    const size = this.#manifestParts.reduce((sum, part) => sum + part.length, 0);
-    if (size > LIMITS.manifestBytes) {
-      throw new WaybillError("too_large", `the manifest would have ${size} bytes`, {
-        hint: "push the tree in several artifacts",
-      });
+    const { plan, sink } = this.#input;
+    const manifest = sealManifest(plan.name, this.#layout, this.#feed.files());
+    this.#manifest = manifest;
+    const id = artifactId(manifest);
+    this.#artifact = id;
+    if (this.#state.uncommitted) {
+      if (this.#feed.twin === id) this.#record = await sink.adopt(id, this.#options());
+      if (this.#record !== undefined) {
+        this.#adopted = true;
+        this.#dispatch({ type: "adopted" });
+        this.#report();
+        return;
+      }
+      this.#dispatch({ type: "committed" });
     }
-    this.#manifestBytes = size;
-    const parts = partsOf({ key: MANIFEST_KEY, size }, layout.partBytes);
-    this.#dispatch({ type: "sealed", parts });
+    const parts = manifestParts(manifest, this.#layout.rule, this.#held);
+    this.#manifestBytes = parts.reduce((sum, part) => sum + part.size, 0);
+    const sealed = parts.map((part) => {
+      return { id: this.#add(part), size: part.size, held: part.held === true };
+    });
+    this.#dispatch({ type: "sealed", parts: sealed });
   }
 
-  async #sign(indexes: readonly number[]): Promise<void> {
-    const wanted = indexes.map((index) => {
-      const { key, part, size } = this.#part(index);
-      return { key, part, size, crc32: this.#crcs[index] ?? "" };
+  async #sign(ids: readonly number[]): Promise<void> {
+    const askedMs = performance.now();
+    const wanted = ids.map((id) => {
+      const { key, part, size, crc32 } = this.#part(id);
+      const etag = part === 0 ? this.#replaces.get(key) : undefined;
+      return { key, part, size, crc32, ...(etag === undefined ? {} : { replaces: etag }) };
     });
-    const permits = await this.#input.sink.authorise(wanted, { signal: this.#abort.signal });
-    const byPart = new Map(permits.map((permit) => [`${permit.part}/${permit.key}`, permit]));
-    for (const index of indexes) {
-      const { key, part } = this.#part(index);
+    const { sink } = this.#input;
+    const permits = await sink.authorise(wanted, this.#options());
+    const byPart = new Map(permits.parts.map((one) => [`${one.part}/${one.key}`, one] as const));
+    for (const id of ids) {
+      const { key, part } = this.#part(id);
       const permit = byPart.get(`${part}/${key}`);
       if (permit === undefined) {
-        throw new WaybillError("storage_failed", `${this.#input.sink.id} did not sign ${key}`);
+        throw new WaybillError("storage_failed", `${sink.id} did not sign ${key}`);
       }
-      this.#permits.set(index, permit);
+      this.#permits.set(id, permit);
     }
-    this.#dispatch({ type: "signed", indexes });
+    this.#dispatch({ type: "signed", ids, untilMs: askedMs + permits.validForMs });
   }
 
-  async #put(index: number): Promise<void> {
-    const body = this.#bodies.get(index)?.body;
-    const permit = this.#permits.get(index);
+  async #put(id: number): Promise<void> {
+    const body = this.#bodies.get(id)?.bytes;
+    const permit = this.#permits.get(id);
     if (body === undefined || permit === undefined) {
-      throw new WaybillError("internal", `part ${index} has no body or permit`);
+      throw new WaybillError("internal", `part ${id} has no body or permit`);
     }
+    const startedMs = performance.now();
+    let left = body.length;
     const onSent = (bytes: number) => {
       this.#sentBytes += bytes;
+      left -= bytes;
+      if (left === 0) this.#dispatch({ type: "handed", id });
       this.#report();
     };
+    const maxConnectionAgeMs = connectionAgeOf(this.#state.pace, startedMs);
     try {
-      await this.#input.sink.put(permit, body, { signal: this.#abort.signal, onSent });
+      await this.#input.sink.put(permit, body, {
+        ...this.#options(),
+        onSent,
+        ...(maxConnectionAgeMs === undefined ? {} : { maxConnectionAgeMs }),
+      });
     } catch (error) {
-      this.#errors.set(index, error);
+      this.#errors.set(id, error);
       const failure = failureOf(error);
-      this.#dispatch({ type: "put-failed", index, failure, error, nowMs: performance.now() });
+      const nowMs = performance.now();
+      this.#dispatch({ type: "put-failed", id, failure, error, startedMs, nowMs });
       return;
     }
-    this.#dispatch({ type: "put", index });
+    this.#dispatch({ type: "put", id, startedMs, nowMs: performance.now() });
   }
 
-  async #wait(index: number, failures: number): Promise<void> {
-    const waitMs = backoffMs(failures - 1, { capMs: 5000 });
-    this.#input.onRetry?.(this.#errors.get(index), waitMs);
+  async #wait(id: number, failures: number): Promise<void> {
+    const error = this.#errors.get(id);
+    const wished = error instanceof WaybillError ? (error.retryAfterMs ?? 0) : 0;
+    const waitMs = Math.max(wished, backoffMs(failures - 1, { capMs: MAX_WAIT_MS }));
+    this.#input.onRetry?.(error, waitMs);
     await delay(waitMs, this.#abort.signal);
-    this.#dispatch({ type: "waited", index });
+    this.#dispatch({ type: "waited", id, nowMs: performance.now() });
   }
 
-  #release(index: number): void {
-    this.#bodies.get(index)?.release();
-    this.#bodies.delete(index);
-    this.#permits.delete(index);
+  /** Something is stored where a body was refused: ours, from a try whose answer was lost, or another. */
+  async #check(id: number): Promise<void> {
+    const { key, size, crc32 } = this.#part(id);
+    const status = await this.#input.sink.status(this.#options());
+    const object = status.objects.find((one) => one.key === key);
+    const whole = object === undefined ? undefined : heldObject(object).whole;
+    if (whole?.etag === undefined) this.#replaces.delete(key);
+    else this.#replaces.set(key, whole.etag);
+    const held = whole?.size === size && whole.crc32 === crc32;
+    this.#dispatch({ type: "checked", id, held });
+  }
+
+  async #copy(ids: readonly number[]): Promise<void> {
+    const copies = ids.map((id) => this.#partToCopy(id));
+    const answers = await this.#input.sink.copy(copies, this.#options());
+    const done = new Set(
+      answers.filter(({ copied }) => copied).map(({ key, part }) => `${part}/${key}`),
+    );
+    const isDone = (id: number) => done.has(`${this.#part(id).part}/${this.#part(id).key}`);
+    const refused = ids.filter((id) => !isDone(id));
+    this.#dispatch({ type: "copied", ids: ids.filter(isDone), refused });
+  }
+
+  #partToCopy(id: number): PartToCopy {
+    const { key, part, size, crc32, from } = this.#part(id);
+    const artifact = from === undefined ? undefined : this.#bases?.bases[from.base]?.artifact;
+    if (from === undefined || artifact === undefined) {
+      throw new WaybillError("internal", `part ${id} has no base`);
+    }
+    return { key, part, size, crc32, from: { artifact, key: from.key, start: from.start } };
+  }
+
+  #release(id: number): void {
+    this.#bodies.get(id)?.release();
+    this.#bodies.delete(id);
+    this.#permits.delete(id);
+    this.#errors.delete(id);
     this.#report();
   }
 
   async #complete(): Promise<void> {
-    if (this.#previous === undefined) {
-      const { sink } = this.#input;
-      const signal = this.#abort.signal;
-      const id = artifactId(this.#sealed());
-      this.#record = await sink.complete(id, this.#joinedObjects(), { signal });
-    }
+    const { artifact } = this.#sealed();
+    this.#record = await this.#input.sink.complete(artifact, this.#joined(), this.#options());
     this.#dispatch({ type: "completed" });
   }
 
-  #sealed(): ArtifactManifest {
-    if (this.#manifest === undefined) throw new WaybillError("internal", "upload without manifest");
-    return this.#manifest;
+  #sealed(): { readonly manifest: ArtifactManifest; readonly artifact: ArtifactId } {
+    const manifest = this.#manifest;
+    const artifact = this.#artifact;
+    if (manifest === undefined || artifact === undefined) {
+      throw new WaybillError("internal", "upload without manifest");
+    }
+    return { manifest, artifact };
   }
 
-  #joinedObjects(): JoinedObject[] {
-    const objects = new Map<string, string[]>();
-    for (const [index, { key, part }] of this.#state.parts.entries()) {
-      if (part === 0) continue;
+  /** Every part of every object, but of those that an interrupted completion joined already. */
+  #joined(): JoinedObject[] {
+    const objects = new Map<string, { part: number; crc32: string }[]>();
+    for (const { key, part, crc32 } of this.#parts) {
+      if (this.#held.get(key)?.joined === true) continue;
       const parts = objects.get(key) ?? [];
-      parts.push(this.#crcs[index] ?? "");
+      parts.push({ part, crc32 });
       objects.set(key, parts);
     }
     return [...objects].map(([key, parts]) => ({ key, parts }));
   }
 
+  #options(): { readonly signal: AbortSignal } {
+    return { signal: this.#abort.signal };
+  }
+
+  #saved(): SavedBytes {
+    const { heldBytes, copiedBytes } = this.#state;
+    const { bytes } = this.#input.scan;
+    if (this.#adopted) return { held: 0, copied: 0, identical: bytes };
+    return { held: Math.min(heldBytes, bytes), copied: copiedBytes, identical: 0 };
+  }
+
   #report(): void {
-    this.#input.onProgress?.({
-      bytes: this.#state.confirmedBytes,
-      total: this.#input.scan.bytes + this.#manifestBytes,
+    if (this.#input.onProgress === undefined) return;
+    const { confirmedBytes, pace, retries, slots } = this.#state;
+    let inFlight = 0;
+    for (const { stage } of slots.values()) {
+      if (stage === "putting" || stage === "handed") inFlight += 1;
+    }
+    const total = this.#input.scan.bytes + this.#manifestBytes;
+    this.#input.onProgress({
+      bytes: this.#adopted ? total : confirmedBytes,
+      total,
       sentBytes: this.#sentBytes,
+      bytesPerS: pace.bytesPerS,
+      saved: this.#saved(),
+      retries,
+      inFlight,
+      partBytes: pace.partBytes,
     });
   }
 }
 
+function originOf({ body, held, from }: ReadPart): "body" | "held" | "copy" | "unread" {
+  if (body !== undefined) return "body";
+  if (held === true) return "held";
+  return from === undefined ? "unread" : "copy";
+}
+
 function failureOf(error: unknown): PutFailure {
   if (isAbort(error) || !(error instanceof WaybillError) || !error.retryable) return "final";
-  return error.code === "url_expired" ? "expired" : "passing";
-}
-
-/** Gathers pieces into bodies of exactly `partBytes`, the last one shorter. */
-function* inParts(pieces: Iterable<Uint8Array>, partBytes: number): Generator<Uint8Array> {
-  let waiting: Uint8Array[] = [];
-  let bytes = 0;
-  for (let piece of pieces) {
-    while (bytes + piece.length >= partBytes) {
-      const fitting = piece.subarray(0, partBytes - bytes);
-      yield joined([...waiting, fitting], partBytes);
-      piece = piece.subarray(fitting.length);
-      waiting = [];
-      bytes = 0;
-    }
-    waiting.push(piece);
-    bytes += piece.length;
-  }
-  if (bytes > 0) yield joined(waiting, bytes);
-}
-
-function joined(pieces: readonly Uint8Array[], size: number): Uint8Array {
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
+  if (error.code === "url_expired") return "expired";
+  if (error.code === "precondition_failed") return "taken";
+  return error.code === "unreachable" ? "reset" : "busy";
 }

@@ -1,152 +1,253 @@
 // An upload as a pure machine: what happened goes in, what to do comes out; the runner decides nothing.
 //
-//   opening ──began──▶ sending ──all confirmed──▶ completing ──completed──▶ done
-//      └────────┴───────────────┴── failed / gone ──▶ failed
+//   sending ──all confirmed──▶ completing ──completed──▶ done        (or, from anywhere) ──failed──▶ failed
 //
-// A part goes: (read) ready ─▶ signing ─▶ signed ─▶ putting ─▶ confirmed; an expired permit leads back to
-// ready, a failure that may pass to waiting and then signed. Parts the sink already holds are confirmed as
-// soon as their checksum is known (I2).
-import { LIMITS, type UploadStatus, assertNever } from "../protocol/index.ts";
-import type { PlannedPart, UploadLimits } from "./upload-plan.ts";
+// A part that travels: (read) ready ─▶ signing ─▶ signed ─▶ putting ─▶ handed ─▶ confirmed. An old or refused
+// permit leads back to ready; a failure that may pass to waiting and then signed or ready; a body that is there
+// already to checking. A part the store copies: queued ─▶ copying ─▶ confirmed, or unread ─▶ rereading ─▶ ready.
+// `uncommitted`: all so far equals an artifact of the room in place; nothing is sent before that ends, and
+// nothing at all when it never does.
+import { LIMITS, assertNever } from "../protocol/index.ts";
+import type { PartRule } from "./upload-plan.ts";
+import {
+  type Pace,
+  flightOf,
+  memoryOf,
+  paceConfirmed,
+  paceFailed,
+  paceTick,
+  startPace,
+} from "./upload-pace.ts";
 
-export type UploadPhase = "opening" | "sending" | "completing" | "done" | "failed";
-export type SlotStage = "ready" | "signing" | "signed" | "putting" | "waiting";
+export type UploadPhase = "sending" | "completing" | "done" | "failed";
 
-type Slot = {
+export type SlotStage =
+  | "unread"
+  | "rereading"
+  | "ready"
+  | "signing"
+  | "signed"
+  | "putting"
+  | "handed"
+  | "waiting"
+  | "checking";
+
+export type Slot = {
   readonly stage: SlotStage;
   readonly size: number;
-  readonly crc32: string;
   /** Failures in a row, for the wait before the next try. */
   readonly failures: number;
   /** Permits refused in a row although they were fresh. */
   readonly refusals: number;
   /** When the failures began. */
   readonly failingSinceMs: number | undefined;
+  /** Until when its permit is good. */
+  readonly permitUntilMs: number;
+  /** Failures under the permit it has. */
+  readonly permitFailures: number;
 };
+
+/** How a part of the tree comes: in memory to be sent, held by the store, copied by it, or to be read again. */
+export type PartOrigin = "body" | "held" | "copy" | "unread";
 
 export type UploadState = {
   readonly phase: UploadPhase;
-  readonly limits: UploadLimits;
   /** Gives up on a part after failures for this long. */
   readonly retryForMs: number;
-  readonly parts: readonly PlannedPart[];
-  /** `sealed`: `parts` includes the manifest's, which are known when all others were read. */
-  readonly seal: "open" | "asked" | "sealed";
-  /** Parts asked to be read so far. */
-  readonly cursor: number;
-  /** Of those, the ones not read yet. */
-  readonly reading: number;
-  /** Bytes of parts that are being read or in a slot. */
+  /** Bytes of the tree. */
+  readonly totalBytes: number;
+  readonly pace: Pace;
+  /** Nothing may be sent, signed or copied yet. */
+  readonly uncommitted: boolean;
+  /** `reading` the tree, `read` to its end, manifest `asked` for, `sealed`: every part has come. */
+  readonly source: "reading" | "read" | "asked" | "sealed";
+  /** Bytes of reads under way, in order. */
+  readonly reads: readonly number[];
+  /** Bytes of parts that are in memory. */
   readonly memory: number;
+  /** Parts that are neither confirmed nor copies, by their number in the order of reading. */
   readonly slots: ReadonlyMap<number, Slot>;
-  /** What the sink held when the upload began: `all` when it was completed before; undefined until known. */
-  readonly held: ReadonlyMap<string, string> | "all" | undefined;
-  readonly confirmed: number;
+  /** Copies that are not asked for yet, and those that are. */
+  readonly copies: ReadonlyMap<number, number>;
+  readonly copying: ReadonlyMap<number, number>;
   readonly confirmedBytes: number;
-  /** Of the confirmed bytes, those the sink held already. */
-  readonly savedBytes: number;
+  /** Of the confirmed bytes, those that were held, and those the store copied. */
+  readonly heldBytes: number;
+  readonly copiedBytes: number;
+  readonly retries: number;
+  /** Bytes put on the wire so far. */
+  readonly sentBytes: number;
 };
 
 export type UploadEvent =
-  | { readonly type: "began"; readonly status: UploadStatus }
-  | { readonly type: "read"; readonly index: number; readonly crc32: string }
-  | { readonly type: "sealed"; readonly parts: readonly PlannedPart[] }
-  | { readonly type: "signed"; readonly indexes: readonly number[] }
-  | { readonly type: "put"; readonly index: number }
+  /** The next part of the tree. */
   | {
-      readonly type: "put-failed";
-      readonly index: number;
-      readonly failure: PutFailure;
-      readonly error: unknown;
+      readonly type: "read";
+      readonly id: number;
+      readonly size: number;
+      readonly origin: PartOrigin;
+    }
+  /** The tree has no further part. */
+  | { readonly type: "read-all" }
+  /** The tree is not one the room holds: its parts may travel. */
+  | { readonly type: "committed" }
+  /** The manifest's parts, and nothing comes after them. */
+  | {
+      readonly type: "sealed";
+      readonly parts: readonly { id: number; size: number; held: boolean }[];
+    }
+  /** All parts were found to be of an artifact the room holds: nothing has to travel. */
+  | { readonly type: "adopted" }
+  | {
+      readonly type: "signed";
+      readonly ids: readonly number[];
+      readonly untilMs: number;
+    }
+  | { readonly type: "handed"; readonly id: number }
+  | {
+      readonly type: "put";
+      readonly id: number;
+      readonly startedMs: number;
       readonly nowMs: number;
     }
-  | { readonly type: "waited"; readonly index: number }
+  | {
+      readonly type: "put-failed";
+      readonly id: number;
+      readonly failure: PutFailure;
+      readonly error: unknown;
+      readonly startedMs: number;
+      readonly nowMs: number;
+    }
+  | { readonly type: "waited"; readonly id: number; readonly nowMs: number }
+  /** What is stored where a body was refused because something is there. */
+  | { readonly type: "checked"; readonly id: number; readonly held: boolean }
+  | {
+      readonly type: "copied";
+      readonly ids: readonly number[];
+      readonly refused: readonly number[];
+    }
+  | { readonly type: "reread"; readonly id: number }
+  | { readonly type: "tick"; readonly nowMs: number; readonly sentBytes: number }
   | { readonly type: "completed" }
   /** Reading, signing or completing failed for good, or the caller cancelled. */
   | { readonly type: "failed"; readonly error: unknown };
 
-/** `expired`: the permit; `passing`: may work later; `final`: will not. */
-export type PutFailure = "expired" | "passing" | "final";
+/** `expired`: the permit; `taken`: another body is there; `reset`, `busy`: may work later; `final`: will not. */
+export type PutFailure = "expired" | "taken" | "reset" | "busy" | "final";
 
 export type UploadEffect =
-  | { readonly type: "read"; readonly index: number }
-  /** All parts of the tree are read: the manifest's parts are wanted. */
+  /** Read the next part of the tree, of about this size. */
+  | { readonly type: "read"; readonly wantedBytes: number }
   | { readonly type: "seal" }
-  | { readonly type: "sign"; readonly indexes: readonly number[] }
-  | { readonly type: "put"; readonly index: number }
-  | { readonly type: "wait"; readonly index: number; readonly failures: number }
+  | { readonly type: "sign"; readonly ids: readonly number[] }
+  | { readonly type: "put"; readonly id: number }
+  | { readonly type: "wait"; readonly id: number; readonly failures: number }
+  | { readonly type: "check"; readonly id: number }
+  | { readonly type: "copy"; readonly ids: readonly number[] }
+  | { readonly type: "reread"; readonly id: number }
   /** The part is confirmed; its memory is free. */
-  | { readonly type: "release"; readonly index: number }
+  | { readonly type: "release"; readonly id: number }
   | { readonly type: "complete" }
   | { readonly type: "finish" }
   | { readonly type: "fail"; readonly error: unknown };
 
 export type UploadStep = { readonly state: UploadState; readonly effects: readonly UploadEffect[] };
 
+export type UploadStart = {
+  readonly rule: PartRule;
+  readonly totalBytes: number;
+  readonly retryForMs: number;
+  readonly concurrency?: number;
+  readonly uncommitted?: boolean;
+};
+
 /** Reads under way: one from the disk while one is hashed. */
 const MAX_READING = 2;
+/** Bodies in memory: as many as one signing takes. */
+const MAX_SLOTS = LIMITS.signBatch;
 /** Fresh permits refused in a row before the refusal is taken for an answer (wrong clocks, wrong keys). */
 const MAX_REFUSALS = 3;
-
+/** A store that refuses early and closes looks like a bad connection: then a fresh permit tells. */
+const FAILURES_A_PERMIT = 2;
 /** Parts of a long push that are signed by one call while the wire is busy with others. */
 const SIGN_TOGETHER = 4;
-
-/** Where a part of an object is known by. */
-export function partKey(key: string, part: number): string {
-  return `${part}/${key}`;
-}
+/** A permit that ends within this is not used any more, in milliseconds. */
+const PERMIT_MARGIN_MS = 30_000;
 
 /** The first state and its effects. */
-export function beginUpload(
-  parts: readonly PlannedPart[],
-  options: { readonly limits: UploadLimits; readonly retryForMs: number },
-): UploadStep {
+export function beginUpload(start: UploadStart): UploadStep {
+  const { rule, totalBytes, retryForMs, concurrency, uncommitted = false } = start;
   return proceed({
-    phase: "opening",
-    ...options,
-    parts,
-    seal: "open",
-    cursor: 0,
-    reading: 0,
+    phase: "sending",
+    retryForMs,
+    totalBytes,
+    pace: startPace(rule, totalBytes, concurrency),
+    uncommitted,
+    source: "reading",
+    reads: [],
     memory: 0,
     slots: new Map(),
-    held: undefined,
-    confirmed: 0,
+    copies: new Map(),
+    copying: new Map(),
     confirmedBytes: 0,
-    savedBytes: 0,
+    heldBytes: 0,
+    copiedBytes: 0,
+    retries: 0,
+    sentBytes: 0,
   });
 }
 
 /** The machine. Events that come late (after the end, for a part that moved on) change nothing. */
 export function nextUpload(state: UploadState, event: UploadEvent): UploadStep {
-  if (state.phase === "done" || state.phase === "failed") return { state, effects: [] };
+  if (state.phase === "done" || state.phase === "failed") return unchanged(state);
   switch (event.type) {
-    case "began":
-      return state.phase === "opening"
-        ? proceed({ ...state, phase: "sending", held: heldParts(event.status) })
-        : { state, effects: [] };
     case "read":
-      return onRead(state, event.index, event.crc32);
+      return onRead(state, event);
+    case "read-all":
+      return state.source === "reading"
+        ? proceed({ ...state, source: "read", reads: state.reads.slice(1) })
+        : proceed({ ...state, reads: state.reads.slice(1) });
+    case "committed":
+      return proceed({ ...state, uncommitted: false });
     case "sealed":
-      return state.seal === "sealed"
-        ? { state, effects: [] }
-        : proceed({ ...state, seal: "sealed", parts: [...state.parts, ...event.parts] });
+      return onSealed(state, event.parts);
+    case "adopted":
+      return state.source === "asked"
+        ? { state: { ...state, phase: "done" }, effects: [{ type: "finish" }] }
+        : unchanged(state);
     case "signed":
       return proceed(
-        withSlots(state, event.indexes, "signing", (slot) => ({ ...slot, stage: "signed" })),
+        withSlots(state, event.ids, "signing", (slot) => ({
+          ...slot,
+          stage: "signed",
+          permitUntilMs: event.untilMs,
+          permitFailures: 0,
+        })),
+      );
+    case "handed":
+      return proceed(
+        withSlots(state, [event.id], "putting", (slot) => ({ ...slot, stage: "handed" })),
       );
     case "put":
-      return onPut(state, event.index);
+      return onPut(state, event);
     case "put-failed":
       return onPutFailed(state, event);
     case "waited":
+      return onWaited(state, event.id, event.nowMs);
+    case "checked":
+      return onChecked(state, event.id, event.held);
+    case "copied":
+      return onCopied(state, event);
+    case "reread":
       return proceed(
-        withSlots(state, [event.index], "waiting", (slot) => ({ ...slot, stage: "signed" })),
+        withSlots(state, [event.id], "rereading", (slot) => ({ ...slot, stage: "ready" })),
       );
+    case "tick":
+      return onTick(state, event);
     case "completed":
       return state.phase === "completing"
         ? { state: { ...state, phase: "done" }, effects: [{ type: "finish" }] }
-        : { state, effects: [] };
+        : unchanged(state);
     case "failed":
       return fail(state, event.error);
     default:
@@ -154,106 +255,186 @@ export function nextUpload(state: UploadState, event: UploadEvent): UploadStep {
   }
 }
 
-function onRead(state: UploadState, index: number, crc32: string): UploadStep {
-  const part = state.parts[index];
-  if (part === undefined || state.slots.has(index)) return { state, effects: [] };
-  const slot: Slot = {
-    stage: "ready",
-    size: part.size,
-    crc32,
-    failures: 0,
-    refusals: 0,
-    failingSinceMs: undefined,
-  };
-  const slots = new Map(state.slots).set(index, slot);
-  return proceed({ ...state, reading: state.reading - 1, slots });
+function onRead(
+  state: UploadState,
+  { id, size, origin }: Extract<UploadEvent, { type: "read" }>,
+): UploadStep {
+  const read = { ...state, reads: state.reads.slice(1) };
+  switch (origin) {
+    case "body":
+      return proceed(withSlot({ ...read, memory: read.memory + size }, id, newSlot("ready", size)));
+    case "unread":
+      return proceed(withSlot(read, id, newSlot("unread", size)));
+    case "held": {
+      const { state: after, effects } = proceed(confirm(read, size, "held"));
+      return { state: after, effects: [{ type: "release", id }, ...effects] };
+    }
+    case "copy":
+      return proceed({ ...read, copies: new Map(read.copies).set(id, size) });
+  }
 }
 
-function onPut(state: UploadState, index: number): UploadStep {
-  const slot = state.slots.get(index);
-  if (slot?.stage !== "putting") return { state, effects: [] };
-  const { state: after, effects } = proceed(confirm(state, index, slot, false));
-  return { state: after, effects: [{ type: "release", index }, ...effects] };
+function onSealed(
+  state: UploadState,
+  parts: readonly { id: number; size: number; held: boolean }[],
+): UploadStep {
+  if (state.source !== "asked") return unchanged(state);
+  let sealed: UploadState = { ...state, source: "sealed" };
+  const effects: UploadEffect[] = [];
+  for (const { id, size, held } of parts) {
+    if (held) {
+      sealed = confirm(sealed, size, "held");
+      effects.push({ type: "release", id });
+    } else {
+      const grown = { ...sealed, memory: sealed.memory + size };
+      sealed = withSlot(grown, id, newSlot("ready", size));
+    }
+  }
+  const step = proceed(sealed);
+  return { state: step.state, effects: [...effects, ...step.effects] };
+}
+
+function onPut(
+  state: UploadState,
+  { id, startedMs, nowMs }: Extract<UploadEvent, { type: "put" }>,
+): UploadStep {
+  const slot = state.slots.get(id);
+  if (slot?.stage !== "putting" && slot?.stage !== "handed") return unchanged(state);
+  const tookMs = nowMs - startedMs;
+  const pace = paceConfirmed(state.pace, { size: slot.size, tookMs, nowMs });
+  return released({ ...state, pace }, id, slot, "sent");
 }
 
 function onPutFailed(
   state: UploadState,
   event: Extract<UploadEvent, { type: "put-failed" }>,
 ): UploadStep {
-  const slot = state.slots.get(event.index);
-  if (slot?.stage !== "putting") return { state, effects: [] };
-  const since = slot.failingSinceMs ?? event.nowMs;
-  const exhausted = event.nowMs - since > state.retryForMs;
-  if (event.failure === "final" || exhausted) return fail(state, event.error);
-  const failing = { ...slot, failures: slot.failures + 1, failingSinceMs: since };
-  if (event.failure === "expired") {
-    if (slot.refusals + 1 >= MAX_REFUSALS) return fail(state, event.error);
-    const refused: Slot = { ...failing, stage: "ready", refusals: slot.refusals + 1 };
-    return proceed({ ...state, slots: new Map(state.slots).set(event.index, refused) });
+  const { id, failure, error, startedMs, nowMs } = event;
+  const slot = state.slots.get(id);
+  if (slot?.stage !== "putting" && slot?.stage !== "handed") return unchanged(state);
+  const since = slot.failingSinceMs ?? nowMs;
+  if (failure === "final" || nowMs - since > state.retryForMs) return fail(state, error);
+  const failing: Slot = { ...slot, failures: slot.failures + 1, failingSinceMs: since };
+  const counted = { ...state, retries: state.retries + 1 };
+  if (failure === "expired" || failure === "taken") {
+    const refusals = slot.refusals + 1;
+    if (refusals >= MAX_REFUSALS) return fail(state, error);
+    const stage = failure === "taken" ? "checking" : "ready";
+    const step = proceed(withSlot(counted, id, { ...failing, stage, refusals }));
+    return failure === "taken" ? first({ type: "check", id }, step) : step;
   }
-  const waiting: Slot = { ...failing, stage: "waiting", refusals: 0 };
-  const { state: after, effects } = proceed({
-    ...state,
-    slots: new Map(state.slots).set(event.index, waiting),
-  });
-  const wait = { type: "wait", index: event.index, failures: failing.failures } as const;
-  return { state: after, effects: [wait, ...effects] };
+  const pace = paceFailed(state.pace, { startedMs, nowMs, reset: failure === "reset" });
+  const waiting: Slot = {
+    ...failing,
+    stage: "waiting",
+    refusals: 0,
+    permitFailures: slot.permitFailures + 1,
+  };
+  const step = proceed(withSlot({ ...counted, pace }, id, waiting));
+  return first({ type: "wait", id, failures: failing.failures }, step);
+}
+
+function onWaited(state: UploadState, id: number, nowMs: number): UploadStep {
+  const slot = state.slots.get(id);
+  if (slot?.stage !== "waiting") return unchanged(state);
+  const stale =
+    slot.permitUntilMs - PERMIT_MARGIN_MS < nowMs || slot.permitFailures >= FAILURES_A_PERMIT;
+  return proceed(withSlot(state, id, { ...slot, stage: stale ? "ready" : "signed" }));
+}
+
+function onChecked(state: UploadState, id: number, held: boolean): UploadStep {
+  const slot = state.slots.get(id);
+  if (slot?.stage !== "checking") return unchanged(state);
+  if (held) return released(state, id, slot, "held");
+  return proceed(withSlot(state, id, { ...slot, stage: "ready" }));
+}
+
+function onCopied(
+  state: UploadState,
+  { ids, refused }: Extract<UploadEvent, { type: "copied" }>,
+): UploadStep {
+  const copying = new Map(state.copying);
+  let after: UploadState = { ...state, copying };
+  const effects: UploadEffect[] = [];
+  for (const id of [...ids, ...refused]) {
+    const size = copying.get(id);
+    if (size === undefined) continue;
+    copying.delete(id);
+    if (refused.includes(id)) after = withSlot(after, id, newSlot("unread", size));
+    else {
+      after = confirm(after, size, "copied");
+      effects.push({ type: "release", id });
+    }
+  }
+  const step = proceed(after);
+  return { state: step.state, effects: [...effects, ...step.effects] };
+}
+
+function onTick(
+  state: UploadState,
+  { nowMs, sentBytes }: Extract<UploadEvent, { type: "tick" }>,
+): UploadStep {
+  let signed = 0;
+  const stale: number[] = [];
+  for (const [id, slot] of state.slots) {
+    if (slot.stage !== "signed") continue;
+    signed += 1;
+    if (slot.permitUntilMs - PERMIT_MARGIN_MS < nowMs) stale.push(id);
+  }
+  const pace = paceTick(state.pace, { nowMs, sentBytes, limited: signed > 0 });
+  const resigned = withSlots(state, stale, "signed", (slot) => ({ ...slot, stage: "ready" }));
+  return proceed({ ...resigned, pace, sentBytes });
 }
 
 function fail(state: UploadState, error: unknown): UploadStep {
   return { state: { ...state, phase: "failed" }, effects: [{ type: "fail", error }] };
 }
 
-/** Everything that may start now: skips of held parts, reads, the seal, one signing, puts, the completion. */
+/** Everything that may start now: reads, the seal, one signing, one batch of copies, puts, the completion. */
 function proceed(from: UploadState): UploadStep {
+  if (from.phase !== "sending") return unchanged(from);
   const effects: UploadEffect[] = [];
-  let state = skipHeld(from, effects);
-  state = startReads(state, effects);
+  let state = startReads(from, effects);
   state = startSigning(state, effects);
+  state = startCopies(state, effects);
   state = startPuts(state, effects);
-  const finished = state.seal === "sealed" && state.confirmed === state.parts.length;
-  if (state.phase === "sending" && finished) {
+  const over = state.slots.size === 0 && state.copies.size === 0 && state.copying.size === 0;
+  if (state.source === "sealed" && over) {
     state = { ...state, phase: "completing" };
     effects.push({ type: "complete" });
   }
   return { state, effects };
 }
 
-function skipHeld(from: UploadState, effects: UploadEffect[]): UploadState {
-  const { held } = from;
-  if (held === undefined || (held !== "all" && held.size === 0)) return from;
-  let state = from;
-  for (const [index, slot] of from.slots) {
-    const part = from.parts[index];
-    if (slot.stage !== "ready" || slot.failures > 0 || part === undefined) continue;
-    if (held !== "all" && !isHeld(held, part, slot)) continue;
-    state = confirm(state, index, slot, true);
-    effects.push({ type: "release", index });
-  }
-  return state;
-}
-
 function startReads(from: UploadState, effects: UploadEffect[]): UploadState {
-  let { cursor, reading, memory } = from;
-  const { limits, parts } = from;
-  for (;;) {
-    const part = parts[cursor];
-    if (part === undefined || reading >= MAX_READING) break;
-    const inMemory = from.slots.size + reading;
-    // One part always fits, or a push with a part above the budget would never begin.
-    const fits = memory + part.size <= limits.memoryBytes && inMemory < limits.memoryCount;
-    if (!fits && inMemory > 0) break;
-    effects.push({ type: "read", index: cursor });
-    cursor += 1;
-    reading += 1;
-    memory += part.size;
+  let { memory } = from;
+  const budget = memoryOf(from.pace);
+  let inMemory = inMemoryCount(from) + from.reads.length;
+  const fits = (size: number) =>
+    inMemory === 0 ||
+    (memory + sum(from.reads) + sum(reads) + size <= budget && inMemory < MAX_SLOTS);
+  const reads: number[] = [];
+  const again: number[] = [];
+  for (const [id, slot] of from.slots) {
+    // Copies that were refused and parts the store holds otherwise: before anything new.
+    if (slot.stage !== "unread" || from.uncommitted || !fits(slot.size)) continue;
+    memory += slot.size;
+    inMemory += 1;
+    again.push(id);
+    effects.push({ type: "reread", id });
   }
-  const allRead = cursor === parts.length && reading === 0;
-  if (from.seal === "open" && allRead) {
-    effects.push({ type: "seal" });
-    return { ...from, cursor, reading, memory, seal: "asked" };
+  while (from.source === "reading" && from.reads.length + reads.length < MAX_READING) {
+    const { partBytes } = from.pace;
+    if (!fits(partBytes)) break;
+    reads.push(partBytes);
+    inMemory += 1;
+    effects.push({ type: "read", wantedBytes: partBytes });
   }
-  return { ...from, cursor, reading, memory };
+  const rereading = withSlots(from, again, "unread", (slot) => ({ ...slot, stage: "rereading" }));
+  const state = { ...rereading, memory, reads: [...from.reads, ...reads] };
+  if (state.source !== "read" || state.reads.length > 0) return state;
+  effects.push({ type: "seal" });
+  return { ...state, source: "asked" };
 }
 
 /**
@@ -262,104 +443,127 @@ function startReads(from: UploadState, effects: UploadEffect[]): UploadState {
  * wire has room.
  */
 function startSigning(from: UploadState, effects: UploadEffect[]): UploadState {
-  if (from.phase !== "sending") return from;
+  if (from.uncommitted) return from;
   const ready: number[] = [];
   let permitted = 0;
-  for (const [index, slot] of from.slots) {
+  for (const [id, slot] of from.slots) {
     if (slot.stage === "signing") return from;
-    if (slot.stage === "ready" && ready.length < LIMITS.signBatch) ready.push(index);
+    if (slot.stage === "ready" && ready.length < LIMITS.signBatch) ready.push(id);
     if (slot.stage === "signed" || slot.stage === "putting") permitted += slot.size;
   }
   if (ready.length === 0) return from;
-  const readAll = from.seal === "sealed" && from.cursor === from.parts.length && from.reading === 0;
-  const wireHasRoom = permitted < from.limits.flightBytes;
-  const worthIt = ready.length >= SIGN_TOGETHER || wireHasRoom;
-  if (!readAll && (goesAtOnce(from) || !worthIt)) return from;
-  effects.push({ type: "sign", indexes: ready });
+  const { bytes } = flightOf(from.pace);
+  const goesAtOnce = from.totalBytes <= from.pace.bounds.budgetBytes;
+  const more = from.source !== "sealed" && inMemoryCount(from) < MAX_SLOTS;
+  // One more than fits the wire: the next body does not wait for its permit.
+  const worthIt = ready.length >= SIGN_TOGETHER || permitted < bytes + from.pace.partBytes;
+  if (more && (goesAtOnce || !worthIt) && from.memory + sum(from.reads) < memoryOf(from.pace)) {
+    return from;
+  }
+  effects.push({ type: "sign", ids: ready });
   return withSlots(from, ready, "ready", (slot) => ({ ...slot, stage: "signing" }));
 }
 
-function goesAtOnce({ parts, limits }: UploadState): boolean {
-  if (parts.length >= limits.memoryCount) return false;
-  return parts.reduce((sum, part) => sum + part.size, 0) <= limits.flightBytes;
+/** One batch of copies at a time: the hub works on many of them at once. */
+function startCopies(from: UploadState, effects: UploadEffect[]): UploadState {
+  if (from.uncommitted || from.copies.size === 0 || from.copying.size > 0) return from;
+  const copies = new Map(from.copies);
+  const copying = new Map<number, number>();
+  for (const [id, size] of from.copies) {
+    if (copying.size >= LIMITS.copyBatch) break;
+    copying.set(id, size);
+    copies.delete(id);
+  }
+  effects.push({ type: "copy", ids: [...copying.keys()] });
+  return { ...from, copies, copying };
 }
 
 function startPuts(from: UploadState, effects: UploadEffect[]): UploadState {
-  if (from.phase !== "sending") return from;
+  const allowed = flightOf(from.pace);
   let bytes = 0;
-  let count = 0;
+  let bodies = 0;
   const signed: number[] = [];
-  for (const [index, slot] of from.slots) {
-    if (slot.stage === "putting") {
-      bytes += slot.size;
-      count += 1;
-    }
-    if (slot.stage === "signed") signed.push(index);
+  for (const [id, slot] of from.slots) {
+    // What is handed over is the store's whether or not we live to hear it.
+    if (slot.stage === "putting") bytes += slot.size;
+    if (slot.stage === "putting" || slot.stage === "handed") bodies += 1;
+    if (slot.stage === "signed") signed.push(id);
   }
   const started: number[] = [];
-  for (const index of signed) {
-    const size = from.slots.get(index)?.size ?? 0;
+  for (const id of signed) {
+    const size = from.slots.get(id)?.size ?? 0;
     // One body is always allowed, however large a part is.
-    const fits = bytes + size <= from.limits.flightBytes && count < from.limits.flightCount;
-    if (!fits && count > 0) break;
+    if (bodies >= allowed.bodies || (bytes > 0 && bytes + size > allowed.bytes)) break;
     bytes += size;
-    count += 1;
-    started.push(index);
-    effects.push({ type: "put", index });
+    bodies += 1;
+    started.push(id);
+    effects.push({ type: "put", id });
   }
-  if (started.length === 0) return from;
   return withSlots(from, started, "signed", (slot) => ({ ...slot, stage: "putting" }));
 }
 
-function confirm(state: UploadState, index: number, slot: Slot, saved: boolean): UploadState {
-  const slots = new Map(state.slots);
-  slots.delete(index);
+function confirm(state: UploadState, size: number, how: "sent" | "held" | "copied"): UploadState {
   return {
     ...state,
-    slots,
-    memory: state.memory - slot.size,
-    confirmed: state.confirmed + 1,
-    confirmedBytes: state.confirmedBytes + slot.size,
-    savedBytes: state.savedBytes + (saved ? slot.size : 0),
+    confirmedBytes: state.confirmedBytes + size,
+    heldBytes: state.heldBytes + (how === "held" ? size : 0),
+    copiedBytes: state.copiedBytes + (how === "copied" ? size : 0),
   };
+}
+
+/** Confirms a part that is in memory. */
+function released(state: UploadState, id: number, slot: Slot, how: "sent" | "held"): UploadStep {
+  const slots = new Map(state.slots);
+  slots.delete(id);
+  const free = { ...state, slots, memory: state.memory - slot.size };
+  return first({ type: "release", id }, proceed(confirm(free, slot.size, how)));
+}
+
+function newSlot(stage: SlotStage, size: number): Slot {
+  return {
+    stage,
+    size,
+    failures: 0,
+    refusals: 0,
+    failingSinceMs: undefined,
+    permitUntilMs: Infinity,
+    permitFailures: 0,
+  };
+}
+
+function inMemoryCount({ slots }: UploadState): number {
+  let count = 0;
+  for (const { stage } of slots.values()) if (stage !== "unread") count += 1;
+  return count;
+}
+
+function withSlot(state: UploadState, id: number, slot: Slot): UploadState {
+  return { ...state, slots: new Map(state.slots).set(id, slot) };
 }
 
 function withSlots(
   state: UploadState,
-  indexes: readonly number[],
+  ids: readonly number[],
   stage: SlotStage,
   change: (slot: Slot) => Slot,
 ): UploadState {
+  if (ids.length === 0) return state;
   const slots = new Map(state.slots);
-  for (const index of indexes) {
-    const slot = slots.get(index);
-    if (slot?.stage === stage) slots.set(index, change(slot));
+  for (const id of ids) {
+    const slot = slots.get(id);
+    if (slot?.stage === stage) slots.set(id, change(slot));
   }
   return { ...state, slots };
 }
 
-function isHeld(held: ReadonlyMap<string, string>, part: PlannedPart, slot: Slot): boolean {
-  const sum = held.get(partKey(part.key, part.part)) ?? held.get(partKey(part.key, JOINED));
-  return sum === `${slot.size}:${slot.crc32}` || sum === "joined";
+function first(effect: UploadEffect, step: UploadStep): UploadStep {
+  return { state: step.state, effects: [effect, ...step.effects] };
 }
 
-/** Stands for all parts of an object that is joined already; its completion compares their checksums. */
-const JOINED = -1;
+function unchanged(state: UploadState): UploadStep {
+  return { state, effects: [] };
+}
 
-/** Checksums of what the sink holds, by part. */
-function heldParts(status: UploadStatus): ReadonlyMap<string, string> | "all" {
-  if (status.state === "completed") return "all";
-  const held = new Map<string, string>();
-  for (const object of status.objects) {
-    if (object.done && object.crc32 !== undefined) {
-      held.set(partKey(object.key, 0), `${object.size}:${object.crc32}`);
-    }
-    if (object.done && object.crc32 === undefined && object.parts.length === 0) {
-      held.set(partKey(object.key, JOINED), "joined");
-    }
-    for (const part of object.parts) {
-      held.set(partKey(object.key, part.part), `${part.size}:${part.crc32}`);
-    }
-  }
-  return held;
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

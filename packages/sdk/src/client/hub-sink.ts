@@ -1,0 +1,130 @@
+// An upload's sink: the hub keeps the account, signs and has the store copy; the bytes go to the store.
+import type { ByteTransport } from "../platform/index.ts";
+import {
+  type ArtifactId,
+  type ArtifactName,
+  type ArtifactRecord,
+  type CopiedPart,
+  type PartToCopy,
+  type PartToSign,
+  type RoomId,
+  type UploadId,
+  type UploadPlan,
+  type UploadPurpose,
+  type UploadStatus,
+  WaybillError,
+} from "../protocol/index.ts";
+import { createPresignedPut } from "../s3/index.ts";
+import { retry } from "../timing/index.ts";
+import type { JoinedObject, Permits, Sink, SinkOptions } from "../transfer/index.ts";
+import type { HubCalls } from "./push.ts";
+
+export type HubSinkInit = {
+  readonly hub: HubCalls;
+  readonly room: RoomId;
+  readonly transport: ByteTransport;
+  readonly purpose: UploadPurpose;
+  readonly name: ArtifactName;
+  /** How long the hub may be away. */
+  readonly retryForMs: number;
+};
+
+export class HubSink implements Sink {
+  readonly id: string;
+  readonly put: Sink["put"];
+  /** The completion was refused: something is missing or not what it should be. */
+  refused = false;
+  readonly #init: HubSinkInit;
+  #upload: UploadId | undefined;
+
+  constructor(init: HubSinkInit) {
+    this.#init = init;
+    this.id = `room ${init.room}`;
+    this.put = createPresignedPut(init.transport);
+  }
+
+  async begin(plan: UploadPlan, { signal }: SinkOptions): Promise<UploadStatus> {
+    const { hub, room, retryForMs } = this.#init;
+    const input = { params: { room }, body: plan };
+    const { status } = await hub.call("beginUpload", input, { signal, retryForMs });
+    this.#upload = status.upload;
+    return status;
+  }
+
+  status({ signal }: SinkOptions): Promise<UploadStatus> {
+    const { hub, retryForMs } = this.#init;
+    return hub.call("showUpload", { params: this.#inUpload() }, { signal, retryForMs });
+  }
+
+  async authorise(parts: readonly PartToSign[], { signal }: SinkOptions): Promise<Permits> {
+    const { hub, retryForMs } = this.#init;
+    const input = { params: this.#inUpload(), body: { parts: [...parts] } };
+    return hub.call("signParts", input, { signal, retryForMs });
+  }
+
+  async copy(
+    copies: readonly PartToCopy[],
+    { signal }: SinkOptions,
+  ): Promise<readonly CopiedPart[]> {
+    const { hub, retryForMs } = this.#init;
+    const input = { params: this.#inUpload(), body: { copies: [...copies] } };
+    const { copied } = await hub.call("copyParts", input, { signal, retryForMs });
+    return copied;
+  }
+
+  complete(
+    artifact: ArtifactId,
+    objects: readonly JoinedObject[],
+    { signal }: SinkOptions,
+  ): Promise<ArtifactRecord> {
+    const { hub, retryForMs } = this.#init;
+    const body = {
+      artifact,
+      objects: objects.map(({ key, parts }) => ({ key, parts: [...parts] })),
+    };
+    const input = { params: this.#inUpload(), body };
+    const once = async () => {
+      try {
+        return await hub.call("completeUpload", input, { signal, retryForMs: 0 });
+      } catch (error) {
+        if (!(error instanceof WaybillError)) throw error;
+        if (error.code !== "conflict" && error.code !== "digest_mismatch") throw error;
+        // Asking again would not change it; sending what is missing does.
+        this.refused = true;
+        throw new WaybillError("conflict", error.message, {
+          cause: error,
+          ...(error.hint === undefined ? {} : { hint: error.hint }),
+        });
+      }
+    };
+    return retry(once, { forMs: retryForMs, signal, capMs: 2000 });
+  }
+
+  /** The room's own artifact in place of the upload; undefined when its bytes would have to move. */
+  async adopt(artifact: ArtifactId, { signal }: SinkOptions): Promise<ArtifactRecord | undefined> {
+    const { hub, room, purpose, name, retryForMs } = this.#init;
+    if (purpose.kind !== "dataset") return undefined;
+    const options = { signal, retryForMs };
+    let record: ArtifactRecord;
+    try {
+      const input = { params: { room, artifact }, body: { name, keep: purpose.keep } };
+      record = await hub.call("adoptArtifact", input, options);
+    } catch (error) {
+      if (error instanceof WaybillError && MOVES.has(error.code)) return undefined;
+      throw error;
+    }
+    // Nothing was sent into it.
+    await hub.call("abortUpload", { params: this.#inUpload() }, options).catch((error: unknown) => {
+      if (!(error instanceof WaybillError)) throw error;
+    });
+    return record;
+  }
+
+  #inUpload(): { readonly room: RoomId; readonly upload: UploadId } {
+    if (this.#upload === undefined) throw new WaybillError("internal", "upload was not begun");
+    return { room: this.#init.room, upload: this.#upload };
+  }
+}
+
+/** Refusals of an adoption after which the push goes on. */
+const MOVES: ReadonlySet<string> = new Set(["conflict", "not_found", "expired", "forbidden"]);

@@ -1,0 +1,158 @@
+import { describe, expect, it } from "vitest";
+import {
+  type Pace,
+  connectionAgeOf,
+  flightOf,
+  memoryOf,
+  paceConfirmed,
+  paceFailed,
+  paceTick,
+  startPace,
+} from "./upload-pace.ts";
+import { partRule } from "./upload-plan.ts";
+
+const MIB = 1024 * 1024;
+const GIB = 1024 * MIB;
+const rule = partRule(MIB, GIB);
+
+type Link = {
+  /** Of all connections together. */
+  readonly bytesPerS: number;
+  /** Of one connection: loss and distance. */
+  readonly connectionBytesPerS?: number;
+  readonly answerMs?: number;
+  /** Connections are reset at this age; each body has one of its own. */
+  readonly resetMs?: number;
+};
+
+type Body = { readonly startedMs: number; readonly size: number; sent: number; answerAtMs: number };
+
+/** A link in virtual time; gives when all was through, what was sent, and the pace in the end. */
+function send(totalBytes: number, link: Link, most = 3600_000) {
+  const { bytesPerS, connectionBytesPerS = Infinity, answerMs = 1, resetMs = Infinity } = link;
+  const stepMs = 10;
+  let pace: Pace = startPace(rule, totalBytes);
+  let bodies: Body[] = [];
+  let left = totalBytes;
+  let sentBytes = 0;
+  let confirmed = 0;
+  let widest = 0;
+  let nowMs = 0;
+  for (; confirmed < totalBytes && nowMs < most; nowMs += stepMs) {
+    const limited = () => {
+      const flying = bodies.filter((body) => body.sent < body.size);
+      const bytes = flying.reduce((sum, body) => sum + body.size, 0);
+      return bytes > 0 && bytes + pace.partBytes > flightOf(pace).bytes;
+    };
+    while (left > 0 && !limited()) {
+      const size = Math.min(pace.partBytes, left);
+      left -= size;
+      bodies.push({ startedMs: nowMs, size, sent: 0, answerAtMs: Infinity });
+    }
+    const flying = bodies.filter((body) => body.sent < body.size);
+    widest = Math.max(widest, flying.length);
+    const share = Math.min(bytesPerS / flying.length, connectionBytesPerS) * (stepMs / 1000);
+    for (const body of flying) {
+      const bytes = Math.min(share, body.size - body.sent);
+      body.sent += bytes;
+      sentBytes += bytes;
+      if (body.size - body.sent < 1e-6) {
+        body.sent = body.size;
+        body.answerAtMs = nowMs + answerMs;
+      }
+    }
+    for (const body of bodies.filter(({ startedMs }) => nowMs - startedMs >= resetMs)) {
+      bodies = bodies.filter((one) => one !== body);
+      left += body.size;
+      pace = paceFailed(pace, { startedMs: body.startedMs, nowMs, reset: true });
+    }
+    for (const body of bodies.filter(({ answerAtMs }) => answerAtMs <= nowMs)) {
+      bodies = bodies.filter((one) => one !== body);
+      confirmed += body.size;
+      const tookMs = nowMs - body.startedMs;
+      pace = paceConfirmed(pace, { size: body.size, tookMs, nowMs });
+    }
+    if (nowMs % 250 === 0) pace = paceTick(pace, { nowMs, sentBytes, limited: left > 0 });
+  }
+  return { pace, seconds: nowMs / 1000, sentBytes, widest, confirmed };
+}
+
+describe("the pace of an upload", () => {
+  it("starts with two of the smallest parts", () => {
+    expect(startPace(rule, GIB)).toMatchObject({ window: 2, partBytes: 5 * MIB });
+    expect(startPace(rule, GIB, 1).window).toBe(1);
+  });
+
+  it("uses its budget at once on a fast link, and no more than 1/64 of the push", () => {
+    for (const size of [GIB, 2 * GIB, 4 * GIB, 16 * GIB]) {
+      const { pace, widest, seconds } = send(size, { bytesPerS: 500 * MIB });
+      expect(flightOf(pace).bytes).toBeLessThanOrEqual(Math.max(size / 64, 15 * MIB));
+      expect(widest).toBeLessThanOrEqual(8);
+      expect(seconds).toBeLessThan((size / (500 * MIB)) * 1.1 + 1);
+    }
+  });
+
+  it("takes larger parts where one connection is fast and the push is large", () => {
+    expect(send(4 * GIB, { bytesPerS: 500 * MIB }).pace.partBytes).toBeGreaterThan(8 * MIB);
+    expect(send(GIB, { bytesPerS: 500 * MIB }).pace.partBytes).toBe(5 * MIB);
+  });
+
+  it("finds that more connections give nothing on a slow link that they share", () => {
+    const { pace, seconds, widest } = send(256 * MIB, { bytesPerS: 2.5e6 });
+    expect(pace.window).toBeLessThanOrEqual(3);
+    expect(widest).toBeLessThanOrEqual(4);
+    expect(seconds).toBeLessThan((256 * MIB) / 2.5e6 + 3);
+  });
+
+  it.each([
+    ["150 ms and 1 % loss", 118e3, 24],
+    ["50 ms and 1 % loss", 353e3, 24],
+    ["50 ms and 0.1 % loss", 1.1e6, 20],
+  ])("uses many connections where each is slow: %s", (_, connectionBytesPerS, least) => {
+    const link = { bytesPerS: 100e6, connectionBytesPerS, answerMs: 150 };
+    const { pace, seconds } = send(512 * MIB, link);
+    expect(pace.window).toBeGreaterThanOrEqual(least);
+    // Within a fifth, and the climb, of 24 connections from the start.
+    const ideal = (512 * MIB) / (24 * connectionBytesPerS);
+    expect(seconds).toBeLessThan(ideal * 1.2 + 30);
+    expect(memoryOf(pace)).toBeLessThanOrEqual(130 * MIB);
+  });
+
+  it("I2: lives with a path that resets every connection after 6 s at 20 Mbit/s", () => {
+    const total = 256 * MIB;
+    const free = send(total, { bytesPerS: 2.5e6 }).seconds;
+    const { seconds, confirmed, sentBytes } = send(total, { bytesPerS: 2.5e6, resetMs: 6000 });
+    expect(confirmed).toBe(total);
+    expect(seconds).toBeLessThan(free * 1.1);
+    expect(sentBytes).toBeLessThan(total * 1.1);
+  });
+
+  it("halves the bodies once for failures of one moment, and climbs again later", () => {
+    let pace = { ...startPace(rule, GIB), window: 8 };
+    for (let at = 0; at < 8; at++) {
+      pace = paceFailed(pace, { startedMs: 0, nowMs: 500, reset: false });
+    }
+    expect(pace.window).toBe(4);
+    expect(paceFailed(pace, { startedMs: 501, nowMs: 600, reset: false }).window).toBe(2);
+  });
+
+  it("does not use a connection again that would be reset under the next part", () => {
+    let pace = startPace(rule, GIB);
+    expect(connectionAgeOf(pace, 0)).toBe(undefined);
+    for (const nowMs of [6000, 12_200]) {
+      pace = paceFailed(pace, { startedMs: nowMs - 6000, nowMs, reset: true });
+    }
+    const ageMs = connectionAgeOf(pace, 12_300) ?? Infinity;
+    expect(ageMs).toBeLessThan(6000);
+  });
+
+  it("keeps a store's equal parts", () => {
+    const equal = partRule(8 * MIB, GIB, 8 * MIB);
+    const pace = paceConfirmed(startPace(equal, 16 * GIB), {
+      size: 8 * MIB,
+      tookMs: 10,
+      nowMs: 10,
+    });
+    expect(pace.partBytes).toBe(8 * MIB);
+  });
+});

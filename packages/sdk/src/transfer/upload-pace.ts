@@ -1,0 +1,227 @@
+// How large the parts of an upload are and how many travel at once: learned from the link while it goes on.
+// Pure; times come in with the facts (docs/protocol/artifact.md §7, "Pace").
+//
+//   careful ──first body within a second──▶ fast: the whole budget, larger parts
+//      └─ every second: one step up ──▶ kept if the rate grew with it, else back and hold for a while
+import { type LinkHealth, FRESH_LINK, adviceFor, learnLink, resetAgeMs } from "./link-health.ts";
+import type { PartRule } from "./upload-plan.ts";
+
+const MIB = 1024 * 1024;
+/** Part buffers of a push (I3): leaves a process below 200 MiB. */
+const MEMORY_BYTES = 64 * MIB;
+/** On a fast link more bodies at once give nothing. */
+const FAST_WINDOW = 4;
+/**
+ * Where one connection is slow for its distance or loss (5 MiB in more than 2 s), as many as other tools use;
+ * then 24 × 5 MiB are in memory, and a kill costs half of that.
+ */
+const WIDE_WINDOW = 24;
+/** Small bodies cost round trips rather than bytes. */
+const MAX_BODIES = 24;
+/** A part should take about this long: long against its round trip, short against what a reset costs. */
+const PART_MS = 2000;
+/** Below this a part costs so little that more at once risk nothing. */
+const QUICK_MS = 1500;
+/** Above this a connection is so slow that more of them can hardly make it worse. */
+const SLOW_MS = 8000;
+/** A step up must bring this share of what it would where connections do not share the link. */
+const WORTH = 0.4;
+const PERIOD_MS = 1000;
+const HOLD_MS = 30_000;
+/** After failures that looked like too much load. */
+const FAILURE_HOLD_MS = 5000;
+/** Share of the reset age in which a part must be through. */
+const RESET_SHARE = 0.75;
+
+export type PaceBounds = {
+  readonly rule: PartRule;
+  /** Bodies on the wire, as bytes: what a kill can make us send again. */
+  readonly budgetBytes: number;
+  /** The caller's own bound of the window. */
+  readonly maxWindow: number;
+};
+
+export type Pace = {
+  readonly bounds: PaceBounds;
+  /** Size of the next part to cut. */
+  readonly partBytes: number;
+  /** Parts of that size that may be on their way at once. */
+  readonly window: number;
+  readonly link: LinkHealth;
+  /** Bytes a second over all connections, lately; undefined before the first measurement. */
+  readonly bytesPerS: number | undefined;
+  /** What the window before the last step gave; undefined when no step is on trial. */
+  readonly trial: { readonly window: number; readonly bytesPerS: number } | undefined;
+  readonly holdUntilMs: number;
+  /** Where the running measurement began. */
+  readonly mark: { readonly ms: number; readonly bytes: number } | undefined;
+  /** Failures of puts that began before this are of the load that was reduced already. */
+  readonly reducedMs: number;
+};
+
+/**
+ * The pace of a new push: two smallest parts at once, until the link is known. In flight are at most 1/64 of
+ * the push (three of the smallest parts, when that is more), so that a kill costs less than 2 % from 1 GiB on.
+ */
+export function startPace(rule: PartRule, totalBytes: number, concurrency = Infinity): Pace {
+  const budgetBytes = Math.max(3 * rule.minBytes, totalBytes / 64);
+  return {
+    bounds: { rule, budgetBytes, maxWindow: Math.max(1, concurrency) },
+    partBytes: rule.minBytes,
+    window: Math.min(2, Math.max(1, concurrency)),
+    link: FRESH_LINK,
+    bytesPerS: undefined,
+    trial: undefined,
+    holdUntilMs: 0,
+    mark: undefined,
+    reducedMs: -Infinity,
+  };
+}
+
+/** What may be on the wire: bytes of bodies that are not handed over yet, and bodies at once. */
+export function flightOf({ window, partBytes, bounds }: Pace): { bytes: number; bodies: number } {
+  return { bytes: window * Math.max(partBytes, bounds.rule.minBytes), bodies: MAX_BODIES };
+}
+
+/** Memory of bodies that are read and not confirmed. */
+export function memoryOf({ window, partBytes }: Pace): number {
+  return Math.max(MEMORY_BYTES, (window + 2) * partBytes);
+}
+
+/** Age in milliseconds above which a kept connection would be cut before a part is through. */
+export function connectionAgeOf(pace: Pace, nowMs: number): number | undefined {
+  const ageMs = resetAgeMs(pace.link, nowMs);
+  if (ageMs === undefined) return undefined;
+  return Math.max(0, ageMs * 0.9 - partMs(pace, pace.window));
+}
+
+/** A body was taken in `tookMs`. */
+export function paceConfirmed(
+  pace: Pace,
+  { size, tookMs, nowMs }: { size: number; tookMs: number; nowMs: number },
+): Pace {
+  let link = pace.link;
+  if (size >= MIB) link = learnLink(link, { type: "moved", bytes: size, ms: tookMs }, nowMs);
+  const wholePart = size >= pace.bounds.rule.minBytes;
+  const quick = tookMs < 1000 && (wholePart || pace.trial === undefined);
+  const window = quick ? Math.max(pace.window, fastWindow(pace, nowMs)) : pace.window;
+  return resized({ ...pace, link, window }, nowMs);
+}
+
+/** The clock: `sentBytes` in all so far; `limited` when more bodies were ready than the window let out. */
+export function paceTick(
+  pace: Pace,
+  { nowMs, sentBytes, limited }: { nowMs: number; sentBytes: number; limited: boolean },
+): Pace {
+  const { mark } = pace;
+  if (mark === undefined) return { ...pace, mark: { ms: nowMs, bytes: sentBytes } };
+  const elapsedMs = nowMs - mark.ms;
+  const bytes = sentBytes - mark.bytes;
+  if (elapsedMs < PERIOD_MS || (bytes < pace.window * 64 * 1024 && elapsedMs < 8 * PERIOD_MS)) {
+    return pace;
+  }
+  const bytesPerS = (bytes * 1000) / elapsedMs;
+  const measured = { ...pace, bytesPerS, mark: { ms: nowMs, bytes: sentBytes } };
+  if (!limited || bytes === 0) return measured;
+  return resized(judged(measured, bytesPerS, nowMs), nowMs);
+}
+
+/** A body that began at `startedMs` was not taken; `reset` when its connection died under it. */
+export function paceFailed(
+  pace: Pace,
+  { startedMs, nowMs, reset }: { startedMs: number; nowMs: number; reset: boolean },
+): Pace {
+  const before = resetAgeMs(pace.link, nowMs);
+  const link = reset
+    ? learnLink(pace.link, { type: "reset", ageMs: nowMs - startedMs }, nowMs)
+    : learnLink(pace.link, { type: "refused", parallel: pace.window }, nowMs);
+  const learned = { ...pace, link };
+  if (reset && resetAgeMs(link, nowMs) !== undefined) {
+    // A path that cuts every connection at an age is not one under load: what was halved for it comes back.
+    const window = before === undefined ? Math.max(pace.window, 2) : pace.window;
+    return resized({ ...learned, window: Math.min(window, pace.bounds.maxWindow) }, nowMs);
+  }
+  if (startedMs < pace.reducedMs) return resized(learned, nowMs);
+  return resized(
+    {
+      ...learned,
+      window: Math.max(1, Math.floor(pace.window / 2)),
+      trial: undefined,
+      reducedMs: nowMs,
+      holdUntilMs: nowMs + FAILURE_HOLD_MS,
+    },
+    nowMs,
+  );
+}
+
+/** After a measurement at full window: keeps or takes back the last step, and maybe takes another. */
+function judged(pace: Pace, bytesPerS: number, nowMs: number): Pace {
+  const { trial, window } = pace;
+  if (trial !== undefined) {
+    const ideal = window / trial.window - 1;
+    const gain = bytesPerS / trial.bytesPerS - 1;
+    if (gain < WORTH * ideal) {
+      const held = { ...pace, window: trial.window, trial: undefined };
+      return { ...held, holdUntilMs: nowMs + HOLD_MS };
+    }
+  }
+  if (nowMs < pace.holdUntilMs) return { ...pace, trial: undefined };
+  const next = Math.min(stepUp(pace, bytesPerS), windowCap(pace, bytesPerS, nowMs));
+  if (next <= window) return { ...pace, trial: undefined };
+  return { ...pace, window: next, trial: { window, bytesPerS } };
+}
+
+function stepUp({ window, bounds }: Pace, bytesPerS: number): number {
+  const slowMs = (bounds.rule.minBytes * window * 1000) / bytesPerS;
+  if (slowMs >= SLOW_MS) return Math.max(window + 2, Math.ceil(window * 1.6));
+  return slowMs <= QUICK_MS ? FAST_WINDOW : window + 1;
+}
+
+function windowCap(pace: Pace, bytesPerS: number, nowMs: number): number {
+  const { rule, maxWindow } = pace.bounds;
+  const slowMs = (rule.minBytes * pace.window * 1000) / bytesPerS;
+  const cap = slowMs > PART_MS ? WIDE_WINDOW : fastWindow(pace, nowMs);
+  const { maxParallel = Infinity } = adviceFor(pace.link, nowMs);
+  return Math.min(cap, maxWindow, maxParallel, resetWindow(pace, bytesPerS, nowMs));
+}
+
+/** As many smallest parts as are through before their connections are reset. */
+function resetWindow(pace: Pace, bytesPerS: number | undefined, nowMs: number): number {
+  const ageMs = resetAgeMs(pace.link, nowMs);
+  if (ageMs === undefined || bytesPerS === undefined) return Infinity;
+  const through = (RESET_SHARE * ageMs * bytesPerS) / 1000;
+  return Math.max(1, Math.floor(through / pace.bounds.rule.minBytes));
+}
+
+function fastWindow({ bounds, link, bytesPerS }: Pace, nowMs: number): number {
+  const { budgetBytes, rule, maxWindow } = bounds;
+  const fitting = Math.floor(budgetBytes / rule.minBytes);
+  const pace = { bounds, link, bytesPerS } as Pace;
+  return Math.max(
+    1,
+    Math.min(FAST_WINDOW, fitting, maxWindow, resetWindow(pace, bytesPerS, nowMs)),
+  );
+}
+
+/** Milliseconds a part of the smallest size takes with so many at once. */
+function partMs({ bytesPerS, bounds, link }: Pace, window: number): number {
+  const one = link.bytesPerS ?? (bytesPerS === undefined ? undefined : bytesPerS / window);
+  return one === undefined ? PART_MS : (bounds.rule.minBytes * 1000) / one;
+}
+
+/** The part size for the window: what a connection moves in `PART_MS`, within budget and memory. */
+function resized(pace: Pace, nowMs: number): Pace {
+  const { rule, budgetBytes } = pace.bounds;
+  const window = Math.min(pace.window, resetWindow(pace, pace.bytesPerS, nowMs));
+  if (rule.equalBytes !== undefined) return { ...pace, window, partBytes: rule.equalBytes };
+  const { bytesPerS = 0 } = pace.link;
+  const { maxRequestBytes = Infinity } = adviceFor(pace.link, nowMs);
+  const wished = Math.min(
+    (bytesPerS * PART_MS) / 1000,
+    maxRequestBytes,
+    budgetBytes / window,
+    MEMORY_BYTES / (window + 2),
+  );
+  const units = Math.floor(wished / rule.unitBytes) * rule.unitBytes;
+  return { ...pace, window, partBytes: Math.max(rule.minBytes, units) };
+}
