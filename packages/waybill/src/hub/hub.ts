@@ -6,7 +6,7 @@
 //                                                                       embedded store │ AWS │ R2 │ … ◀───┘
 import { LIMITS, type IceServer, type RoomId } from "@waybill/sdk/protocol";
 import { join } from "node:path";
-import { createStore } from "../store/index.ts";
+import { type StoreInit, createStore, createThreadedStore } from "../store/index.ts";
 import { createAreas } from "./areas.ts";
 import { listen } from "./http/http-server.ts";
 import { type Clock, type Log, silentLog } from "./log.ts";
@@ -23,6 +23,8 @@ export type EmbeddedStorage = {
   readonly host?: string;
   /** Default 8701; 0 picks a free one. */
   readonly port?: number;
+  /** Whether it runs in a thread of its own, where its work does not hold up the hub's answers; then without `clock`. */
+  readonly ownThread?: boolean;
 };
 
 /** Any S3-compatible store with conditional writes. */
@@ -242,15 +244,18 @@ async function openStore(
   }
   const { file, credentials } = await storeCredentials(init.dataDir);
   const storeHost = chosen.host ?? host;
-  const store = createStore({
+  const storeInit: StoreInit = {
     dataDir: join(init.dataDir, "store"),
     host: storeHost,
     port: chosen.port ?? DEFAULT_STORE_PORT,
     credentials: [credentials],
     region: EMBEDDED_REGION,
-    clock: { now: clock },
     log: ({ level, message, requestId }) => log(level, `store: ${message}`, { requestId }),
-  });
+  };
+  const store =
+    chosen.ownThread === true
+      ? createThreadedStore(storeInit)
+      : createStore({ ...storeInit, clock: { now: clock } });
   closers.push(() => store.stop());
   const port = Number(new URL((await store.start()).endpoint).port);
   return {

@@ -160,7 +160,8 @@ function storageOf(options: HubOptions): EmbeddedStorage | ExternalStorage {
     throw new WaybillError("invalid_request", "--s3-endpoint needs --s3-bucket");
   }
   if (options.s3Bucket === undefined) {
-    return { kind: "embedded", port: options.s3Port ?? (options.port === 0 ? 0 : DEFAULT_S3_PORT) };
+    const s3Port = options.s3Port ?? (options.port === 0 ? 0 : DEFAULT_S3_PORT);
+    return { kind: "embedded", port: s3Port, ownThread: true };
   }
   const endpoint = options.s3Endpoint === undefined ? {} : { endpoint: options.s3Endpoint };
   const equal = options.s3EqualParts === undefined ? {} : { equalParts: options.s3EqualParts };
