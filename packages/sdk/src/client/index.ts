@@ -9,5 +9,8 @@ export {
   type Source,
   type SourceFactory,
   type SourceKind,
+  type SourceReport,
+  type Preference,
+  LinkBook,
   type UploadProgress,
 } from "../transfer/index.ts";

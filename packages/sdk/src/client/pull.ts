@@ -1,5 +1,5 @@
 // Pull: an artifact of a room becomes a folder of this machine. Composes the hub's records and signed reads,
-// the store as a source, whatever other sources the caller has, and the download machine.
+// the store as a source, mirrors, whatever other sources the caller has, and the download machine.
 import { decodeManifest } from "../artifact/index.ts";
 import { type ByteTransport, createByteTransport, files } from "../platform/index.ts";
 import {
@@ -12,11 +12,23 @@ import {
   WaybillError,
   decodeValue,
 } from "../protocol/index.ts";
-import { RangeReader, S3Source, type SignReads, readKeys, readManifest } from "../s3/index.ts";
+import { httpMirror } from "../http/index.ts";
 import {
+  RangeReader,
+  type ReadManifest,
+  S3Source,
+  type SignReads,
+  readKeys,
+  readManifest,
+} from "../s3/index.ts";
+import {
+  LinkBook,
+  type Preference,
   type PullProgress,
   type SourceFactory,
   type SourceKind,
+  type SourceReport,
+  checkPreference,
   localTree,
   pullTree,
 } from "../transfer/index.ts";
@@ -28,7 +40,14 @@ export type PullOptions = {
   readonly ref: string;
   /** Folder the files are laid out in. */
   readonly dir: string;
-  /** Sources besides the store. */
+  /**
+   * What counts: `cheap` (default) asks the store only for what no cheaper source has, `fast` asks all at once,
+   * a deadline (milliseconds from the start) is cheap as long as that is in time.
+   */
+  readonly prefer?: Preference;
+  /** URLs below which the artifact's objects lie under their own keys, on any server of ranges. Free sources. */
+  readonly mirrors?: readonly string[];
+  /** Sources besides the store, the mirrors and the cache. */
   readonly sources?: readonly SourceFactory[];
   /** Folder with artifacts under their ids (`<cacheDir>/<id>/…`), used before the store. */
   readonly cacheDir?: string;
@@ -36,12 +55,17 @@ export type PullOptions = {
   readonly overwrite?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (progress: PullProgress) => void;
-  readonly onRetry?: (error: unknown, waitMs: number) => void;
+  /** Told when a request failed, how long its source rests, and which source that is. */
+  readonly onRetry?: (error: unknown, waitMs: number, source?: string) => void;
+  /** Told once what each source did and why, also when the pull fails. */
+  readonly onReport?: (report: readonly SourceReport[]) => void;
   /** Told when a source is given up, and why. */
   readonly onDrop?: (source: string, reason: string) => void;
-  /** How long hub and store may be away before the pull gives up. Default 10 minutes. */
+  /** How long sources may fail without bringing a shard before they are given up. Default 10 minutes. */
   readonly retryForMs?: number;
   readonly transport?: ByteTransport;
+  /** What is known of links; give the same one to the transfers that share a transport. */
+  readonly links?: LinkBook;
 };
 
 export type PullResult = {
@@ -52,6 +76,8 @@ export type PullResult = {
   readonly seconds: number;
   /** Bytes by where they came from; `cache` includes what was in `dir` already. */
   readonly sources: Partial<Record<SourceKind, number>>;
+  /** What each source did and why; empty when nothing had to be fetched. */
+  readonly report: readonly SourceReport[];
 };
 
 const DEFAULT_RETRY_MS = 600_000;
@@ -71,6 +97,9 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
   const { room, signal, retryForMs = DEFAULT_RETRY_MS } = options;
   const transport = options.transport ?? createByteTransport();
   try {
+    if (options.prefer !== undefined) checkPreference(options.prefer);
+    const { links = new LinkBook(), onRetry, onReport } = options;
+    const mirrors = (options.mirrors ?? []).map((url) => httpMirror(url, { transport, links }));
     const ref = decodeValue(
       ArtifactName,
       options.ref,
@@ -79,17 +108,16 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
     const callOptions = { signal, retryForMs };
     const record = await hub.call("resolveArtifact", { params: { room, ref } }, callOptions);
     const { artifact } = record;
+    // One try: while the hub is away, other sources may have what is needed.
     const sign: SignReads = async (keys, { signal: own }) => {
       const input = { params: { room, artifact }, body: { keys: [...keys] } };
-      const { reads } = await hub.call("signReads", input, { signal: own, retryForMs });
+      const { reads } = await hub.call("signReads", input, { signal: own, retryForMs: 0 });
       return reads;
     };
-    const base = { sign, transport, retryForMs, onRetry: options.onRetry };
-    const manifest = await fetchManifest(
-      new RangeReader({ ...base, keys: [MANIFEST_KEY] }),
-      record,
-      signal,
-    );
+    const base = { sign, transport, links };
+    const reader = new RangeReader({ ...base, keys: [MANIFEST_KEY] });
+    const manifest = await fetchManifest(reader, record, { retryForMs, signal, onRetry });
+    let report: readonly SourceReport[] = [];
     const stored: SourceFactory = ({ map }) =>
       new S3Source({ id: "s3", map, reader: new RangeReader({ ...base, keys: readKeys(map) }) });
     const { cacheDir } = options;
@@ -100,12 +128,22 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       sources: [
         ...(cacheDir === undefined ? [] : [localTree(files.join(cacheDir, artifact))]),
         ...(options.sources ?? []),
+        ...mirrors,
         stored,
       ],
       overwrite: options.overwrite ?? false,
       signal,
       onProgress: options.onProgress,
       onDrop: options.onDrop,
+      schedule: {
+        retryForMs,
+        ...(options.prefer === undefined ? {} : { prefer: options.prefer }),
+        ...(onRetry === undefined ? {} : { onRetry }),
+        onReport: (facts) => {
+          report = facts;
+          onReport?.(facts);
+        },
+      },
     });
     return {
       artifact,
@@ -114,6 +152,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       bytes,
       seconds: (performance.now() - startMs) / 1000,
       sources,
+      report,
     };
   } finally {
     if (options.transport === undefined) transport.close();
@@ -123,10 +162,10 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
 async function fetchManifest(
   reader: RangeReader,
   record: ArtifactRecord,
-  signal: AbortSignal | undefined,
+  options: Omit<ReadManifest, "bytes">,
 ): Promise<ArtifactManifest> {
   for (let tries = 1; ; tries++) {
-    const text = await readManifest(reader, record.manifestBytes, signal);
+    const text = await readManifest(reader, { ...options, bytes: record.manifestBytes });
     try {
       return decodeManifest(text, record.artifact);
     } catch (error) {

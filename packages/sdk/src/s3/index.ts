@@ -7,5 +7,6 @@ export {
   readKeys,
   readManifest,
   type RangeReaderInit,
+  type ReadManifest,
   type SignReads,
 } from "./range-source.ts";

@@ -3,7 +3,7 @@
 import { PULL_STATE_FOLDER, ShardMap, findCollisions } from "../artifact/index.ts";
 import { TimeSlice, files } from "../platform/index.ts";
 import { type ArtifactId, type ArtifactManifest, WaybillError } from "../protocol/index.ts";
-import { runDownload } from "./download-runner.ts";
+import { type DownloadInput, runDownload } from "./download-runner.ts";
 import { LocalTreeSource, checkShards } from "./local-tree-source.ts";
 import { ShardSet } from "./shard-set.ts";
 import type { Source, SourceFactory, SourceKind } from "./source.ts";
@@ -28,6 +28,8 @@ export type PullTreeInput = {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: PullProgress) => void) | undefined;
   readonly onDrop?: ((source: string, reason: string) => void) | undefined;
+  /** What the scheduler prefers, how long it goes on without a shard, and what it is to tell. */
+  readonly schedule?: Pick<DownloadInput, "prefer" | "retryForMs" | "onRetry" | "onReport">;
 };
 
 /**
@@ -56,6 +58,7 @@ export async function pullTree(
       sources.unshift(new LocalTreeSource({ map, dir, shards: there.usable }));
     }
     await runDownload({
+      ...input.schedule,
       map,
       done: there.done.union(resumed),
       sources,

@@ -1,0 +1,141 @@
+// Any server of ranges as a source: the artifact's objects lie below a URL under their own keys, as `aws s3
+// sync` or a web server over the folder lays them out. Free, unverified, and trusted with nothing.
+import type { ShardMap, ShardRun } from "../artifact/index.ts";
+import { WaybillError } from "../protocol/index.ts";
+import {
+  type FetchOptions,
+  LinkBook,
+  ShardSet,
+  type Source,
+  type SourceAdvice,
+  type SourceFactory,
+} from "../transfer/index.ts";
+import { mirrorError } from "./mirror-error.ts";
+import { type Pin, type RangedGetDeps, rangedGet, readOn } from "./ranged-get.ts";
+
+export type MirrorInit = Omit<RangedGetDeps, "links"> & {
+  /** What is known of links; shared by the transfers of a process. */
+  readonly links?: LinkBook;
+};
+
+/** Most connections to one mirror; the scheduler begins with four and finds out how many pay. */
+const WINDOW = 16;
+
+/** A mirror of one artifact as a source of kind `http`. */
+export class HttpMirrorSource implements Source {
+  readonly id: string;
+  readonly kind = "http";
+  readonly cost = "free";
+  readonly window = WINDOW;
+  readonly #map: ShardMap;
+  readonly #base: URL;
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #deps: RangedGetDeps;
+  /** Where redirections led, by key. */
+  readonly #moved = new Map<string, string>();
+  /** The host that served last, for advice. */
+  #host: string;
+  #wholeObjects = false;
+
+  /** Throws `invalid_request` for what is no http or https URL. */
+  constructor(prefix: string, map: ShardMap, init: MirrorInit) {
+    const base = mirrorUrl(prefix);
+    const { username, password } = base;
+    base.username = "";
+    base.password = "";
+    this.#base = base;
+    this.#map = map;
+    this.#deps = { ...init, links: init.links ?? new LinkBook() };
+    // The query may be a signature, so it is not shown (I10).
+    this.id = `http ${base.host}${base.pathname.replace(/\/+$/, "")}`.replaceAll("=", "");
+    const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    this.#headers = {
+      "accept-encoding": "identity",
+      ...(username === "" ? {} : { authorization: `Basic ${basic(login)}` }),
+    };
+    this.#host = base.host;
+  }
+
+  shards(): ShardSet {
+    return ShardSet.all(this.#map.count);
+  }
+
+  runEnd(first: number): number {
+    return this.#map.objectEnd(first);
+  }
+
+  advice(): SourceAdvice {
+    return {
+      ...this.#deps.links.advice(this.#host),
+      ...(this.#wholeObjects ? { wholeObjects: true } : {}),
+    };
+  }
+
+  fetch(run: ShardRun, options: FetchOptions): AsyncIterable<Uint8Array> {
+    const range = this.#map.rangeOf(run);
+    const pin: Pin = { etag: undefined };
+    const objectBytes = objectSize(this.#map, run.first);
+    return readOn(
+      range.size,
+      (done) => {
+        const rest = { key: range.key, start: range.start + done, size: range.size - done };
+        const { into } = options;
+        const shifted = into === undefined ? {} : { into: (at: number) => into(at + done) };
+        return rangedGet(
+          this.#deps,
+          {
+            url: this.#moved.get(range.key) ?? this.#urlOf(range.key),
+            headers: this.#headers,
+            range: rest,
+            objectBytes,
+            pin,
+            refusal: (refusal, url) => {
+              this.#moved.delete(range.key);
+              return mirrorError(range.key, url, refusal);
+            },
+            onWhole: () => (this.#wholeObjects = true),
+            onRedirect: (url) => {
+              this.#moved.set(range.key, url);
+              this.#host = new URL(url).host;
+            },
+          },
+          { ...options, ...shifted },
+        );
+      },
+      options.signal,
+    );
+  }
+
+  #urlOf(key: string): string {
+    const url = new URL(this.#base);
+    const path = key.split("/").map(encodeURIComponent).join("/");
+    url.pathname = `${url.pathname.replace(/\/+$/, "")}/${path}`;
+    return url.href;
+  }
+}
+
+/** A factory for a mirror; throws `invalid_request` at once for what is no http or https URL. */
+export function httpMirror(prefix: string, init: MirrorInit): SourceFactory {
+  mirrorUrl(prefix);
+  return ({ map }) => new HttpMirrorSource(prefix, map, init);
+}
+
+/** Size of the stored object that holds a shard. */
+function objectSize(map: ShardMap, shard: number): number {
+  return map.manifest.layout === "packed" ? map.bytes : map.file(map.fileOf(shard)).size;
+}
+
+function mirrorUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) {
+    throw new WaybillError("invalid_request", "a mirror is an http or https URL", {
+      hint: "give the address under which the artifact's files lie, such as https://mirror.example/digits",
+    });
+  }
+  url.hash = "";
+  return url;
+}
+
+function basic(login: string): string {
+  return btoa(String.fromCharCode(...new TextEncoder().encode(login)));
+}
