@@ -88,7 +88,7 @@ async function startThread({ log, ...init }: ThreadedStoreInit): Promise<Running
     return {
       endpoint,
       async stop() {
-        thread.postMessage(STOP);
+        thread.postMessage(STOP, []);
         await exited;
       },
     };

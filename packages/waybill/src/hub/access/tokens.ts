@@ -19,9 +19,13 @@ export type TokenRights = {
 
 export type IssuedToken = { readonly token: string; readonly expiresAt: string };
 
+/** Tokens of recent callers whose signature was found right. */
+const MAX_KNOWN = 1024;
+
 export class Tokens {
   readonly #secret: Uint8Array;
   readonly #clock: Clock;
+  readonly #known = new Map<string, TokenClaims>();
 
   constructor(init: { readonly secret: Uint8Array; readonly clock: Clock }) {
     this.#secret = init.secret;
@@ -47,6 +51,14 @@ export class Tokens {
 
   /** Claims of a token of this hub; throws `unauthorized` or `token_expired`, never naming the token. */
   async verify(token: string): Promise<TokenClaims> {
+    const known = this.#known.get(token);
+    if (known === undefined) return this.#check(token);
+    if (known.exp * 1000 > this.#clock()) return known;
+    this.#known.delete(token);
+    throw expired();
+  }
+
+  async #check(token: string): Promise<TokenClaims> {
     try {
       const { payload } = await jwtVerify(token, this.#secret, {
         algorithms: ["HS256"],
@@ -55,17 +67,24 @@ export class Tokens {
         requiredClaims: ["exp", "iat", "jti"],
       });
       const claims = v.safeParse(TokenClaims, payload);
-      if (claims.success) return claims.output;
-    } catch (error) {
-      if (error instanceof errors.JWTExpired) {
-        throw new WaybillError("token_expired", "the token has expired", {
-          hint: "join the room again with a fresh invite code",
-        });
+      if (claims.success) {
+        this.#known.set(token, claims.output);
+        const oldest = this.#known.keys().next();
+        if (this.#known.size > MAX_KNOWN && oldest.done !== true) this.#known.delete(oldest.value);
+        return claims.output;
       }
+    } catch (error) {
+      if (error instanceof errors.JWTExpired) throw expired();
       if (!(error instanceof errors.JOSEError)) throw error;
     }
     throw new WaybillError("unauthorized", "the token is not one of this hub", {
       hint: "join the room on this hub: `waybill room join CODE`",
     });
   }
+}
+
+function expired(): WaybillError {
+  return new WaybillError("token_expired", "the token has expired", {
+    hint: "join the room again with a fresh invite code",
+  });
 }
