@@ -102,7 +102,15 @@ function progressRecord(reading: TransferReading): object {
   const { sources, retries, inFlight, etaSeconds } = reading;
   return {
     type: "progress",
-    ...{ bytes, total, sentBytes, receivedBytes, saved, savedBytes, sources, retries, inFlight },
+    bytes,
+    total,
+    sentBytes,
+    receivedBytes,
+    saved,
+    savedBytes,
+    sources,
+    retries,
+    inFlight,
     rateBytesPerSecond: Math.round(reading.rateBytesPerSecond),
     etaSeconds: etaSeconds === undefined ? null : round(etaSeconds),
     elapsedSeconds: round(reading.elapsedSeconds),
