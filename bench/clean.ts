@@ -1,6 +1,5 @@
 // npm run bench:clean: pushes and pulls one file on a clean link (loopback), hashing on, beside every peer there
 // is, on a store that none of them wrote; `--store embedded` on the hub's own. 4 GiB: `--mib 4096`.
-import { CreateBucketCommand } from "@aws-sdk/client-s3";
 import { formatBytes } from "../packages/waybill/src/cli/render/format.ts";
 import { PEER_BUCKET, pullers, pushers, pushCommand, s3Peers } from "./peers/commands.ts";
 import { MIB, writeRandom } from "./setup/data.ts";
@@ -9,7 +8,7 @@ import { compare, measure } from "./setup/measure.ts";
 import { readOptions } from "./setup/options.ts";
 import { TIME_HEAD, report, timeRows } from "./setup/report.ts";
 import { inScope } from "./setup/scope.ts";
-import { HERE, s3Client, startStore } from "./setup/store.ts";
+import { HERE, createBucket, s3Client, startStore } from "./setup/store.ts";
 
 const options = readOptions({ mib: 1024, rounds: 5 });
 const bytes = options.mib * MIB;
@@ -23,7 +22,7 @@ await inScope(async (scope) => {
   const { store } = hub;
   const s3 = s3Client(store);
   scope.defer(async () => s3.destroy());
-  await s3.send(new CreateBucketCommand({ Bucket: PEER_BUCKET }));
+  await createBucket(store, PEER_BUCKET);
   const file = scope.path("random.bin");
   await writeRandom(file, bytes);
   const transfers = { scope, hub, store, s3, file, at: HERE, tusHost: HERE, only: options.only };

@@ -3,18 +3,13 @@ import { once } from "node:events";
 import { appendFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  PutObjectCommand,
-  type S3Client,
-} from "@aws-sdk/client-s3";
+import { GetObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { cleanEnvironment } from "../../test/support/waybill-process.ts";
-import { type BenchHub, WAYBILL, wipe } from "../setup/hub.ts";
+import { type BenchHub, WAYBILL } from "../setup/hub.ts";
 import type { Contender } from "../setup/measure.ts";
 import { type Scope, start } from "../setup/scope.ts";
-import { HERE, type Host, type Store } from "../setup/store.ts";
+import { HERE, type Host, type Store, removeObjects } from "../setup/store.ts";
 import { optionalTool, requireTool } from "../setup/tools.ts";
 
 /** The bucket that peers use; it has to exist. */
@@ -27,7 +22,7 @@ export type Transfers = {
   readonly scope: Scope;
   readonly hub: BenchHub;
   readonly store: Store;
-  /** Reaches the store from here, for cleaning up; a proxy may stand before what commands use. */
+  /** Signs URLs for peers that have no credentials. */
   readonly s3: S3Client;
   readonly file: string;
   /** Where the commands run. */
@@ -106,7 +101,7 @@ export async function pushers(transfers: Transfers): Promise<Contender[]> {
   const key = (name: string, round: number) => `${name}-${round}`;
   const to = (name: string, round: number) => `s3://${PEER_BUCKET}/${key(name, round)}`;
   const remove = (name: string) => async (round: number) => {
-    await s3.send(new DeleteObjectCommand({ Bucket: PEER_BUCKET, Key: key(name, round) }));
+    await removeObjects(store, PEER_BUCKET, key(name, round), at);
   };
   const links = new Map<number, string>();
   const contenders: (Contender | undefined)[] = [
@@ -178,9 +173,25 @@ export function pullCommand(name: string, folder: string, room: string): string[
   return [process.execPath, WAYBILL, "pull", name, folder, "--room", room, "--json"];
 }
 
+/** Eight connections; goes on with what an earlier run left. */
+export function aria2Command(aria2: string, file: string, url: string): string[] {
+  const place = ["--dir=/", `--out=${file.slice(1)}`];
+  return [
+    aria2,
+    "--quiet",
+    "--no-conf",
+    "-c",
+    "-x8",
+    "-s8",
+    "--file-allocation=none",
+    ...place,
+    url,
+  ];
+}
+
 /** Pushes into a room of its own each round: what a room holds is not sent again. */
 export function waybillPush(
-  { hub, s3, file, at }: Pick<Transfers, "hub" | "s3" | "file" | "at">,
+  { hub, file, at }: Pick<Transfers, "hub" | "file" | "at">,
   extra: readonly string[] = [],
   name = "waybill push",
 ): Contender {
@@ -191,7 +202,8 @@ export function waybillPush(
     prepare: (round) => hub.createRoom(room(round), at),
     command: (round) => at.command([...pushCommand(file, room(round)), ...extra]),
     clean: async (round) => {
-      for (const bucket of hub.buckets) await wipe(s3, bucket, `${room(round)}/`);
+      for (const bucket of hub.buckets)
+        await removeObjects(hub.store, bucket, `${room(round)}/`, at);
     },
   };
 }
@@ -295,18 +307,7 @@ export async function pullers(transfers: Transfers, source: string): Promise<Con
       : {
           name: "aria2",
           prepare,
-          command: () =>
-            at.command([
-              aria2,
-              "--quiet",
-              "--no-conf",
-              "-x8",
-              "-s8",
-              "--file-allocation=none",
-              "--dir=/",
-              `--out=${into("aria2").slice(1)}`,
-              url,
-            ]),
+          command: () => at.command(aria2Command(aria2, into("aria2"), url)),
         },
   ];
   return chosen(

@@ -12,7 +12,7 @@ const load = async (name: string): Promise<unknown> =>
   import(pathToFileURL(require.resolve(name)).href);
 
 type TusServer = {
-  new (options: { path: string; datastore: object }): {
+  new (options: { path: string; datastore: object; relativeLocation: boolean }): {
     listen(
       options: { host: string; port: number },
       ready: () => void,
@@ -38,7 +38,12 @@ if (verb === "serve") {
   const { FileStore } = (await load("@tus/file-store")) as {
     FileStore: new (options: { directory: string }) => object;
   };
-  const server = new Server({ path: "/files", datastore: new FileStore({ directory: target }) });
+  const server = new Server({
+    path: "/files",
+    datastore: new FileStore({ directory: target }),
+    // So that a proxy in front stays in front.
+    relativeLocation: true,
+  });
   const listening = server.listen({ host: place, port: 0 }, () => {
     console.log(JSON.stringify({ url: `http://${place}:${listening.address().port}/files` }));
   });

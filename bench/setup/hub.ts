@@ -4,7 +4,6 @@ import { once } from "node:events";
 import { mkdir, readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { DeleteObjectsCommand, ListObjectsV2Command, type S3Client } from "@aws-sdk/client-s3";
 import { cleanEnvironment } from "../../test/support/waybill-process.ts";
 import { measure } from "./measure.ts";
 import { type Scope, start } from "./scope.ts";
@@ -97,15 +96,4 @@ async function credentialsIn(file: string | undefined): Promise<NodeJS.ProcessEn
     AWS_DEFAULT_REGION: "us-east-1",
     AWS_REGION: "us-east-1",
   };
-}
-
-/** Removes every object below a prefix. */
-export async function wipe(s3: S3Client, bucket: string, prefix: string): Promise<void> {
-  for (;;) {
-    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix }));
-    const objects = (page.Contents ?? []).map(({ Key }) => ({ Key }));
-    if (objects.length === 0) return;
-    await s3.send(new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects: objects } }));
-    if (page.IsTruncated !== true) return;
-  }
 }

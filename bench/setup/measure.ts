@@ -5,7 +5,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { run } from "../../test/support/netlab/commands.ts";
-import { start } from "./scope.ts";
+import { signalGroup, start } from "./scope.ts";
 
 export type Sample = {
   readonly wallSeconds: number;
@@ -39,10 +39,17 @@ export type Outcome = {
 
 const GNU_TIME = "/usr/bin/time";
 
-/** Runs one command; throws with its output when it fails. */
+class TookTooLong extends Error {
+  constructor(seconds: number) {
+    super(`took longer than ${seconds} s`);
+  }
+}
+
+/** Runs one command; throws with its output when it fails, and ends it when it takes longer than `limitSeconds`. */
 export async function measure(
   command: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
+  limitSeconds = 3600,
 ): Promise<Sample> {
   if (!existsSync(GNU_TIME)) throw new Error("the benchmark needs GNU time (apt-get install time)");
   const folder = await mkdtemp(path.join(os.tmpdir(), "waybill-measure-"));
@@ -58,10 +65,16 @@ export async function measure(
     };
     child.stdout?.on("data", keep);
     child.stderr?.on("data", keep);
+    let late = false;
+    const limit = setTimeout(() => {
+      late = true;
+      signalGroup(child, "SIGKILL");
+    }, limitSeconds * 1000);
     const code = await new Promise<number | null>((resolve, reject) => {
       child.on("error", reject);
       child.on("close", resolve);
-    });
+    }).finally(() => clearTimeout(limit));
+    if (late) throw new TookTooLong(limitSeconds);
     if (code !== 0) throw new Error(`${command.join(" ")} failed (${code}): ${output.trim()}`);
     const [wall = 0, user = 0, system = 0, kib = 0] = (await readFile(report, "utf8"))
       .trim()
@@ -75,28 +88,33 @@ export async function measure(
 
 /**
  * `rounds` counted runs of each contender, A B C A B C …, after one that is not counted unless `warmUp` is false.
- * What others wrote is on the disk before each. A contender that fails is reported and goes on with the next round.
+ * What others wrote is on the disk before each. A contender that fails is reported and goes on with the next round;
+ * one that runs out of time is left out of the rest.
  */
 export async function compare(
   contenders: readonly Contender[],
   rounds: number,
-  { warmUp = true }: { warmUp?: boolean } = {},
+  { warmUp = true, limitSeconds = 3600 }: { warmUp?: boolean; limitSeconds?: number } = {},
 ): Promise<Outcome[]> {
   const outcomes = contenders.map((one) => ({
     one,
+    outOfTime: false,
     samples: new Array<Sample>(),
     failures: new Array<string>(),
   }));
   for (let round = warmUp ? 0 : 1; round <= rounds; round++) {
-    for (const { one, samples, failures } of outcomes) {
+    for (const outcome of outcomes) {
+      const { one, samples, failures } = outcome;
+      if (outcome.outOfTime) continue;
       await one.prepare?.(round);
       await run("sync");
       try {
-        const sample = await measure(one.command(round), one.env);
+        const sample = await measure(one.command(round), one.env, limitSeconds);
         const counted = await one.count?.(round);
         if (round > 0) samples.push(counted === undefined ? sample : { ...sample, counted });
         note(`${one.name}, round ${round}: ${sample.wallSeconds.toFixed(2)} s`);
       } catch (error) {
+        outcome.outOfTime = error instanceof TookTooLong;
         failures.push((error as Error).message);
         note(`${one.name}, round ${round}: ${(error as Error).message.slice(0, 500)}`);
       }

@@ -9,11 +9,14 @@ import path from "node:path";
 /** Processes that are timed or serve; each leads a group of its own, so that its children end with it. */
 const running = new Set<ChildProcess>();
 
+let interrupted = false;
+
 /** Starts a process that cannot outlive the benchmark. */
 export function start(
   argv: readonly string[],
   options: SpawnOptions & { env?: NodeJS.ProcessEnv } = {},
 ): ChildProcess {
+  if (interrupted) throw new Error("interrupted");
   const [program = "", ...args] = argv;
   const child = spawn(program, args, { ...options, detached: true });
   running.add(child);
@@ -54,6 +57,7 @@ export type Scope = {
 
 /** Runs a benchmark; cleans up after it whatever happens. */
 export async function inScope(work: (scope: Scope) => Promise<void>): Promise<void> {
+  if (interrupted) throw new Error("interrupted");
   const stack = new AsyncDisposableStack();
   const folder = await mkdtemp(
     path.join(process.env["WAYBILL_BENCH_DIR"] ?? os.tmpdir(), "waybill-bench-"),
@@ -62,11 +66,12 @@ export async function inScope(work: (scope: Scope) => Promise<void>): Promise<vo
   stack.defer(async () => {
     await Promise.all([...running].map(stop));
   });
-  const interrupted = (signal: NodeJS.Signals) => {
+  const onSignal = (signal: NodeJS.Signals) => {
+    interrupted = true;
     console.error(`${signal}: cleaning up`);
     void stack.disposeAsync().finally(() => process.exit(130));
   };
-  process.on("SIGINT", interrupted).on("SIGTERM", interrupted);
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   try {
     await work({
       folder,
@@ -76,6 +81,6 @@ export async function inScope(work: (scope: Scope) => Promise<void>): Promise<vo
     });
   } finally {
     await stack.disposeAsync();
-    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
 }

@@ -3,7 +3,9 @@ import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { S3Client } from "@aws-sdk/client-s3";
+import { run } from "../../test/support/netlab/commands.ts";
 import { cleanEnvironment } from "../../test/support/waybill-process.ts";
 import type { StoreKind } from "./options.ts";
 import { type Scope, start } from "./scope.ts";
@@ -31,9 +33,10 @@ export async function startStore(
   scope: Scope,
   kind: Exclude<StoreKind, "embedded">,
   host: Host = HERE,
+  name = "store",
 ): Promise<Store> {
   const program = await requireTool(kind);
-  const folder = scope.path(`store-${kind}-${host.address}`);
+  const folder = scope.path(`store-${kind}-${name}`);
   await mkdir(folder, { recursive: true });
   const port = host === HERE ? await freePort() : 9000;
   const listen = `${host.address}:${port}`;
@@ -63,7 +66,7 @@ export async function startStore(
   };
 }
 
-/** A client for preparing and cleaning up; it runs where the store is reached. */
+/** A client of the store; what it signs needs no connection. */
 export function s3Client({ endpoint, env }: Store): S3Client {
   return new S3Client({
     endpoint,
@@ -76,6 +79,30 @@ export function s3Client({ endpoint, env }: Store): S3Client {
       secretAccessKey: env["AWS_SECRET_ACCESS_KEY"] ?? "",
     },
   });
+}
+
+const ADMIN = fileURLToPath(new URL("../peers/admin.ts", import.meta.url));
+
+async function admin(store: Store, at: Host, ...args: readonly string[]): Promise<void> {
+  const [verb = "", ...rest] = args;
+  const argv = at.command([process.execPath, ADMIN, verb, store.endpoint, ...rest]);
+  const env = Object.entries(cleanEnvironment(store.env)).map(([key, value]) => `${key}=${value}`);
+  await run("env", "-i", ...env, ...argv);
+}
+
+/** Makes a bucket; `at` is where the store is reached. */
+export function createBucket(store: Store, bucket: string, at: Host = HERE): Promise<void> {
+  return admin(store, at, "create", bucket);
+}
+
+/** Removes every object below a prefix. */
+export function removeObjects(
+  store: Store,
+  bucket: string,
+  prefix: string,
+  at: Host = HERE,
+): Promise<void> {
+  return admin(store, at, "remove", bucket, prefix);
 }
 
 export async function freePort(): Promise<number> {
