@@ -1,5 +1,7 @@
+import { spawn } from "node:child_process";
 import * as http from "node:http";
 import * as https from "node:https";
+import { text } from "node:stream/consumers";
 import * as tls from "node:tls";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type NodeTransportInit, createByteTransport } from "./http.node.ts";
@@ -124,6 +126,32 @@ describe("bulk HTTP through a proxy", () => {
       hint: expect.stringContaining("NO_PROXY"),
     });
     await expect(gone).rejects.not.toThrow("s3cret");
+  });
+});
+
+describe("fetch and WebSocket through a proxy", () => {
+  it("are switched on for a whole program", async () => {
+    const server = http.createServer(echo);
+    server.on("upgrade", (_request, socket) => socket.end("HTTP/1.1 400 No\r\n\r\n"));
+    const port = await listen(server, closers);
+    const { seen } = await proxied();
+    const program = `
+      import { useProxiesOfEnvironment } from ${JSON.stringify(new URL("./proxy.node.ts", import.meta.url).href)};
+      const can = useProxiesOfEnvironment();
+      const far = await (await fetch("http://hub.test:${port}/v1")).text();
+      const own = await (await fetch("http://127.0.0.1:${port}/own")).text();
+      const socket = new WebSocket("ws://hub.test:${port}/ws");
+      await new Promise((resolve) => socket.addEventListener("close", resolve));
+      console.log(JSON.stringify([can, far, own]));`;
+    const options = ["--conditions=@waybill/source", "--input-type=module", "-e", program];
+    const child = spawn(process.execPath, options, { stdio: ["ignore", "pipe", "inherit"] });
+    const output = await text(child.stdout);
+    expect(JSON.parse(output)).toEqual([true, "GET /v1 0", "GET /own 0"]);
+    expect(seen.map(({ method, target }) => `${method} ${target}`)).toEqual([
+      `CONNECT hub.test:${port}`,
+      `CONNECT hub.test:${port}`,
+    ]);
+    expect(seen.every((one) => one.authorization === authorization)).toBe(true);
   });
 });
 

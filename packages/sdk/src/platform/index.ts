@@ -3,6 +3,7 @@ export { blake3Hex, createHasher } from "#platform/hash";
 export { crc32 } from "#platform/crc32";
 export { createByteTransport } from "#platform/http";
 export { files } from "#platform/files";
+export { useProxiesOfEnvironment } from "#platform/proxy";
 export { allocatePages } from "#platform/page-memory";
 export { nextTurn } from "#platform/turn";
 export { TimeSlice } from "./time-slice.ts";

@@ -1,5 +1,6 @@
 // Which proxy leads to a URL, from the environment as curl and Go read it: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY
 // and NO_PROXY, lower case first. This machine itself is never reached through a proxy.
+import * as http from "node:http";
 import * as net from "node:net";
 import { WaybillError } from "../protocol/index.ts";
 
@@ -21,6 +22,27 @@ export function proxyFor(target: URL, env: ProxyEnvironment): Proxy | undefined 
   const text = setting(env, `${scheme}_proxy`) ?? setting(env, "all_proxy");
   if (text === undefined || isExempt(target, setting(env, "no_proxy") ?? "")) return undefined;
   return parseProxy(text);
+}
+
+/**
+ * Makes `fetch` and `WebSocket` of this process go through the environment's proxies, as bulk bytes do by
+ * themselves; a program calls it once, when it starts. Gives whether it could: Node 24.14 or newer can, older ones
+ * need NODE_USE_ENV_PROXY=1 from the start. True when no proxy is named.
+ */
+export function useProxiesOfEnvironment(env: ProxyEnvironment = process.env): boolean {
+  const all = setting(env, "all_proxy");
+  const plain = setting(env, "http_proxy") ?? all;
+  const secure = setting(env, "https_proxy") ?? all;
+  if (plain === undefined && secure === undefined) return true;
+  const set: unknown = Reflect.get(http, "setGlobalProxyFromEnv");
+  if (typeof set !== "function") return false;
+  const exempt = ["localhost", ".localhost", "127.0.0.1", "[::1]", "::1", setting(env, "no_proxy")];
+  set({
+    ...(plain === undefined ? {} : { http_proxy: plain }),
+    ...(secure === undefined ? {} : { https_proxy: secure }),
+    no_proxy: exempt.filter((entry) => entry !== undefined).join(","),
+  });
+  return true;
 }
 
 /** Host of a URL without the brackets of IPv6. */
