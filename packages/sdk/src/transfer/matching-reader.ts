@@ -1,10 +1,11 @@
 // Cuts a tree into parts while it is compared with artifacts of the room: what one of them has is copied by the store
-// instead of sent. Some blocks are kept until it is known where a copy may begin (24 MiB at most).
+// instead of sent. Blocks are kept until it is known whether they are part of a copy: what a part may have, 5 MiB to see
+// ahead and two windows of the matcher.
 import { manifestObjects } from "../artifact/index.ts";
 import { type Base, MatchStream, type MatchedRange, ShardIndex } from "../delta/index.ts";
 import { type ArtifactFile, type ArtifactId, LIMITS, isPutAtOnce } from "../protocol/index.ts";
 import { NOTHING_HELD } from "./held-parts.ts";
-import { type Cut, type MatchRun, addRun, cutMatched } from "./part-cutter.ts";
+import { type Cut, type MatchRun, addRun, copiedAhead, cutMatched } from "./part-cutter.ts";
 import type { PartFeed, PartReaderInit, ReadPart } from "./part-reader.ts";
 import { CombinedCrc32, crc32Base64 } from "./shard-hasher.ts";
 import { type PartBody, TreeBytes, type TreeSpan } from "./tree-bytes.ts";
@@ -20,7 +21,8 @@ export type MatchBases = {
   readonly twin?: Base;
 };
 
-type Block = { readonly span: TreeSpan; readonly crc32: number };
+/** Without `span`: what will be copied is not kept. */
+type Block = { readonly bytes: number; readonly crc32: number; readonly span?: TreeSpan };
 type TreeObject = TreeLayout["objects"][number];
 
 export class MatchingReader implements PartFeed {
@@ -117,28 +119,30 @@ export class MatchingReader implements PartFeed {
     const number = isPutAtOnce(objectBytes) ? 0 : partNumberAt(offset, this.#layout.rule);
     const blocks = this.#takeBlocks(cut.size);
     const sum = new CombinedCrc32();
-    for (const { span, crc32 } of blocks) sum.append(crc32, span.bytes.length);
+    for (const { bytes, crc32 } of blocks) sum.append(crc32, bytes);
     const crc = crc32Base64(sum.value);
     this.#advance(object, cut.size);
     const part = { key, part: number, size: cut.size, offset, crc32: crc };
     const isHeld =
       this.#held.get(key)?.joined === true || (cut.type === "held" && cut.held.crc32 === crc);
-    if (isHeld || cut.type === "copy" || this.#twin !== undefined) {
-      for (const { span } of blocks) span.release();
-      if (isHeld) return { ...part, held: true };
-      // What may turn out to be the twin's stays out of memory; it is read again if it does not.
-      return cut.type === "copy" ? { ...part, from: cut.from } : part;
+    const spans = blocks.flatMap(({ span }) => span ?? []);
+    // What may turn out to be the twin's stays out of memory; it is read again if it does not.
+    const isKept = spans.length === blocks.length && this.#twin === undefined;
+    if (!isHeld && cut.type !== "copy" && isKept) {
+      return { ...part, body: this.#gathered(spans, cut.size) };
     }
-    return { ...part, body: this.#gathered(blocks, cut.size) };
+    for (const span of spans) span.release();
+    if (isHeld) return { ...part, held: true };
+    return cut.type === "copy" ? { ...part, from: cut.from } : part;
   }
 
-  /** Blocks become one body. */
-  #gathered(blocks: readonly Block[], size: number): PartBody {
-    const only = blocks.length === 1 ? blocks[0]?.span : undefined;
-    if (only !== undefined) return only;
+  /** Spans become one body. */
+  #gathered(spans: readonly TreeSpan[], size: number): PartBody {
+    const [only] = spans;
+    if (only !== undefined && spans.length === 1) return only;
     const { buffer, release } = this.#tree.buffer(size);
     let at = 0;
-    for (const { span } of blocks) {
+    for (const span of spans) {
       buffer.set(span.bytes, at);
       at += span.bytes.length;
       span.release();
@@ -149,9 +153,9 @@ export class MatchingReader implements PartFeed {
   #takeBlocks(size: number): Block[] {
     let bytes = 0;
     let count = 0;
-    for (const { span } of this.#blocks) {
+    for (const block of this.#blocks) {
       if (bytes >= size && size > 0) break;
-      bytes += span.bytes.length;
+      bytes += block.bytes;
       count += 1;
     }
     return this.#blocks.splice(0, count);
@@ -180,12 +184,29 @@ export class MatchingReader implements PartFeed {
       // Reported when it is waited for.
       this.#ahead.catch(() => undefined);
     }
-    this.#blocks.push({ span, crc32: this.#tree.hash(span) });
+    this.#blocks.push({ span, bytes: span.bytes.length, crc32: this.#tree.hash(span) });
     for (const slice of span.slices) {
       this.#compareWithTwin(slice.fileIndex);
       if (slice.offset === 0) this.#beginFile(slice);
       const bytes = span.bytes.subarray(slice.at, slice.at + slice.size);
       for (const range of this.#matcher.take(bytes)) addRun(this.#runs, this.#runOf(range));
+    }
+    this.#dropCopied(object);
+  }
+
+  /** Gives the memory of blocks free that are inside a copy to come. */
+  #dropCopied({ key, size }: TreeObject): void {
+    if (isPutAtOnce(size)) return;
+    const { rule } = this.#layout;
+    const held = this.#held.get(key) ?? NOTHING_HELD;
+    const input = { offset: this.#offset, objectBytes: size, rule, held, wantedBytes: 0 };
+    let left = copiedAhead(input, this.#runs, this.#readTo === size);
+    for (const [at, { span, ...block }] of this.#blocks.entries()) {
+      left -= block.bytes;
+      if (left < 0) break;
+      if (span === undefined) continue;
+      span.release();
+      this.#blocks[at] = block;
     }
   }
 

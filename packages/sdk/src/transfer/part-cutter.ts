@@ -74,6 +74,12 @@ export function cutMatched(
   return offset + size + lookahead <= known ? { type: "send", size } : undefined;
 }
 
+/** Bytes from `offset` on that will be copied however the object goes on: nobody needs them in memory. */
+export function copiedAhead(input: CutInput, runs: readonly MatchRun[], ended: boolean): number {
+  const copy = firstCopy(input, runs, ended);
+  return copy?.start === input.offset ? copy.certain : 0;
+}
+
 /** The held part that begins here. */
 function heldAt({ offset, objectBytes, rule, held }: CutInput): Cut | undefined {
   const part = held.parts.get(partNumberAt(offset, rule));
@@ -129,6 +135,8 @@ type Copy = {
   readonly run: MatchRun & { readonly from: CopySource };
   readonly start: number;
   readonly size: number;
+  /** Of those, what is a copy already; 0 while the run may not become one. */
+  readonly certain: number;
   /** False while the run may still grow into a copy, or into a larger one. */
   readonly ready: boolean;
 };
@@ -155,7 +163,13 @@ function firstCopy(input: CutInput, runs: readonly MatchRun[], ended: boolean): 
     const share = ceilTo(length / Math.max(1, Math.ceil(length / most)), step);
     const size = open && !toEnd ? most : Math.min(share, length);
     const ready = fits && (!open || toEnd || length >= most + least);
-    return { run: { ...run, from }, start, size, ready };
+    return {
+      run: { ...run, from },
+      start,
+      size,
+      certain: fits ? Math.min(length, size) : 0,
+      ready,
+    };
   }
   return undefined;
 }

@@ -4,6 +4,7 @@ import { type ScannedFile, type TreeScan, encodeCrcs } from "../artifact/index.t
 import { type FileFacts, type OpenFile, TimeSlice, crc32, files } from "../platform/index.ts";
 import { type ArtifactFile, type Digest, WaybillError } from "../protocol/index.ts";
 import { CombinedCrc32, ShardHasher, crc32Base64 } from "./shard-hasher.ts";
+import { type PooledBuffer, SpanPool } from "./span-pool.ts";
 import {
   type CutPart,
   type PartSlice,
@@ -14,8 +15,6 @@ import {
 
 /** Below this a file is read whole by one synchronous call, far below the length of a time slice. */
 const SMALL_FILE_BYTES = 256 * 1024;
-/** Spans below this get memory of their own size instead of a pooled buffer. */
-const POOLED_BYTES = 1024 * 1024;
 
 /** A part in memory. */
 export type PartBody = {
@@ -31,8 +30,6 @@ export type TreeSpan = {
   release(): void;
 };
 
-type PooledBuffer = { readonly buffer: Uint8Array<ArrayBuffer>; readonly release: () => void };
-
 /** The bytes of a tree in the order of its objects, read once, and some of them again. */
 export class TreeBytes {
   readonly #scan: TreeScan;
@@ -40,7 +37,7 @@ export class TreeBytes {
   readonly #slicer: PartSlicer;
   readonly #shards: ShardHasher;
   readonly #slice = new TimeSlice();
-  readonly #free: Uint8Array<ArrayBuffer>[] = [];
+  readonly #pool = new SpanPool();
   #open: { readonly index: number; readonly file: OpenFile } | undefined;
   /** Spans are filled one after the other, in order. */
   #queue: Promise<unknown> = Promise.resolve();
@@ -58,6 +55,11 @@ export class TreeBytes {
     const filled = this.#queue.then(async () => this.#fill(size, slices, signal));
     this.#queue = filled.catch(() => undefined);
     return filled;
+  }
+
+  /** Memory for bytes that were read in pieces. */
+  buffer(size: number): PooledBuffer {
+    return this.#pool.take(size);
   }
 
   /** Hashes what was read, in order; gives the bytes' CRC-32. */
@@ -80,7 +82,7 @@ export class TreeBytes {
     signal: AbortSignal,
   ): Promise<PartBody> {
     const slices = slicesAt(this.#scan.files, this.#packed, part);
-    const { buffer, release } = this.buffer(part.size);
+    const { buffer, release } = this.#pool.take(part.size);
     for (const { file, offset, size, at } of slices) {
       await this.#slice.pause(signal);
       const path = files.join(this.#scan.root, file.path);
@@ -121,7 +123,7 @@ export class TreeBytes {
   }
 
   async #fill(size: number, slices: readonly PartSlice[], signal: AbortSignal): Promise<TreeSpan> {
-    const { buffer, release } = this.buffer(size);
+    const { buffer, release } = this.#pool.take(size);
     for (const slice of slices) {
       signal.throwIfAborted();
       const into = buffer.subarray(slice.at, slice.at + slice.size);
@@ -131,21 +133,6 @@ export class TreeBytes {
       } else await this.#readBig(slice, into);
     }
     return { bytes: buffer.subarray(0, size), slices, release };
-  }
-
-  /** Memory for a span: a buffer that was used before when one is large enough and not far too large. */
-  buffer(size: number): PooledBuffer {
-    if (size < POOLED_BYTES) return { buffer: new Uint8Array(size), release: () => undefined };
-    const at = this.#free.findLastIndex((free) => free.length >= size && free.length < 2 * size);
-    // What fits nobody any more is left to the garbage collector.
-    if (at < 0) this.#free.length = 0;
-    const buffer = (at < 0 ? undefined : this.#free.splice(at, 1)[0]) ?? new Uint8Array(size);
-    let held = true;
-    const release = () => {
-      if (held) this.#free.push(buffer);
-      held = false;
-    };
-    return { buffer, release };
   }
 
   #readSmall(file: ScannedFile, into: Uint8Array): void {

@@ -9,6 +9,8 @@ import type { PartRule } from "./upload-plan.ts";
 const MIB = 1024 * 1024;
 /** Part buffers of a push (I3): leaves a process below 200 MiB. */
 const MEMORY_BYTES = 64 * MIB;
+/** Fewer parts than this read ahead, and signing, which takes a round trip, would not be done for several at once. */
+const LEAST_MEMORY_BYTES = 40 * MIB;
 /** On a fast link more bodies at once give nothing. */
 const FAST_WINDOW = 4;
 /**
@@ -83,9 +85,10 @@ export function flightOf({ window, partBytes, bounds }: Pace): { bytes: number; 
   return { bytes: window * Math.max(partBytes, bounds.rule.minBytes), bodies: MAX_BODIES };
 }
 
-/** Memory of bodies that are read and not confirmed. */
+/** Memory of bodies that are read and not confirmed: those on the wire, and as many ahead. */
 export function memoryOf({ window, partBytes }: Pace): number {
-  return Math.max(MEMORY_BYTES, (window + 2) * partBytes);
+  const ahead = Math.min(MEMORY_BYTES, 2 * (window + 1) * partBytes);
+  return Math.max(LEAST_MEMORY_BYTES, ahead, (window + 2) * partBytes);
 }
 
 /** Age in milliseconds above which a kept connection would be cut before a part is through. */
