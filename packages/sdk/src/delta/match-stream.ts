@@ -10,20 +10,9 @@
 import { blake3Hex } from "../platform/index.ts";
 import { WaybillError } from "../protocol/index.ts";
 import { RollingCrc32 } from "./crc32-rolling.ts";
+import { KeptBytes } from "./kept-bytes.ts";
+import { RollingEffort } from "./rolling-effort.ts";
 import type { BaseFile, Place, ShardIndex } from "./shard-index.ts";
-
-/**
- * Windows without a match before rolling thins out: after 4·2^k of them every 2^k-th is rolled. So a file that has nothing
- * in common costs the rolling of 4 windows for each doubling of its length, and what is missed of shifted content is at
- * most a quarter of what came before it.
- */
-const FULL_EFFORT_WINDOWS = 4;
-const MAX_STRIDE = 64;
-/**
- * CRC-32s are forged easily, and each that no digest confirms costs the hashing of a window: past this many, and four
- * times what chance gives, no window is rolled any more.
- */
-const MAX_FALSE_HITS = 100;
 
 /** Bytes of a base: an offset in an object of it, in the object's plain form. */
 export type Origin = {
@@ -68,12 +57,8 @@ export class MatchStream {
   #last: Place | undefined;
   /** Where the file's content was found last: a base's file, and by how much its offsets are greater. */
   #near: (BaseFile & { readonly shift: number }) | undefined;
-  /** Bytes since the last match. */
-  #unmatched = 0;
-  #passedOver = 0;
+  readonly #effort: RollingEffort;
   #out: MatchedRange[] = [];
-  #falseHits = 0;
-  #rolledBytes = 0;
   #hashedBytes = 0;
   #matchedBytes = 0;
 
@@ -82,6 +67,7 @@ export class MatchStream {
     this.#windowBytes = index.windowBytes;
     this.#rolling = new RollingCrc32(index.windowBytes);
     this.#kept = new KeptBytes(index.windowBytes);
+    this.#effort = new RollingEffort(index.windowBytes, index.weak.count);
   }
 
   /** Bytes of the stream whose ranges were given. */
@@ -96,8 +82,8 @@ export class MatchStream {
     readonly hashedBytes: number;
     readonly matchedBytes: number;
   } {
-    const [rolledBytes, hashedBytes] = [this.#rolledBytes, this.#hashedBytes];
-    return { rolledBytes, hashedBytes, matchedBytes: this.#matchedBytes };
+    const { rolledBytes } = this.#effort;
+    return { rolledBytes, hashedBytes: this.#hashedBytes, matchedBytes: this.#matchedBytes };
   }
 
   /** Announces the next file of the stream; the one before must be complete. */
@@ -165,7 +151,7 @@ export class MatchStream {
     const short = this.#shortShard(window);
     if (short !== undefined) return short;
     const toMultiple = this.#nextMultiple() - this.#position;
-    if (size < this.#windowBytes || !this.#isWorthRolling()) return this.#isNew(toMultiple);
+    if (size < this.#windowBytes || !this.#effort.isWorthRolling()) return this.#isNew(toMultiple);
     this.#rolling.start(view, at);
     this.#rollEnd = this.#position + toMultiple;
     return 0;
@@ -183,7 +169,7 @@ export class MatchStream {
     const steps = Math.min(lastStart - this.#position, ahead);
     if (steps <= 0) return undefined;
     const moved = this.#rolling.roll(view, at, steps, this.#index.weak);
-    this.#rolledBytes += moved;
+    this.#effort.rolled(moved);
     this.#isNew(moved);
     const found = this.#confirm(view.subarray(at + moved, at + moved + this.#windowBytes));
     if (found !== undefined || this.#position === end) this.#rollEnd = undefined;
@@ -195,7 +181,7 @@ export class MatchStream {
     if (!this.#index.weak.has(this.#rolling.crc32)) return undefined;
     const place = this.#locate(this.#digest(window));
     if (place !== undefined) return this.#match(place, window.length);
-    this.#falseHits += 1;
+    this.#effort.falseHit();
     return undefined;
   }
 
@@ -247,15 +233,14 @@ export class MatchStream {
     this.#near = { base: place.base, file, shift: offset - this.#position };
     this.#position += size;
     this.#matchedBytes += size;
-    this.#unmatched = 0;
-    this.#passedOver = 0;
+    this.#effort.matched();
     return size;
   }
 
   #isNew(size: number): number {
     if (size > 0) this.#emit(size);
     this.#position += size;
-    this.#unmatched += size;
+    this.#effort.unmatched(size);
     this.#last = undefined;
     return size;
   }
@@ -268,18 +253,6 @@ export class MatchStream {
     }
     const start = this.#fileStart + this.#position;
     this.#out.push(from === undefined ? { start, size } : { start, size, from });
-  }
-
-  #isWorthRolling(): boolean {
-    const { count } = this.#index.weak;
-    const byChance = (this.#rolledBytes * count) / 2 ** 32;
-    if (count === 0 || this.#falseHits >= MAX_FALSE_HITS + 4 * byChance) return false;
-    const effort = this.#unmatched / (FULL_EFFORT_WINDOWS * this.#windowBytes);
-    const stride = effort < 2 ? 1 : Math.min(MAX_STRIDE, 2 ** Math.floor(Math.log2(effort)));
-    this.#passedOver += 1;
-    if (this.#passedOver < stride) return false;
-    this.#passedOver = 0;
-    return true;
   }
 
   #nextMultiple(): number {
@@ -301,41 +274,4 @@ export function continues(before: MatchedRange, from: Origin | undefined): boole
   if (from === undefined || before.from === undefined) return from === before.from;
   const { base, key, offset } = before.from;
   return base === from.base && key === from.key && offset + before.size === from.offset;
-}
-
-/** Undecided bytes between pieces, in memory for two windows. */
-class KeptBytes {
-  readonly #capacity: number;
-  #memory: Uint8Array | undefined;
-  #from = 0;
-  #to = 0;
-
-  constructor(windowBytes: number) {
-    this.#capacity = 2 * windowBytes;
-  }
-
-  get bytes(): Uint8Array {
-    return this.#memory?.subarray(this.#from, this.#to) ?? new Uint8Array(0);
-  }
-
-  append(piece: Uint8Array): Uint8Array {
-    if (piece.length === 0) return this.bytes;
-    this.#memory ??= new Uint8Array(this.#capacity);
-    if (this.#to + piece.length > this.#capacity) {
-      this.#memory.copyWithin(0, this.#from, this.#to);
-      this.#to -= this.#from;
-      this.#from = 0;
-    }
-    this.#memory.set(piece, this.#to);
-    this.#to += piece.length;
-    return this.bytes;
-  }
-
-  drop(bytes: number): void {
-    this.#from += bytes;
-    if (this.#from === this.#to) {
-      this.#from = 0;
-      this.#to = 0;
-    }
-  }
 }
