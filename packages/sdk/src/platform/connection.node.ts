@@ -16,8 +16,13 @@ import { type Head, MAX_HEAD_BYTES, parseHead, requestText } from "./http-head.n
 import { Inbox } from "./inbox.node.ts";
 import type { Proxy } from "./proxy.node.ts";
 
-/** Bodies go to the socket in slices of this size, so that progress is seen and counted as it happens. */
-const SLICE_BYTES = 1024 * 1024;
+/**
+ * Bodies go to the socket in slices, so that progress is seen and counted as it happens: small ones on slow links,
+ * where an upload's pace is measured by them, large ones where a slice is gone at once.
+ */
+const SLICE_BYTES = { first: 128 * 1024, least: 64 * 1024, most: 1024 * 1024 };
+const QUICK_SLICE_MS = 10;
+const SLOW_SLICE_MS = 100;
 /** A server that says how long it keeps connections may be a little quicker than it says. */
 const KEEP_MARGIN_MS = 1000;
 
@@ -47,6 +52,7 @@ export class Connection {
   #signal: AbortSignal | undefined;
   #requests = 0;
   /** Waits at a gate: our own side, not the other one, is slow. */
+  #sliceBytes = SLICE_BYTES.first;
   #gated = false;
   /** Whether body bytes of the request are still to be sent. */
   #unsent = false;
@@ -271,8 +277,15 @@ export class Connection {
   ): Promise<void> {
     this.#unsent = true;
     for (let at = 0; at < body.length;) {
-      const slice = body.subarray(at, at + Math.min(SLICE_BYTES, gate?.pieceBytes ?? SLICE_BYTES));
+      const sliceBytes = Math.min(this.#sliceBytes, gate?.pieceBytes ?? this.#sliceBytes);
+      const slice = body.subarray(at, at + sliceBytes);
+      const startedMs = performance.now();
       if (!(await this.#write(slice)) || this.#decided) return;
+      const tookMs = performance.now() - startedMs;
+      if (tookMs < QUICK_SLICE_MS)
+        this.#sliceBytes = Math.min(SLICE_BYTES.most, this.#sliceBytes * 2);
+      if (tookMs > SLOW_SLICE_MS)
+        this.#sliceBytes = Math.max(SLICE_BYTES.least, this.#sliceBytes / 2);
       at += slice.length;
       onSent?.(slice.length);
       if (gate === undefined || at === body.length) continue;
