@@ -89,6 +89,8 @@ export class HttpMirrorSource implements Source {
             range: rest,
             objectBytes,
             pin,
+            // Known to serve no ranges, it is asked for long rests of objects only.
+            maySkip: this.#wholeObjects,
             refusal: (refusal, url) => {
               this.#moved.delete(range.key);
               return mirrorError(range.key, url, refusal);

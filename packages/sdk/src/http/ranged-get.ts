@@ -22,6 +22,8 @@ export type RangedGet = {
   readonly pin?: Pin | undefined;
   /** The error for a refusal. */
   readonly refusal: (refusal: Refusal, url: string) => WaybillError;
+  /** Whether the bytes before the range may be read and thrown away, where the server serves no ranges. */
+  readonly maySkip?: boolean;
   /** Told when the server answered with the whole object: it serves no ranges. */
   readonly onWhole?: () => void;
   /** Told where redirections led. */
@@ -80,15 +82,22 @@ export async function* rangedGet(
   const { range } = get;
   const startMs = performance.now();
   const watch = new LinkWatch(deps.links);
+  // Bytes of the body still to come that lie before the range; they have no place in the reader's memory.
+  let skip = 0;
+  const placed = get.maySkip === true ? undefined : into;
   try {
-    const { answer, url } = await ask(deps, get, { signal, into }, watch);
+    const { answer, url } = await ask(deps, get, { signal, into: placed }, watch);
     watch.answered(performance.now() - startMs);
     if (answer.status !== 206 && answer.status !== 200) {
       throw get.refusal({ ...answer, text: await textOf(answer) }, url);
     }
     await checkAnswer(answer, get, new URL(url).host);
+    skip = answer.status === 200 ? range.start : 0;
     let left = range.size;
-    for await (const piece of answer.body) {
+    for await (const whole of answer.body) {
+      const piece = whole.subarray(skip);
+      watch.moved(whole.length - piece.length);
+      skip -= whole.length - piece.length;
       // The whole object instead of its beginning: the rest is not read.
       const part = piece.length > left ? piece.subarray(0, left) : piece;
       if (part.length < piece.length && answer.status === 206) {
@@ -161,7 +170,7 @@ function withoutSecrets(headers: Readonly<Record<string, string>>): Record<strin
 /** Throws unless a successful answer is what was asked for. */
 async function checkAnswer(answer: GetAnswer, get: RangedGet, host: string): Promise<void> {
   const { range, objectBytes, pin } = get;
-  const { fault, other } = faultOf(answer, range, objectBytes);
+  const { fault, other } = faultOf(answer, get);
   const etag = answer.header("etag");
   const changed = pin?.etag !== undefined && etag !== undefined && etag !== pin.etag;
   if (answer.status === 200 && isWhole(answer, objectBytes) && range.size !== objectBytes) {
@@ -184,8 +193,7 @@ async function checkAnswer(answer: GetAnswer, get: RangedGet, host: string): Pro
 /** What is wrong with a successful answer; `other`: the object has another size than it should. */
 function faultOf(
   answer: GetAnswer,
-  range: ObjectRange,
-  objectBytes: number | undefined,
+  { range, objectBytes, maySkip = false }: RangedGet,
 ): { fault?: string; other?: string } {
   const length = lengthOf(answer);
   const type = answer.header("content-type") ?? "";
@@ -207,7 +215,8 @@ function faultOf(
   }
   // A whole object is an answer to a range that begins it, and to nothing else.
   if (isWhole(answer, objectBytes ?? range.size)) {
-    return range.start === 0 ? {} : { fault: "the whole object instead of a range" };
+    const useful = range.start === 0 || maySkip;
+    return useful ? {} : { fault: "the whole object instead of a range" };
   }
   if (/html/i.test(type)) return { fault: "a web page: a portal may want you to log in" };
   if (range.start > 0) return { fault: "the whole object instead of a range" };

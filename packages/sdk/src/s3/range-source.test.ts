@@ -53,6 +53,19 @@ async function fill({ map, files }: SampleArtifact, fixture: Fixture): Promise<v
   return undefined;
 }
 
+const html = {
+  type: "answer",
+  status: 200,
+  body: "<html>Log in</html>",
+  contentType: "text/html",
+} as const;
+
+/** One fault for the next GET. */
+function once(fixture: Fixture, fault: StoreFault): void {
+  const queue = [fault];
+  fixture.store.fault = ({ method }) => (method === "GET" ? queue.shift() : undefined);
+}
+
 runSourceTests("an object store", async (sample) => {
   const fixture = await openStore();
   await fill(sample, fixture);
@@ -60,6 +73,12 @@ runSourceTests("an object store", async (sample) => {
   const reader = readerOf(fixture, readKeys(map));
   return {
     source: new S3Source({ id: "s3", map, reader }),
+    faults: {
+      cut: (afterBytes) => once(fixture, { type: "cut", afterBytes }),
+      shift: () => once(fixture, { type: "another-range" }),
+      portal: () => once(fixture, html),
+      busy: () => once(fixture, { type: "answer", status: 503 }),
+    },
     close: () => closeStore(fixture),
   };
 });
@@ -89,12 +108,6 @@ describe("a ranged read", () => {
     const queue = [...list];
     fixture.store.fault = ({ method }) => (method === "GET" ? queue.shift() : undefined);
   };
-  const html = {
-    type: "answer",
-    status: 200,
-    body: "<html>Log in</html>",
-    contentType: "text/html",
-  } as const;
 
   it("goes on where a connection broke, without fetching a byte twice", async () => {
     faults(

@@ -44,8 +44,15 @@ export class DownloadEdit {
     return { state: this.#state, effects: this.#effects };
   }
 
-  add(source: NewSource): void {
-    if (!this.#state.sources.has(source.id)) this.#setSource(newSource(source, this.#nowMs));
+  add(sources: readonly NewSource[]): void {
+    const fresh = sources.filter(({ id }) => !this.#state.sources.has(id));
+    const remote = [...fresh, ...this.#state.sources.values()].filter(
+      ({ kind }) => kind !== "cache",
+    );
+    for (const source of fresh) {
+      const beside = source.kind !== "cache" && remote.length > 1;
+      this.#setSource(newSource(source, beside, this.#nowMs));
+    }
   }
 
   /** Changes a living source. */

@@ -135,7 +135,7 @@ export function nextDownload(
   const step = new DownloadEdit(state, map, event.nowMs);
   switch (event.type) {
     case "sources-added":
-      for (const source of event.sources) step.add(source);
+      step.add(event.sources);
       return step.proceed();
     case "source-has":
       step.edit(event.source, (source) => ({ ...source, has: event.has }));

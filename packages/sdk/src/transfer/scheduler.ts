@@ -45,10 +45,6 @@ const HEDGE_GAIN_MS = 250;
 /** A request that has been silent for so long is stuck. */
 const STUCK_MS = 2000;
 
-/** Beside others, a source gets no more requests than bring a shard in this time, but two: the end waits for each. */
-const SHARD_S = 4;
-const LEAST_PLACES = 2;
-
 /** A source that may be asked, with what the choice needs of it. */
 type Candidate = {
   readonly source: SourceState;
@@ -79,32 +75,27 @@ export function rankIn(state: DownloadState, source: SourceState): Rank {
   return isSick(source) ? 3 : rankOf(source, state.prefer, state.paidJoined);
 }
 
-/** Shards a source can be asked for. One without ranges can only begin where an object begins. */
+/** Shards a source can be asked for. One without ranges sends what is before them, too: at most as much. */
 export function ableShards(state: DownloadState, map: ShardMap, source: SourceState): ShardSet {
   const able = source.has.minus(source.refused);
   if (source.advice.wholeObjects !== true) return able;
   return state.missing.runs().reduce((rest, { first, count }) => {
     const own = objectRun(map, first);
-    if (own.first === first) return rest;
-    return rest.without({ first, count: Math.min(first + count, own.first + own.count) - first });
+    const here = Math.min(first + count, own.first + own.count) - first;
+    return first - own.first <= here ? rest : rest.without({ first, count: here });
   }, able);
 }
 
 function candidates(state: DownloadState, map: ShardMap, nowMs: number): Candidate[] {
   const list: Candidate[] = [];
-  const ready = [...state.sources.values()].filter((source) => isReady(source, nowMs));
-  for (const source of ready) {
+  for (const source of state.sources.values()) {
+    if (!isReady(source, nowMs)) continue;
     const busy = busyRequests(state, source.id);
-    const bytesPerS = sourceRate(source, busy, nowMs);
-    const useful =
-      bytesPerS === undefined || ready.length < 2
-        ? Infinity
-        : Math.max(LEAST_PLACES, Math.ceil((bytesPerS * SHARD_S) / map.manifest.shardBytes));
     list.push({
       source,
       busy,
-      bytesPerS,
-      places: Math.min(windowOf(source), useful),
+      places: windowOf(source),
+      bytesPerS: sourceRate(source, busy, nowMs),
       rank: rankIn(state, source),
       able: ableShards(state, map, source),
     });
@@ -135,7 +126,7 @@ function chooseMissing(
       .intersect(one.able)
       .minus(cheaper)
       .minus(betterElsewhere(one, all));
-    const first = firstRun(wanted, map, one.source);
+    const first = wanted.firstRun();
     if (first === undefined || comesTooLate(state, map, one, first.first, all)) continue;
     const end = Math.min(first.first + first.count, one.source.runEnd(first.first));
     const most = requestBytes(state, map, {
@@ -173,12 +164,6 @@ function comesTooLate(
 function needOf({ source, bytesPerS }: Candidate, bytes: number, busy: number): number | undefined {
   if (bytesPerS === undefined) return undefined;
   return (source.firstByteMs ?? UNKNOWN_FIRST_BYTE_MS) + (bytes * 1000 * busy) / bytesPerS;
-}
-
-/** The first run that one request may begin with. */
-function firstRun(wanted: ShardSet, map: ShardMap, source: SourceState): ShardRun | undefined {
-  if (source.advice.wholeObjects !== true) return wanted.firstRun();
-  return wanted.runs().find(({ first }) => objectRun(map, first).first === first);
 }
 
 /** Shards it served badly that another source may serve well. */

@@ -86,14 +86,19 @@ const BLAME: Readonly<Record<SourceKind, { readonly tries: number; readonly ban:
   ssh: { tries: 3, ban: false },
 };
 
-export function newSource({ window, ...source }: NewSource, nowMs: number): SourceState {
+/** `beside`: whether it works together with others from the start. */
+export function newSource(
+  { window, ...source }: NewSource,
+  beside: boolean,
+  nowMs: number,
+): SourceState {
   return {
     ...source,
     refused: ShardSet.empty,
     refusedWhy: undefined,
     suspect: ShardSet.empty,
     bad: new Map(),
-    window: startWindow(window, nowMs),
+    window: startWindow(window, beside, nowMs),
     meter: startMeter(nowMs),
     firstByteMs: undefined,
     failures: 0,

@@ -20,6 +20,8 @@ export type SourceWindow = {
 
 /** Enough to fill most links, few enough to lose little when killed. */
 const START = 4;
+/** Beside other sources: the end of a download waits for every shard, and few requests bring one sooner. */
+const START_BESIDE = 2;
 /** One probe: long enough for a connection to come up to speed. */
 const EPOCH_MS = 1000;
 /** On long paths an epoch is this many answer times. */
@@ -34,10 +36,10 @@ const HALVE_EVERY_MS = 1000;
 /** A refusal says little about the time after the next minute. */
 const CEILING_MS = 60_000;
 
-/** A window that may grow to `max`. */
-export function startWindow(max: number, nowMs: number): SourceWindow {
+/** A window that may grow to `max`; `beside` other sources it starts smaller. */
+export function startWindow(max: number, beside: boolean, nowMs: number): SourceWindow {
   return {
-    size: Math.min(START, max),
+    size: Math.min(beside ? START_BESIDE : START, max),
     max,
     doubling: true,
     before: undefined,

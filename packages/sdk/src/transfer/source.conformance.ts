@@ -15,8 +15,22 @@ export type SampleArtifact = {
 export type SourceSetup = {
   /** A source that serves the artifact. */
   readonly source: Source;
+  /** What its server can be made to do to its next answer; absent where there is no server. */
+  readonly faults?: Faults;
   /** Releases what the setup made. */
   readonly close: () => Promise<void>;
+};
+
+/** Each applies to the next answer only. */
+export type Faults = {
+  /** Breaks the connection after so many body bytes. */
+  cut(afterBytes: number): void;
+  /** Serves another range than was asked for, and says so. */
+  shift(): void;
+  /** Answers 200 with a web page, as captive portals do. */
+  portal(): void;
+  /** Refuses for now. */
+  busy(): void;
 };
 
 const SHARD_BYTES = 1024;
@@ -123,11 +137,80 @@ export function runSourceTests(
       expect(bytes.equals(expectedBytes(sample, 0, 2))).toBe(true);
     });
 
+    it("stops in the middle of a run with the signal's reason, and serves the next one", async () => {
+      const { source } = made;
+      const abort = new AbortController();
+      const reading = (async () => {
+        for await (const piece of source.fetch({ first: 0, count: 5 }, { signal: abort.signal })) {
+          expect(piece.length).toBeGreaterThan(0);
+          abort.abort();
+        }
+      })();
+      // All of it may have come before the signal did.
+      const error = await reading.then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+      expect([undefined, "AbortError"]).toContain(error instanceof Error ? error.name : error);
+      const bytes = await collect(source.fetch({ first: 1, count: 2 }, { signal }));
+      expect(bytes.equals(expectedBytes(sample, 1, 2))).toBe(true);
+    });
+
+    it("receives into memory it is given, or does not, and the bytes are the same", async () => {
+      const { source } = made;
+      const run = { first: 0, count: 4 };
+      const memory = new Uint8Array(expectedBytes(sample, 0, 4).length);
+      const into = (at: number) => memory.subarray(at);
+      const bytes = await collect(source.fetch(run, { signal, into }));
+      expect(bytes.equals(expectedBytes(sample, 0, 4))).toBe(true);
+    });
+
+    it("gives advice that leaves room for a request", () => {
+      const {
+        maxRequestBytes = 1,
+        maxRequestMs = 1,
+        maxParallel = 1,
+      } = made.source.advice?.() ?? {};
+      expect(Math.min(maxRequestBytes, maxRequestMs, maxParallel)).toBeGreaterThanOrEqual(1);
+    });
+
     it("stops with the signal's reason", async () => {
       const reading = collect(
         made.source.fetch({ first: 0, count: 1 }, { signal: AbortSignal.abort() }),
       );
       await expect(reading).rejects.toMatchObject({ name: "AbortError" });
+    });
+
+    describe("whose server fails", () => {
+      const run = { first: 0, count: 11 };
+      const fetchRun = () => collect(made.source.fetch(run, { signal }));
+      const right = (bytes: Buffer) => bytes.equals(expectedBytes(sample, run.first, run.count));
+
+      it("goes on at the byte where a connection broke", async ({ skip }) => {
+        const { faults } = made;
+        if (faults === undefined) return skip("it has no server");
+        faults.cut(5000);
+        expect(right(await fetchRun())).toBe(true);
+      });
+
+      it.for(["shift", "portal", "busy"] as const)(
+        "gives way with an error that passes, not with other bytes: %s",
+        async (fault, { skip }) => {
+          const { faults } = made;
+          if (faults === undefined) return skip("it has no server");
+          faults[fault]();
+          await expect(fetchRun()).rejects.toMatchObject({ retryable: true });
+          expect(right(await fetchRun())).toBe(true);
+        },
+      );
+
+      it("gives way when a connection brings nothing", async ({ skip }) => {
+        const { faults } = made;
+        if (faults === undefined) return skip("it has no server");
+        faults.cut(0);
+        await expect(fetchRun()).rejects.toMatchObject({ retryable: true });
+        expect(right(await fetchRun())).toBe(true);
+      });
     });
   });
 }

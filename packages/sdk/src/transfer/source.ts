@@ -14,7 +14,7 @@ export type SourceAdvice = {
   /** Milliseconds a request may last. */
   readonly maxRequestMs?: number;
   readonly maxParallel?: number;
-  /** It serves no ranges: a request begins with an object's first shard. */
+  /** It serves no ranges: for a run it sends everything before it in its object, too. */
   readonly wholeObjects?: boolean;
 };
 
