@@ -24,7 +24,12 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "room key ls": ["waybill room key ls --room lab"],
   "room key revoke": ["waybill room key revoke k_4f1c --room lab"],
   push: ["waybill push ./digits --name digits --room lab", "waybill push ckpt.pt --keep --json"],
-  pull: ["waybill pull digits ./digits --room lab", "waybill pull 3f9a12cc ./there --overwrite"],
+  pull: [
+    "waybill pull digits ./digits --room lab",
+    "waybill pull 3f9a12cc ./there --overwrite",
+    "waybill pull digits ./digits --mirror https://lab.example/digits --prefer deadline=10m --explain",
+    "waybill pull ckpt ./ckpt --limit-down '08:00,2M 19:00,off'",
+  ],
   "uploads ls": ["waybill uploads ls --room lab"],
   "uploads rm": ["waybill uploads rm u_4f1c2a --dry-run", "waybill uploads rm --all --room lab"],
   verify: [

@@ -1,17 +1,19 @@
 // waybill pull: an artifact out of a room into a folder, verified shard by shard.
 import { Command } from "commander";
-import { pullArtifact, type PullResult } from "@waybill/sdk/client";
+import { pullArtifact, type PullResult, type SourceReport } from "@waybill/sdk/client";
 import { type RoomId, isAbort } from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
 import { withRoom } from "../options.ts";
+import { sourceReport } from "../render/source-report.ts";
 import { formatBytes, formatRate, formatSeconds } from "../render/format.ts";
 import { transferProgress } from "../render/transfer-progress.ts";
 import type { Runner } from "../runner.ts";
+import { type SourcePolicy, pullPolicy, withSourcePolicy } from "../source-policy.ts";
 
-type PullOptions = { readonly overwrite?: boolean };
+type PullOptions = SourcePolicy & { readonly overwrite?: boolean };
 
 export function pullCommand(run: Runner): Command {
-  return withRoom(new Command("pull"))
+  return withSourcePolicy(withRoom(new Command("pull")))
     .argument("<ref>", "artifact id, a prefix of at least 8 digits, or a name (the newest)")
     .argument("<dir>", "folder to fill")
     .option("--overwrite", "replace files that are there with other content")
@@ -48,14 +50,19 @@ export async function pullInto(
   what: { readonly ref: string; readonly dir: string; readonly label: string } & PullOptions,
 ): Promise<PullResult> {
   const hub = await context.client(room, "transfer");
+  const { transport, ...policy } = pullPolicy(what);
+  let report: readonly SourceReport[] | undefined;
   try {
     return await pullArtifact(hub, {
+      ...policy,
+      transport,
       room,
       ref: what.ref,
       dir: what.dir,
       overwrite: what.overwrite === true,
       signal: context.signal,
       onProgress: transferProgress(context.output, what.label),
+      onReport: (facts) => (report = facts),
     });
   } catch (error) {
     if (isAbort(error))
@@ -64,6 +71,14 @@ export async function pullInto(
       );
     throw error;
   } finally {
+    transport.close();
     context.output.settle();
+    if (what.explain === true) explain(context, report ?? []);
   }
+}
+
+/** Prints why each source was used, however the pull ended. */
+function explain({ output }: Context, sources: readonly SourceReport[]): void {
+  output.record({ type: "explain", sources });
+  output.note(sourceReport(sources));
 }
