@@ -177,6 +177,8 @@ async function startParts(
   const storage = new S3Storage({ ...store, ...buckets, uploadTtlMs, clock, log });
   closers.push(() => storage[Symbol.asyncDispose]());
   await storage.prepare();
+  // Found out before the first push waits for it.
+  await storage.equalParts();
 
   const iceServers = init.iceServers ?? [];
   const areas = createAreas({

@@ -132,6 +132,18 @@ describe("copied parts", () => {
     ]);
   });
 
+  it("leave a body that is there as it is: the same counts as copied, another one is replaced by a PUT", async () => {
+    const { client, storage, params, record, copy } = await setup();
+    await putAtOnce(client, storage, params, "renamed.txt", text("same"));
+    const { crc32: sum } = small(record);
+    expect(await copy(small(record, "none.txt"))).toMatchObject([{ copied: true }]);
+    expect(await copy({ ...small(record), crc32: "AAAAAA==" })).toMatchObject([
+      { copied: false, reason: expect.stringContaining("replaced") },
+    ]);
+    const { objects } = await client.call("showUpload", { params });
+    expect(objects.find(({ key }) => key === "renamed.txt")?.crc32).toBe(sum);
+  });
+
   it("keep to the rule of parts, and to safe keys", async () => {
     const { record, copy, copyOf } = await setup();
     await expect(copy(copyOf(7, 4 * MIB, 5 * MIB))).rejects.toMatchObject({

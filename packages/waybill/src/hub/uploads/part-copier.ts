@@ -113,19 +113,25 @@ export class PartCopier {
 
   async #copyObject(
     doc: UploadDoc,
-    { key, size, from }: PartToCopy,
+    { key, size, crc32, from }: PartToCopy,
     source: Located,
   ): Promise<Copied | Refusal> {
     const { bucket } = source.place;
-    const stored = await bucket.head(source.prefix + from.key);
+    const at = placeAtOnce(doc);
+    const target = this.#deps.placeOf(at).bucket;
+    const [stored, there] = await Promise.all([
+      bucket.head(source.prefix + from.key),
+      target.head(at.prefix + key),
+    ]);
+    // A copy does not ask what it writes over, and what is there may be part of a completed artifact by now.
+    if (there?.crc32 === crc32 && there.size === size) return { crc32 };
+    if (there !== undefined) return { reason: "another body is there, to be replaced by a PUT" };
     if (stored === undefined) return missing(from.key);
     if (from.start !== 0 || stored.size !== size) {
       return { reason: "what is put at once is copied from a whole object only" };
     }
-    const at = placeAtOnce(doc);
-    const copied = await this.#deps
-      .placeOf(at)
-      .bucket.copyFrom(bucket, source.prefix + from.key, at.prefix + key, { checksum: true });
+    const sourceKey = source.prefix + from.key;
+    const copied = await target.copyFrom(bucket, sourceKey, at.prefix + key, { checksum: true });
     return copied ?? missing(from.key);
   }
 
