@@ -1,7 +1,13 @@
 // The hub with its real parts: sockets, embedded store, files.
 import { artifactId, manifestPieces } from "@waybill/sdk/artifact";
 import { HubClient, createSession } from "@waybill/sdk/hub-client";
-import { type IceServer, MANIFEST_KEY, type RoomId, signalingPath } from "@waybill/sdk/protocol";
+import {
+  type ArtifactId,
+  type IceServer,
+  MANIFEST_KEY,
+  type RoomId,
+  signalingPath,
+} from "@waybill/sdk/protocol";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -13,6 +19,7 @@ import { type Hub, type HubInit, createHub } from "./hub.ts";
 import {
   PART_BYTES,
   AT_ONCE_BYTES,
+  UNIT_BYTES,
   crcOf,
   manifestOf,
   patterned,
@@ -47,7 +54,7 @@ async function ownerOf(url: string, name: string, token?: string) {
   return { room, credential, client: new HubClient({ url, retryForMs: 0, credential }) };
 }
 
-async function pushOverHttp(client: HubClient, room: RoomId, tree: Tree): Promise<string> {
+async function pushOverHttp(client: HubClient, room: RoomId, tree: Tree): Promise<ArtifactId> {
   const manifest = manifestOf(tree);
   const { status } = await client.call("beginUpload", { params: { room }, body: planOf(tree) });
   const params = { room, upload: status.upload };
@@ -120,6 +127,28 @@ describe("a hub", () => {
     const object = await tool.send(new GetObjectCommand({ Bucket: s3.uploadsBucket, Key: key }));
     expect(await object.Body?.transformToString()).toBe("small");
     tool.destroy();
+  });
+
+  it("has its store, in a thread of its own, copy what the room holds at another offset", async () => {
+    const storage = { kind: "embedded", port: 0, ownThread: true } as const;
+    const { url } = await hubOn(await newDataDir(), { storage }).start();
+    const { client, room } = await ownerOf(url, "lab");
+    const base = patterned(16 * UNIT_BYTES);
+    const artifact = await pushOverHttp(client, room, new Map([["big.bin", base]]));
+    const body = Buffer.concat([patterned(UNIT_BYTES, 9), base]);
+    const plan = planOf(new Map([["other.bin", body]]));
+    const { status } = await client.call("beginUpload", { params: { room }, body: plan });
+    const params = { room, upload: status.upload };
+    const size = 8 * UNIT_BYTES;
+    const part = 7;
+    const start = (part - 1) * UNIT_BYTES;
+    const sum = crcOf(body.subarray(start, start + size));
+    const from = { artifact, key: "big.bin", start: start - UNIT_BYTES };
+    const copy = { key: "other.bin", part, size, crc32: sum, from };
+    const { copied } = await client.call("copyParts", { params, body: { copies: [copy] } });
+    expect(copied).toEqual([{ key: "other.bin", part, copied: true }]);
+    const { objects } = await client.call("showUpload", { params });
+    expect(objects[0]?.parts).toEqual([{ part, size, crc32: sum }]);
   });
 
   it("refuses a PUT of another body than was signed for", async () => {

@@ -17,10 +17,15 @@ import type { S3Http } from "./s3-http.ts";
 /** Errors that say the parts named are not the parts stored. */
 const WRONG_PARTS = new Set(["InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest"]);
 
+/** What stores say to a checksum type they do not know. */
+const UNKNOWN_TYPE = new Set(["InvalidRequest", "InvalidArgument", "NotImplemented"]);
+
 export class S3MultipartUploads implements MultipartUploads {
   readonly #client: S3Client;
   readonly #http: S3Http;
   readonly #bucket: string;
+  /** Until the store has refused a checksum of the whole object. */
+  #keepsWholeSums = true;
 
   constructor(client: S3Client, http: S3Http, bucket: string) {
     this.#client = client;
@@ -29,15 +34,24 @@ export class S3MultipartUploads implements MultipartUploads {
   }
 
   async create(key: string): Promise<string> {
-    try {
-      const answer = await this.#client.send(
+    const open = (type: "FULL_OBJECT" | "COMPOSITE") =>
+      this.#client.send(
         new CreateMultipartUploadCommand({
           Bucket: this.#bucket,
           Key: key,
           ChecksumAlgorithm: "CRC32",
-          // The joined object's own CRC-32, whatever its parts were. Stores that know only composites ignore it.
-          ChecksumType: "FULL_OBJECT",
+          ChecksumType: type,
         }),
+      );
+    try {
+      // The joined object's own CRC-32, whatever its parts were; composites tell only who has the same parts.
+      const answer = await open(this.#keepsWholeSums ? "FULL_OBJECT" : "COMPOSITE").catch(
+        async (error: unknown) => {
+          if (!this.#keepsWholeSums || !UNKNOWN_TYPE.has(s3ErrorCode(error))) throw error;
+          const composite = await open("COMPOSITE");
+          this.#keepsWholeSums = false;
+          return composite;
+        },
       );
       if (answer.UploadId !== undefined) return answer.UploadId;
     } catch (error) {
