@@ -44,6 +44,8 @@ export interface FileSystem {
   /** Puts `from` in the place of `to` at once. */
   rename(from: string, to: string): void;
   setExecutable(path: string, executable: boolean): void;
+  /** Sets the permission bits (0–0o777); Windows keeps the writable one only. */
+  setMode(path: string, mode: number): void;
   /** Removes a file or a whole folder; no error when there is none. */
   remove(path: string): void;
   /** Removes a folder when it is empty; no error otherwise. */
@@ -59,6 +61,11 @@ export interface FileSystem {
    * no copy, no memory taken from others, nothing left to flush.
    */
   open(path: string, mode: "read" | "write" | "write-direct"): Promise<OpenFile>;
+  /**
+   * Flushes everything that was written to the file system that holds the folder; gives whether it could. If not,
+   * files are to be flushed one by one.
+   */
+  flushFileSystem(directory: string): Promise<boolean>;
   /**
    * Takes a lock that dies with this process; throws `conflict` while another living process holds it.
    * Gives what releases it.

@@ -1,4 +1,5 @@
 // The file system of Node, with its errors put into words.
+import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { WaybillError } from "../protocol/index.ts";
@@ -24,6 +25,7 @@ export const files: FileSystem = {
       const wanted = executable ? mode | ((mode & 0o444) >> 2) : mode & ~0o111;
       if (wanted !== mode) fs.chmodSync(name, wanted);
     }),
+  setMode: (name, mode) => attempt("change mode of", name, () => fs.chmodSync(name, mode & 0o777)),
   remove: (name) =>
     attempt("remove", name, () => fs.rmSync(name, { recursive: true, force: true })),
   removeEmpty: (name) => {
@@ -56,6 +58,7 @@ export const files: FileSystem = {
     });
     return openFile(name, handle, mode === "write-direct" ? await openDirect(name) : undefined);
   },
+  flushFileSystem: (directory) => flushFileSystem(directory),
   lock: (name, what) => takeLock(name, what),
 };
 
@@ -87,6 +90,19 @@ function readAll(file: number, into: Uint8Array): number {
     done += bytes;
   }
   return done;
+}
+
+/** syncfs(2), which Node does not offer, by way of coreutils. */
+async function flushFileSystem(directory: string): Promise<boolean> {
+  if (process.platform !== "linux") return false;
+  const child = spawn("sync", ["--file-system", "--", directory], {
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  return new Promise((resolve) => {
+    child.on("error", () => resolve(false));
+    // A system without the option, or a disk with an error, which flushing file by file will name.
+    child.on("close", (code) => resolve(code === 0));
+  });
 }
 
 function takeLock(name: string, what: string): () => void {

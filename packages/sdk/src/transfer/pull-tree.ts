@@ -1,13 +1,18 @@
 // Pulls an artifact into a folder: looks at what is there, counts what is right, fetches the rest, and puts
 // files in place one by one.
 import { PULL_STATE_FOLDER, ShardMap, findCollisions } from "../artifact/index.ts";
-import { TimeSlice, files } from "../platform/index.ts";
-import { type ArtifactId, type ArtifactManifest, WaybillError } from "../protocol/index.ts";
+import { type FileFacts, TimeSlice, files } from "../platform/index.ts";
+import {
+  type ArtifactFile,
+  type ArtifactId,
+  type ArtifactManifest,
+  WaybillError,
+} from "../protocol/index.ts";
 import { type DownloadInput, runDownload } from "./download-runner.ts";
 import { LocalTreeSource, checkShards } from "./local-tree-source.ts";
 import { ShardSet } from "./shard-set.ts";
 import type { Source, SourceFactory, SourceKind } from "./source.ts";
-import { TreeKeeper } from "./tree-keeper.ts";
+import { TreeKeeper, assertFolder } from "./tree-keeper.ts";
 
 export type PullProgress = {
   /** Verified bytes, those that were there before included. */
@@ -48,7 +53,8 @@ export async function pullTree(
   const keeper = await TreeKeeper.open(map, dir, input.artifact);
   try {
     for (const index of there.right) keeper.skip(index);
-    const resumed = await resumeParts(map, keeper, there.done, input.signal);
+    const known = await resumeParts(map, keeper, there.done, input.signal);
+    const resumed = known.union(await layZeros(map, keeper, there.done.union(known)));
     if (!resumed.isEmpty) tally.add("cache", bytesOf(map, resumed));
     await keeper.keepEmptyFiles();
     const open = { artifact: input.artifact, manifest: input.manifest, map };
@@ -120,8 +126,10 @@ async function lookAround(
   }
   const fresh = facts === undefined || files.names(dir).every((name) => name === PULL_STATE_FOLDER);
   const slice = new TimeSlice();
+  const folders = new Set<string>();
   for (const [index, file] of fresh ? [] : map.manifest.files.entries()) {
     await slice.pause(signal);
+    assertFolders(dir, file.path, folders);
     const path = files.join(dir, file.path);
     const own = files.lookAt(path);
     if (own === undefined) continue;
@@ -131,9 +139,7 @@ async function lookAround(
         ? await checkShards(map, path, shards.count > 0 ? [shards] : [], signal)
         : ShardSet.empty;
     if (own.kind === "file" && own.size === file.size && matching.size === shards.count) {
-      if (own.executable !== (file.executable ?? false)) {
-        files.setExecutable(path, file.executable ?? false);
-      }
+      setMode(path, own, file);
       right.push(index);
       done = done.with(shards);
     } else {
@@ -144,6 +150,24 @@ async function lookAround(
   if (inTheWay.length > 0) throw otherContent(dir, inTheWay);
   assertHoldable(map, dir);
   return { right, done, usable, bytes: bytesOf(map, done) };
+}
+
+/** Throws `conflict` when a folder on the way to a file is a link: what lies behind it is not the destination's. */
+function assertFolders(dir: string, path: string, known: Set<string>): void {
+  for (let cut = path.indexOf("/"); cut !== -1; cut = path.indexOf("/", cut + 1)) {
+    const folder = path.slice(0, cut);
+    if (known.has(folder)) continue;
+    if (!assertFolder(files.join(dir, folder))) return;
+    known.add(folder);
+  }
+}
+
+/** Gives a file that is right the mode it should have. */
+function setMode(path: string, own: FileFacts, { mode, executable }: ArtifactFile): void {
+  if (mode === undefined) {
+    const wanted = executable === true;
+    if (own.executable !== wanted) files.setExecutable(path, wanted);
+  } else if (own.mode !== mode) files.setMode(path, mode);
 }
 
 /** Checks the shards an earlier pull's journal names and hands the right ones to the keeper. */
@@ -165,6 +189,20 @@ async function resumeParts(
     run = noted.firstRun(own.first + own.count);
   }
   return resumed;
+}
+
+/** Counts shards of zeros that are not there as kept: they are holes in the file that is laid out. */
+async function layZeros(map: ShardMap, keeper: TreeKeeper, done: ShardSet): Promise<ShardSet> {
+  const zeros = keeper.zeros.minus(done);
+  for (const run of zeros.runs()) {
+    for (let first = run.first; first < run.first + run.count;) {
+      const own = map.shardsOf(map.fileOf(first));
+      const end = Math.min(run.first + run.count, own.first + own.count);
+      await keeper.resume({ first, count: end - first });
+      first = end;
+    }
+  }
+  return zeros;
 }
 
 function bytesOf(map: ShardMap, shards: ShardSet): number {

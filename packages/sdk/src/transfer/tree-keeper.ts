@@ -1,12 +1,13 @@
-// Lays verified shards out as files. A file of one shard is written aside and renamed into place; a bigger
-// one grows as a sparse `.part` and is renamed when its last shard is in. Nothing is visible under its own
-// name before every shard of it matched (I1).
+// Lays verified shards out as files. Each file grows aside as a `.part` and is put in place when its last shard is
+// in and flushed. Nothing is visible under its own name before every shard of it matched (I1).
 import { PULL_STATE_FOLDER, type ShardMap, type ShardRun } from "../artifact/index.ts";
 import { type OpenFile, TimeSlice, files } from "../platform/index.ts";
 import { type ArtifactId, WaybillError } from "../protocol/index.ts";
 import type { ShardKeeper } from "./download-runner.ts";
+import { FilePlacer } from "./file-placer.ts";
 import { Journal } from "./journal.ts";
 import { ShardSet } from "./shard-set.ts";
+import { zeroShards } from "./zero-shards.ts";
 
 /** Up to this a synchronous write is shorter than the overhead of an asynchronous one. */
 const SMALL_FILE_BYTES = 256 * 1024;
@@ -18,7 +19,6 @@ const FLUSH_BYTES = 64 * 1024 * 1024;
 
 type PartFile = {
   readonly file: OpenFile;
-  readonly path: string;
   writers: number;
   /** Bytes written since the last flush was begun. */
   unflushed: number;
@@ -30,17 +30,20 @@ export class TreeKeeper implements ShardKeeper {
   readonly #dir: string;
   readonly #state: string;
   readonly #folders = new Set<string>();
-  /** Shards kept so far, of the files that are not in place yet. */
+  /** Shards kept so far, of the files that are not whole yet. */
   #kept = ShardSet.empty;
-  readonly #placed = new Set<number>();
+  /** Files that are whole: in place, or on their way there. */
+  readonly #whole = new Set<number>();
   readonly #open = new Map<number, PartFile>();
   readonly #opening = new Map<number, Promise<PartFile>>();
   readonly #slice = new TimeSlice();
   readonly #journal: Journal;
+  readonly #placer: FilePlacer;
   readonly #unlock: () => void;
   /** Shards the journal of an earlier pull names; they are to be checked and then given to `resume`. */
   readonly noted: ShardSet;
-  #aside = 0;
+  /** Shards of zeros in files of several shards: nothing has to be fetched for them, or written. */
+  readonly zeros: ShardSet;
   #closed = false;
 
   private constructor(init: {
@@ -55,13 +58,21 @@ export class TreeKeeper implements ShardKeeper {
     this.#dir = init.dir;
     this.#state = init.state;
     this.#journal = init.journal;
+    this.#placer = new FilePlacer(init.dir);
     this.noted = init.noted;
+    this.zeros = zeroShards(init.map);
     this.#unlock = init.unlock;
   }
 
-  /** Begins or resumes in `dir`; throws `conflict` while another process pulls the same artifact there. */
+  /**
+   * Begins or resumes in `dir`. Throws `conflict` while another process pulls the same artifact there, and
+   * `local_io` where nothing can be written.
+   */
   static async open(map: ShardMap, dir: string, artifact: ArtifactId): Promise<TreeKeeper> {
-    const state = files.join(dir, PULL_STATE_FOLDER, artifact.slice(0, 16));
+    const top = files.join(dir, PULL_STATE_FOLDER);
+    assertFolder(top);
+    const state = files.join(top, artifact.slice(0, 16));
+    assertFolder(state);
     files.makeDirectory(state);
     const unlock = files.lock(files.join(state, "lock"), `the pull into ${dir}`);
     try {
@@ -78,45 +89,55 @@ export class TreeKeeper implements ShardKeeper {
     return files.join(this.#state, `${file}.part`);
   }
 
-  /** Counts shards of an earlier pull's `.part` as kept, after they were checked. */
+  /** Counts shards of one file's `.part` as kept: checked ones of an earlier pull, or zeros, which are holes in it. */
   async resume(run: ShardRun): Promise<void> {
+    const file = this.#map.fileOf(run.first);
+    if (this.#map.shardsOf(file).count === 1 && !this.#whole.has(file)) {
+      await this.#finishSmall(file, this.#map.file(file).size);
+      return;
+    }
     this.#kept = this.#kept.with(run);
-    await this.#placeIfWhole(this.#map.fileOf(run.first));
+    await this.#finishIfWhole(file);
   }
 
   /** Files that are right where they are. */
   skip(file: number): void {
-    this.#placed.add(file);
+    this.#whole.add(file);
   }
 
   /** Puts empty files in place: they have no shards. */
   async keepEmptyFiles(): Promise<void> {
     for (const [index, { size }] of this.#map.manifest.files.entries()) {
-      if (size > 0 || this.#placed.has(index)) continue;
+      if (size > 0 || this.#whole.has(index)) continue;
       await this.#slice.pause();
-      this.#writeAside(index, new Uint8Array(0));
+      files.writeSmall(this.partPath(index), new Uint8Array(0));
+      await this.#finishSmall(index, 0);
     }
   }
 
   async keep(run: ShardRun, bytes: Uint8Array): Promise<void> {
+    const touched: number[] = [];
     for (let shard = run.first, at = 0; shard < run.first + run.count;) {
       const { file, offset } = this.#map.locate(shard);
       const own = this.#map.shardsOf(file);
       const count = Math.min(own.first + own.count, run.first + run.count) - shard;
       const size = this.#map.bytesOf({ first: shard, count });
-      const piece = bytes.subarray(at, at + size);
-      if (own.count > 1) await this.#writePart(file, offset, piece, { first: shard, count });
-      else if (size <= SMALL_FILE_BYTES) {
-        await this.#slice.pause();
-        if (!this.#placed.has(file)) this.#writeAside(file, piece);
-      } else await this.#writeWhole(file, piece);
+      // Two sources may bring a shard when one took it over from the other: the first counts.
+      if (!this.#whole.has(file)) {
+        await this.#write(file, offset, bytes.subarray(at, at + size));
+        touched.push(file);
+      }
       shard += count;
       at += size;
     }
+    await this.#journal.note(run);
+    this.#kept = this.#kept.with(run);
+    for (const file of touched) await this.#finishIfWhole(file);
   }
 
-  /** Removes parts and journal: everything is in place. */
+  /** Waits until every file is in place, then removes parts and journal. */
   async finish(): Promise<void> {
+    await this.#placer.finish();
     await this.close();
     files.remove(this.#state);
     files.removeEmpty(files.join(this.#dir, PULL_STATE_FOLDER));
@@ -127,59 +148,62 @@ export class TreeKeeper implements ShardKeeper {
     const open = [...this.#open.values()];
     this.#open.clear();
     for (const part of open) await closePart(part);
+    await this.#placer.settle();
     if (this.#closed) return;
     this.#closed = true;
     await this.#journal.close();
     this.#unlock();
   }
 
-  #writeAside(index: number, bytes: Uint8Array): void {
-    const aside = files.join(this.#state, `${this.#aside++}.new`);
-    files.writeSmall(aside, bytes);
-    this.#place(index, aside);
-  }
-
-  async #writeWhole(index: number, bytes: Uint8Array): Promise<void> {
-    if (this.#placed.has(index)) return;
-    const aside = files.join(this.#state, `${this.#aside++}.new`);
-    const file = await files.open(aside, "write");
-    try {
-      await file.write(bytes, 0);
-    } finally {
-      await file.close();
+  async #write(index: number, offset: number, bytes: Uint8Array): Promise<void> {
+    if (this.#map.shardsOf(index).count > 1) {
+      const part = await this.#openPart(index);
+      part.writers += 1;
+      try {
+        await part.file.write(bytes, offset);
+        startFlush(part, bytes.length);
+      } finally {
+        part.writers -= 1;
+      }
+    } else if (bytes.length <= SMALL_FILE_BYTES) {
+      await this.#slice.pause();
+      files.writeSmall(this.partPath(index), bytes);
+    } else {
+      const file = await files.open(this.partPath(index), "write-direct");
+      try {
+        await file.resize(bytes.length);
+        await file.write(bytes, 0);
+      } finally {
+        await file.close();
+      }
     }
-    this.#place(index, aside);
   }
 
-  async #writePart(index: number, offset: number, bytes: Uint8Array, run: ShardRun): Promise<void> {
-    // Two sources may bring a shard when one took it over from the other: the first counts.
-    if (this.#placed.has(index)) return;
-    const part = await this.#openPart(index);
-    part.writers += 1;
-    try {
-      await part.file.write(bytes, offset);
-      startFlush(part, bytes.length);
-    } finally {
-      part.writers -= 1;
-    }
-    await this.#journal.note(run);
-    this.#kept = this.#kept.with(run);
-    await this.#placeIfWhole(index);
-  }
-
-  async #placeIfWhole(index: number): Promise<void> {
+  async #finishIfWhole(index: number): Promise<void> {
     const own = this.#map.shardsOf(index);
     const whole = this.#kept.firstRun(own.first);
-    if (whole?.first !== own.first || whole.count < own.count || this.#placed.has(index)) return;
-    this.#placed.add(index);
+    if (whole?.first !== own.first || whole.count < own.count || this.#whole.has(index)) return;
+    this.#kept = this.#kept.without(own);
+    const { size } = this.#map.file(index);
+    if (own.count === 1) {
+      await this.#finishSmall(index, size);
+      return;
+    }
+    this.#whole.add(index);
     const part = await this.#openPart(index);
     this.#open.delete(index);
-    // The bytes are on the disk before their name is: a power loss cannot leave a wrong file in place.
     await part.flushing;
-    await part.file.sync();
-    await part.file.close();
-    this.#kept = this.#kept.without(own);
-    this.#place(index, part.path);
+    await this.#placer.addOpen(this.#wholeFile(index, size), part.file);
+  }
+
+  async #finishSmall(index: number, bytes: number): Promise<void> {
+    this.#whole.add(index);
+    await this.#placer.addSmall(this.#wholeFile(index, bytes));
+  }
+
+  #wholeFile(index: number, bytes: number) {
+    const from = this.partPath(index);
+    return { from, bytes, place: () => this.#place(index, from) };
   }
 
   async #openPart(index: number): Promise<PartFile> {
@@ -203,23 +227,22 @@ export class TreeKeeper implements ShardKeeper {
       this.#open.delete(other);
       await closePart(part);
     }
-    const path = this.partPath(index);
-    const file = await files.open(path, "write-direct");
+    const file = await files.open(this.partPath(index), "write-direct");
     const { size } = this.#map.file(index);
     const facts = await file.facts();
     if (facts.size !== size) await file.resize(size);
-    const part: PartFile = { file, path, writers: 0, unflushed: 0, flushing: undefined };
+    const part: PartFile = { file, writers: 0, unflushed: 0, flushing: undefined };
     this.#open.set(index, part);
     return part;
   }
 
   /** Renames finished bytes to their own name. */
   #place(index: number, from: string): void {
-    const { path, executable } = this.#map.file(index);
+    const { path, executable, mode } = this.#map.file(index);
     this.#makeFolders(path);
-    if (executable === true) files.setExecutable(from, true);
+    if (mode !== undefined) files.setMode(from, mode);
+    else if (executable === true) files.setExecutable(from, true);
     files.rename(from, files.join(this.#dir, path));
-    this.#placed.add(index);
   }
 
   /** Makes the folders of a path; one that is a link would lead bytes out of the destination. */
@@ -230,15 +253,19 @@ export class TreeKeeper implements ShardKeeper {
     if (this.#folders.has(folder)) return;
     this.#makeFolders(folder);
     const target = files.join(this.#dir, folder);
-    const facts = files.lookAt(target);
-    if (facts === undefined) files.makeDirectory(target);
-    else if (facts.kind !== "directory") {
-      throw new WaybillError("conflict", `${target} is in the way: it is not a folder`, {
-        hint: "remove it, or pull into another folder",
-      });
-    }
+    if (!assertFolder(target)) files.makeDirectory(target);
     this.#folders.add(folder);
   }
+}
+
+/** Whether a folder is there; throws `conflict` when it is a link or anything else. */
+export function assertFolder(path: string): boolean {
+  const facts = files.lookAt(path);
+  if (facts === undefined || facts.kind === "directory") return facts !== undefined;
+  const what = facts.kind === "symlink" ? "a link, which is not followed" : "not a folder";
+  throw new WaybillError("conflict", `${path} is in the way: it is ${what}`, {
+    hint: "remove it, or pull into another folder",
+  });
 }
 
 function startFlush(part: PartFile, bytes: number): void {
