@@ -55,7 +55,12 @@ export class Machine {
   }
 
   send(told: Told): readonly DownloadEffect[] {
-    const step = nextDownload(this.state, this.#event(told), this.map);
+    return this.feed(this.#event(told));
+  }
+
+  /** An event as the runner writes it. */
+  feed(event: DownloadEvent): readonly DownloadEffect[] {
+    const step = nextDownload(this.state, event, this.map);
     this.state = step.state;
     this.effects.push(...step.effects);
     return step.effects;
