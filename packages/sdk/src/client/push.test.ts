@@ -216,9 +216,213 @@ describe("a push", () => {
     await expect(push(root, { scan })).rejects.toThrow(/data\/x/);
   });
 
+  it("lives through a store that refuses early and closes, when its URLs are renewed", async () => {
+    const root = tree("data", { "x.bin": noise(31 * MIB) });
+    faults("PUT", { type: "cut", afterBytes: 100 }, { type: "cut", afterBytes: 100 });
+    const result = await push(root, { concurrency: 1 });
+    expect(result.retries).toBe(2);
+    expect(hub.store.requests).toBeLessThan(12);
+  });
+
+  it("I9: does not use a URL that is about to expire", async () => {
+    hub.validForMs = 10_000;
+    const root = tree("data", { x: noise(1000) });
+    faults("PUT", { type: "answer", status: 503 });
+    await push(root);
+    expect(hub.calls.filter((call) => call === "signParts")).toHaveLength(2);
+  });
+
+  it("I2: takes a body whose answer was lost for stored", async () => {
+    const root = tree("data", { x: noise(MIB), "artifact.txt": "a" });
+    faults("PUT", { type: "lost-answer" });
+    expect((await push(root)).saved.held).toBeGreaterThan(0);
+    await pull("out");
+    expect(out("out")).toEqual(digestsOf(root));
+  });
+
   it("refuses a name nobody could ask for", async () => {
     await expect(push(tree("data", { x: "" }), { name: "/x\n" })).rejects.toMatchObject({
       code: "invalid_request",
     });
+  });
+});
+
+describe("a push that another run began", () => {
+  /** Pushes until so many bytes are confirmed, then stops; gives how many were. */
+  async function interrupted(root: string, mib: number): Promise<number> {
+    const abort = new AbortController();
+    let confirmed = 0;
+    // The manifest never arrives: nothing is completed.
+    hub.store.fault = ({ key }) => (key.endsWith("artifact.json") ? { type: "stall" } : undefined);
+    const onProgress = ({ bytes }: { readonly bytes: number }) => {
+      confirmed = bytes;
+      if (bytes >= mib * MIB) abort.abort();
+    };
+    const pushing = push(root, { signal: abort.signal, onProgress });
+    await expect(pushing).rejects.toMatchObject({ name: "AbortError" });
+    hub.store.fault = () => undefined;
+    return confirmed;
+  }
+
+  it("I2: is finished from another folder with other times, under another name", async () => {
+    const files = { "x.bin": noise(41 * MIB), "y/y.bin": noise(13 * MIB, 2), small: "s" };
+    const first = tree("first", files);
+    const confirmed = await interrupted(first, 20);
+    const second = tree("second", files);
+    for (const path of Object.keys(files)) utimesSync(join(second, path), 1000, 1000);
+    const { saved, bytes, sentBytes } = await push(second, { name: "another" });
+    expect(saved.held).toBeGreaterThanOrEqual(confirmed);
+    expect(sentBytes).toBeLessThan(bytes - saved.held + 64 * 1024);
+    expect(hub.sessions.size).toBe(1);
+    await pull("out", { ref: "another" });
+    expect(out("out")).toEqual(digestsOf(first));
+  });
+
+  it("I2: sends again only the parts of a file that changed where no sample lies", async () => {
+    const content = noise(41 * MIB);
+    const root = tree("data", { "x.bin": content });
+    await interrupted(root, 41);
+    // Samples are 16 KiB at multiples of a 256th of the whole.
+    content.set([1, 2, 3], Math.floor((41 * MIB) / 256) + 40_000);
+    writeFileSync(join(root, "x.bin"), content);
+    const { saved } = await push(root);
+    expect(hub.sessions.size).toBe(1);
+    expect(saved.held).toBe(36 * MIB);
+    await pull("out");
+    expect(out("out")).toEqual(digestsOf(root));
+  });
+
+  it("adopts parts of any size that are there", async () => {
+    const content = noise(50 * MIB);
+    const root = tree("data", { "x.bin": content });
+    hub.store.fault = () => ({ type: "answer", status: 507, body: "" });
+    await expect(push(root)).rejects.toMatchObject({ code: "storage_full" });
+    hub.store.fault = () => undefined;
+    const [upload = ""] = hub.sessions.keys();
+    const keep = (part: number, mib: number) => {
+      const start = (part - 1) * MIB;
+      hub.store.keep(`${upload}/x.bin`, part, content.subarray(start, start + mib * MIB));
+    };
+    keep(1, 7);
+    keep(13, 20);
+    keep(46, 5);
+    const { saved } = await push(root);
+    expect(saved.held).toBe(32 * MIB);
+    await pull("out");
+    expect(out("out")).toEqual(digestsOf(root));
+  });
+
+  it("keeps to equal parts where the store asks for them", async () => {
+    hub.equalPartBytes = 8 * MIB;
+    const root = tree("data", { "x.bin": noise(43 * MIB) });
+    await interrupted(root, 43);
+    expect((await push(root)).saved.held).toBe(43 * MIB);
+    await pull("out");
+    expect(out("out")).toEqual(digestsOf(root));
+  });
+});
+
+describe("what the room holds already", () => {
+  const old = noise(40 * MIB, 7);
+
+  async function held(files: Record<string, Uint8Array>): Promise<void> {
+    await push(tree("old", files), { name: "old" });
+    hub.store.receivedBytes = 0;
+    hub.calls.length = 0;
+  }
+
+  it("does not travel when a file was changed in place, or shifted", async () => {
+    await held({ "x.bin": old });
+    const changed = Uint8Array.from(old);
+    changed.set(noise(300_000, 3), 11 * MIB);
+    const inPlace = await push(tree("new", { "x.bin": changed }), { name: "new" });
+    expect(inPlace.saved).toMatchObject({ copied: 35 * MIB, identical: 0 });
+    expect(inPlace.sentBytes).toBeLessThan(6 * MIB);
+    await pull("out", { ref: "new" });
+    expect(out("out")).toEqual(digestsOf(join(base, "new")));
+    const shifted = new Uint8Array(41 * MIB + 77);
+    shifted.set(noise(MIB + 77, 4));
+    shifted.set(old, MIB + 77);
+    const moved = await push(tree("shifted", { "x.bin": shifted }), { name: "shifted" });
+    // Once for the front, once where another base goes on.
+    expect(moved.sentBytes).toBeLessThan(11 * MIB);
+    await pull("out2", { ref: "shifted" });
+    expect(out("out2")).toEqual(digestsOf(join(base, "shifted")));
+  });
+
+  it("is adopted when it is the whole tree, and the name means it", async () => {
+    await held({ "x.bin": old, y: noise(10) });
+    hub.sessions.clear();
+    const again = await push(tree("copy", { "x.bin": old, y: noise(10) }), { name: "again" });
+    expect(again).toMatchObject({ sentBytes: 0, saved: { identical: 40 * MIB + 10, copied: 0 } });
+    expect(hub.calls).toContain("adoptArtifact");
+    expect(hub.calls).not.toContain("signParts");
+    expect(hub.sessions.size).toBe(0);
+    expect(again.record?.name).toBe("again");
+  });
+
+  it("is copied when the whole tree cannot be adopted", async () => {
+    await held({ "x.bin": old, y: noise(10) });
+    hub.sessions.clear();
+    const before = hub.records.values().next().value;
+    hub.fault = (route) =>
+      route === "adoptArtifact" ? new WaybillError("conflict", "it expires") : undefined;
+    const root = tree("copy", { "x.bin": old, y: noise(10) });
+    const again = await push(root, { purpose: { kind: "dataset", keep: true } });
+    expect(again.artifact).toBe(before?.artifact);
+    expect(again.saved.copied).toBe(40 * MIB + 10);
+    await pull("out");
+    expect(out("out")).toEqual(digestsOf(root));
+  });
+
+  it("is sent where the hub refuses to copy it", async () => {
+    await held({ "x.bin": old });
+    const changed = Uint8Array.from(old);
+    changed.set([1, 2, 3], 39 * MIB);
+    hub.refuseCopy = ({ part }) => part === 1;
+    const root = tree("new", { "x.bin": changed });
+    const { saved } = await push(root, { name: "new" });
+    expect(saved.copied).toBeGreaterThan(10 * MIB);
+    expect(saved.copied).toBeLessThan(30 * MIB);
+    await pull("out", { ref: "new" });
+    expect(out("out")).toEqual(digestsOf(root));
+  });
+
+  it("is not compared with when nobody wants it, nor for small pushes, nor when it cannot be read", async () => {
+    await held({ "x.bin": old });
+    const root = tree("new", { "x.bin": old, more: "m" });
+    const all = await push(root, { dedupe: false, name: "new" });
+    expect(all.sentBytes).toBeGreaterThan(40 * MIB);
+    await push(tree("small", { a: "a" }));
+    expect(hub.calls).not.toContain("listArtifacts");
+    hub.fault = (route) =>
+      route === "signReads" ? new WaybillError("expired", "it is gone") : undefined;
+    const other = tree("other", { "x.bin": old, more: "n" });
+    expect((await push(other)).sentBytes).toBeGreaterThan(40 * MIB);
+  });
+
+  it("goes on after an interruption, copies included", async () => {
+    await held({ "x.bin": old });
+    const changed = new Uint8Array(62 * MIB);
+    changed.set(old);
+    changed.set(noise(22 * MIB, 5), 40 * MIB);
+    const root = tree("new", { "x.bin": changed });
+    const abort = new AbortController();
+    const onProgress = ({ bytes }: { readonly bytes: number }) => {
+      if (bytes >= 62 * MIB) abort.abort();
+    };
+    hub.store.fault = ({ method, key }) =>
+      method === "PUT" && key.endsWith("artifact.json") ? { type: "stall" } : undefined;
+    await push(root, { signal: abort.signal, onProgress }).catch(() => undefined);
+    hub.store.fault = () => undefined;
+    hub.copiedBytes = 0;
+    const { saved, sentBytes } = await push(root);
+    expect(saved.held).toBe(62 * MIB);
+    expect({ sent: sentBytes < 64 * 1024, copied: hub.copiedBytes }).toEqual({
+      sent: true,
+      copied: 0,
+    });
+    await pull("out");
+    expect(out("out")).toEqual(digestsOf(root));
   });
 });

@@ -3,7 +3,13 @@ import { scanTree } from "@waybill/sdk/artifact";
 import { pullArtifact, pushArtifact } from "@waybill/sdk/client";
 import { type HubClient, type SignalingSession, createSession } from "@waybill/sdk/hub-client";
 import { blake3Hex, createByteTransport } from "@waybill/sdk/platform";
-import { type RoomId, isAbort } from "@waybill/sdk/protocol";
+import {
+  type ArtifactId,
+  type ModelId,
+  type RoomId,
+  WaybillError,
+  isAbort,
+} from "@waybill/sdk/protocol";
 import {
   type PeerConnectionConstructor,
   type SignalingPort,
@@ -137,12 +143,29 @@ function transferPort(hub: HubClient): TransferPort {
       });
       return { bytes: pulled.bytes, seconds: pulled.seconds, sources: pulled.sources };
     },
-    push: async ({ room, dir, name, purpose, signal, onProgress }) => {
+    push: async ({ room, dir, name, purpose, parent, signal, onProgress }) => {
       // A stray link in the output must not cost hours of training.
       const scan = await scanTree(dir, { signal, unsendable: "skip" });
-      const options = { room, path: dir, scan, name, purpose, signal, onProgress };
+      const base = parent === undefined ? undefined : await artifactOf(hub, room, parent, signal);
+      const options = { room, path: dir, scan, name, purpose, base, signal, onProgress };
       return pushArtifact(hub, { ...options, retryForMs, transport });
     },
     close: () => transport.close(),
   };
+}
+
+/** The artifact of a model of the room; undefined when it cannot be told: it only would save bytes. */
+async function artifactOf(
+  hub: HubClient,
+  room: RoomId,
+  model: ModelId,
+  signal: AbortSignal,
+): Promise<ArtifactId | undefined> {
+  try {
+    const { model: entry } = await hub.call("showModel", { params: { room, model } }, { signal });
+    return entry.artifact;
+  } catch (error) {
+    if (error instanceof WaybillError) return undefined;
+    throw error;
+  }
 }

@@ -7,6 +7,7 @@ import type {
   JobCommand,
   JobEvent,
   JobId,
+  ModelId,
   PeerId,
   PeerToHub,
   RoomId,
@@ -105,6 +106,8 @@ export type TransferPort = {
     readonly dir: string;
     readonly name: ArtifactName;
     readonly purpose: UploadPurpose;
+    /** The model this one was trained from: what it has is copied, not sent. */
+    readonly parent?: ModelId | undefined;
     readonly signal: AbortSignal;
     readonly onProgress: (progress: TransferProgress) => void;
   }): Promise<{

@@ -106,6 +106,7 @@ export class Publisher {
           dir: request.output,
           name: v.parse(ArtifactName, `${spec.modelType}_${model}`),
           purpose: { kind: "model", model, modelType: spec.modelType, job, attempt },
+          parent: spec.parent,
           signal: request.signal,
           onProgress: request.onProgress,
         });
