@@ -100,7 +100,8 @@ await inScope(async (scope) => {
   let tusUrl = "";
   if (tus !== undefined) {
     const target = new URL(await startTus(scope, HERE, tus));
-    const [proxy, port] = await countedProxy(scope, () => Number(target.port));
+    const own = Number(target.port);
+    const [proxy, port] = await countedProxy(scope, () => own);
     proxies.push(proxy);
     target.port = String(port);
     tusUrl = target.href;
