@@ -18,6 +18,11 @@ export type PutOptions = SinkOptions & {
   readonly onSent: (bytes: number) => void;
   /** A kept connection that is older is not used, in milliseconds. */
   readonly maxConnectionAgeMs?: number;
+  /** Told which connection carries the body, where that can be known. */
+  readonly onConnection?: (connection: {
+    /** On the clock of `performance.now()`. */
+    readonly openedAtMs: number;
+  }) => void;
 };
 
 /** Permits and how long they are good from when they were asked for, in milliseconds. */

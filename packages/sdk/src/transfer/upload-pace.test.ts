@@ -64,13 +64,18 @@ function send(totalBytes: number, link: Link, most = 3600_000) {
     for (const body of bodies.filter(({ startedMs }) => nowMs - startedMs >= resetMs)) {
       bodies = bodies.filter((one) => one !== body);
       left += body.size;
-      pace = paceFailed(pace, { startedMs: body.startedMs, nowMs, reset: true });
+      pace = paceFailed(pace, {
+        startedMs: body.startedMs,
+        openedMs: body.startedMs,
+        nowMs,
+        reset: true,
+      });
     }
     for (const body of bodies.filter(({ answerAtMs }) => answerAtMs <= nowMs)) {
       bodies = bodies.filter((one) => one !== body);
       confirmed += body.size;
-      const tookMs = nowMs - body.startedMs;
-      pace = paceConfirmed(pace, { size: body.size, tookMs, nowMs });
+      const { size, startedMs } = body;
+      pace = paceConfirmed(pace, { size, startedMs, openedMs: startedMs, nowMs });
     }
     if (nowMs % 250 === 0) pace = paceTick(pace, { nowMs, sentBytes, limited: left > 0 });
   }
@@ -130,17 +135,24 @@ describe("the pace of an upload", () => {
   it("halves the bodies once for failures of one moment, and climbs again later", () => {
     let pace = { ...startPace(rule, GIB), window: 8 };
     for (let at = 0; at < 8; at++) {
-      pace = paceFailed(pace, { startedMs: 0, nowMs: 500, reset: false });
+      pace = paceFailed(pace, { startedMs: 0, openedMs: 0, nowMs: 500, reset: false });
     }
     expect(pace.window).toBe(4);
-    expect(paceFailed(pace, { startedMs: 501, nowMs: 600, reset: false }).window).toBe(2);
+    expect(paceFailed(pace, { startedMs: 501, openedMs: 0, nowMs: 600, reset: false }).window).toBe(
+      2,
+    );
   });
 
   it("does not use a connection again that would be reset under the next part", () => {
     let pace = startPace(rule, GIB);
     expect(connectionAgeOf(pace, 0)).toBe(undefined);
     for (const nowMs of [6000, 12_200]) {
-      pace = paceFailed(pace, { startedMs: nowMs - 6000, nowMs, reset: true });
+      pace = paceFailed(pace, {
+        startedMs: nowMs - 3000,
+        openedMs: nowMs - 6000,
+        nowMs,
+        reset: true,
+      });
     }
     const ageMs = connectionAgeOf(pace, 12_300) ?? Infinity;
     expect(ageMs).toBeLessThan(6000);
@@ -150,7 +162,8 @@ describe("the pace of an upload", () => {
     const equal = partRule(8 * MIB, GIB, 8 * MIB);
     const pace = paceConfirmed(startPace(equal, 16 * GIB), {
       size: 8 * MIB,
-      tookMs: 10,
+      startedMs: 0,
+      openedMs: 0,
       nowMs: 10,
     });
     expect(pace.partBytes).toBe(8 * MIB);

@@ -98,12 +98,16 @@ export function connectionAgeOf(pace: Pace, nowMs: number): number | undefined {
   return Math.max(0, ageMs * 0.9 - partMs(pace, pace.window));
 }
 
-/** A body was taken in `tookMs`. */
+/** When a body set out, when its connection was opened, and when its fate was known. */
+type Times = { readonly startedMs: number; readonly openedMs: number; readonly nowMs: number };
+
+/** A body was taken. */
 export function paceConfirmed(
   pace: Pace,
-  { size, tookMs, nowMs }: { size: number; tookMs: number; nowMs: number },
+  { size, startedMs, openedMs, nowMs }: Times & { readonly size: number },
 ): Pace {
-  let link = pace.link;
+  const tookMs = nowMs - startedMs;
+  let link = learnLink(pace.link, { type: "alive", ageMs: nowMs - openedMs }, nowMs);
   if (size >= MIB) link = learnLink(link, { type: "moved", bytes: size, ms: tookMs }, nowMs);
   const wholePart = size >= pace.bounds.rule.minBytes;
   const quick = tookMs < 1000 && (wholePart || pace.trial === undefined);
@@ -129,14 +133,14 @@ export function paceTick(
   return resized(judged(measured, bytesPerS, nowMs), nowMs);
 }
 
-/** A body that began at `startedMs` was not taken; `reset` when its connection died under it. */
+/** A body was not taken; `reset` when its connection died under it. */
 export function paceFailed(
   pace: Pace,
-  { startedMs, nowMs, reset }: { startedMs: number; nowMs: number; reset: boolean },
+  { startedMs, openedMs, nowMs, reset }: Times & { readonly reset: boolean },
 ): Pace {
   const before = resetAgeMs(pace.link, nowMs);
   const link = reset
-    ? learnLink(pace.link, { type: "reset", ageMs: nowMs - startedMs }, nowMs)
+    ? learnLink(pace.link, { type: "reset", ageMs: nowMs - openedMs }, nowMs)
     : learnLink(pace.link, { type: "refused", parallel: pace.window }, nowMs);
   const learned = { ...pace, link };
   if (reset && resetAgeMs(link, nowMs) !== undefined) {

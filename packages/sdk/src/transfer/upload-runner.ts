@@ -373,6 +373,7 @@ class UploadRun {
       throw new WaybillError("internal", `part ${id} has no body or permit`);
     }
     const startedMs = performance.now();
+    let openedMs = startedMs;
     let left = body.length;
     const onSent = (bytes: number) => {
       this.#sentBytes += bytes;
@@ -385,16 +386,19 @@ class UploadRun {
       await this.#input.sink.put(permit, body, {
         ...this.#options(),
         onSent,
+        onConnection: ({ openedAtMs }) => {
+          openedMs = openedAtMs;
+        },
         ...(maxConnectionAgeMs === undefined ? {} : { maxConnectionAgeMs }),
       });
     } catch (error) {
       this.#errors.set(id, error);
       const failure = failureOf(error);
       const nowMs = performance.now();
-      this.#dispatch({ type: "put-failed", id, failure, error, startedMs, nowMs });
+      this.#dispatch({ type: "put-failed", id, failure, error, startedMs, openedMs, nowMs });
       return;
     }
-    this.#dispatch({ type: "put", id, startedMs, nowMs: performance.now() });
+    this.#dispatch({ type: "put", id, startedMs, openedMs, nowMs: performance.now() });
   }
 
   async #wait(id: number, failures: number): Promise<void> {

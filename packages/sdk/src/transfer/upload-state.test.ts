@@ -52,14 +52,28 @@ const read = (id: number, origin: PartOrigin = "body", size = PART): UploadEvent
 const readAll: UploadEvent = { type: "read-all" };
 const sealed: UploadEvent = { type: "sealed", parts: [] };
 const signed = (...ids: number[]): UploadEvent => ({ type: "signed", ids, untilMs: HOUR_MS });
-const put = (id: number): UploadEvent => ({ type: "put", id, startedMs: 0, nowMs: 5000 });
+const put = (id: number): UploadEvent => ({
+  type: "put",
+  id,
+  startedMs: 0,
+  openedMs: 0,
+  nowMs: 5000,
+});
 const kinds = (effects: readonly UploadEffect[]) => effects.map((effect) => effect.type);
 const down = new WaybillError("unreachable", "store is down");
 const failed = (
   id: number,
   failure: Extract<UploadEvent, { type: "put-failed" }>["failure"],
   nowMs = 0,
-): UploadEvent => ({ type: "put-failed", id, failure, error: down, startedMs: 0, nowMs });
+): UploadEvent => ({
+  type: "put-failed",
+  id,
+  failure,
+  error: down,
+  startedMs: 0,
+  openedMs: 0,
+  nowMs,
+});
 
 describe("an upload, event by phase", () => {
   const sending = () => {
@@ -222,7 +236,7 @@ describe("an upload", () => {
     machine.send(signed(1, 2, 3, 4, 5, 6, 7));
     const putting = () => machine.stages().filter((stage) => stage === "putting").length;
     expect(putting()).toBe(2);
-    machine.send({ type: "put", id: 0, startedMs: 0, nowMs: 50 });
+    machine.send({ type: "put", id: 0, startedMs: 0, openedMs: 0, nowMs: 50 });
     expect(flightOf(machine.state.pace).bytes).toBeLessThanOrEqual(32 * MIB);
     expect(putting()).toBeGreaterThan(2);
   });
@@ -348,7 +362,13 @@ describe("an upload under any order of events", () => {
                   return machine.send({ type: "handed", id: effect.id });
                 }
                 const startedMs = now - pick;
-                return machine.send({ type: "put", id: effect.id, startedMs, nowMs: now });
+                return machine.send({
+                  type: "put",
+                  id: effect.id,
+                  startedMs,
+                  openedMs: 0,
+                  nowMs: now,
+                });
               }
               case "check":
                 return machine.send({ type: "checked", id: effect.id, held: true });

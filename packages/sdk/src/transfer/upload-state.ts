@@ -104,20 +104,13 @@ export type UploadEvent =
       readonly untilMs: number;
     }
   | { readonly type: "handed"; readonly id: number }
-  | {
-      readonly type: "put";
-      readonly id: number;
-      readonly startedMs: number;
-      readonly nowMs: number;
-    }
-  | {
+  | ({ readonly type: "put"; readonly id: number } & PutTimes)
+  | ({
       readonly type: "put-failed";
       readonly id: number;
       readonly failure: PutFailure;
       readonly error: unknown;
-      readonly startedMs: number;
-      readonly nowMs: number;
-    }
+    } & PutTimes)
   | { readonly type: "waited"; readonly id: number; readonly nowMs: number }
   /** What is stored where a body was refused because something is there. */
   | { readonly type: "checked"; readonly id: number; readonly held: boolean }
@@ -131,6 +124,14 @@ export type UploadEvent =
   | { readonly type: "completed" }
   /** Reading, signing or completing failed for good, or the caller cancelled. */
   | { readonly type: "failed"; readonly error: unknown };
+
+/** When a body set out, and on what. */
+export type PutTimes = {
+  readonly startedMs: number;
+  /** When its connection was opened; `startedMs` where that is not known. */
+  readonly openedMs: number;
+  readonly nowMs: number;
+};
 
 /** `expired`: the permit; `taken`: another body is there; `reset`, `busy`: may work later; `final`: will not. */
 export type PutFailure = "expired" | "taken" | "reset" | "busy" | "final";
@@ -296,12 +297,11 @@ function onSealed(
 
 function onPut(
   state: UploadState,
-  { id, startedMs, nowMs }: Extract<UploadEvent, { type: "put" }>,
+  { id, startedMs, openedMs, nowMs }: Extract<UploadEvent, { type: "put" }>,
 ): UploadStep {
   const slot = state.slots.get(id);
   if (slot?.stage !== "putting" && slot?.stage !== "handed") return unchanged(state);
-  const tookMs = nowMs - startedMs;
-  const pace = paceConfirmed(state.pace, { size: slot.size, tookMs, nowMs });
+  const pace = paceConfirmed(state.pace, { size: slot.size, startedMs, openedMs, nowMs });
   return released({ ...state, pace }, id, slot, "sent");
 }
 
@@ -309,7 +309,7 @@ function onPutFailed(
   state: UploadState,
   event: Extract<UploadEvent, { type: "put-failed" }>,
 ): UploadStep {
-  const { id, failure, error, startedMs, nowMs } = event;
+  const { id, failure, error, startedMs, openedMs, nowMs } = event;
   const slot = state.slots.get(id);
   if (slot?.stage !== "putting" && slot?.stage !== "handed") return unchanged(state);
   const since = slot.failingSinceMs ?? nowMs;
@@ -323,7 +323,8 @@ function onPutFailed(
     const step = proceed(withSlot(counted, id, { ...failing, stage, refusals }));
     return failure === "taken" ? first({ type: "check", id }, step) : step;
   }
-  const pace = paceFailed(state.pace, { startedMs, nowMs, reset: failure === "reset" });
+  const reset = failure === "reset";
+  const pace = paceFailed(state.pace, { startedMs, openedMs, nowMs, reset });
   const waiting: Slot = {
     ...failing,
     stage: "waiting",
