@@ -14,12 +14,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ShardMap, type ShardRun } from "../artifact/index.ts";
 import { type Tree, baseOf, noise } from "../delta/match.fixture.ts";
 import type { ArtifactId, ArtifactManifest } from "../protocol/index.ts";
+import { heldInMemory } from "./memory-source.fixture.ts";
 import { pullTree } from "./pull-tree.ts";
-import { ShardSet } from "./shard-set.ts";
-import type { Source } from "./source.ts";
 import { TreeKeeper } from "./tree-keeper.ts";
 
 let dir: string;
@@ -33,32 +31,9 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 const artifact = "ab".repeat(32) as ArtifactId;
 const SHARD_BYTES = 16 * 1024;
 
-/** An artifact in memory as a source, which notes what it is asked for. */
-function held(tree: Tree, manifest: ArtifactManifest) {
-  const map = new ShardMap(manifest);
-  const asked: ShardRun[] = [];
-  const whole = Buffer.concat(manifest.files.map(({ path }) => tree[path] ?? new Uint8Array()));
-  const source: Source = {
-    id: "memory",
-    kind: "peer",
-    cost: "free",
-    window: 2,
-    shards: () => ShardSet.all(map.count),
-    fetch: async function* (run) {
-      asked.push(run);
-      const start = map.position(run.first);
-      yield whole.subarray(start, start + map.bytesOf(run));
-    },
-  };
-  return { map, source, asked };
-}
-
 function manifestOf(tree: Tree): ArtifactManifest {
   return baseOf(tree, SHARD_BYTES, "packed").manifest;
 }
-
-const bytesAsked = (map: ShardMap, asked: readonly ShardRun[]) =>
-  asked.reduce((sum, run) => sum + map.bytesOf(run), 0);
 
 describe("a tree that is pulled", () => {
   it("gets the modes of its manifest, also where a right file is there already", async () => {
@@ -70,7 +45,7 @@ describe("a tree that is pulled", () => {
       ...(modes[at] === undefined ? {} : { mode: modes[at] }),
       ...(file.path === "tool.sh" ? { executable: true as const } : {}),
     }));
-    const { source } = held(tree, manifest);
+    const { source } = heldInMemory(tree, manifest);
     const pull = () =>
       pullTree({ artifact, manifest: { ...manifest, files }, dir, sources: [() => source] });
     const mode = (name: string) => statSync(join(dir, name)).mode & 0o777;
@@ -90,9 +65,9 @@ describe("a tree that is pulled", () => {
     big.set([1, 2, 3], 4 * MIB);
     const tree = { "sparse.bin": big, "zeros.bin": new Uint8Array(2 * MIB) };
     const { manifest } = baseOf(tree, SHARD_BYTES);
-    const { map, source, asked } = held(tree, manifest);
+    const { map, source, askedBytes } = heldInMemory(tree, manifest);
     const { bytes, sources } = await pullTree({ artifact, manifest, dir, sources: [() => source] });
-    expect(bytesAsked(map, asked)).toBe(SHARD_BYTES + 5);
+    expect(askedBytes()).toBe(SHARD_BYTES + 5);
     expect([bytes, sources.peer]).toEqual([map.bytes, SHARD_BYTES + 5]);
     expect(readFileSync(join(dir, "sparse.bin")).equals(big)).toBe(true);
     expect(readFileSync(join(dir, "zeros.bin")).equals(tree["zeros.bin"])).toBe(true);
@@ -103,7 +78,7 @@ describe("a tree that is pulled", () => {
   it("does not follow a link on the way to a file, nor one in its own folder's place", async () => {
     const tree = { "sub/x": noise(10, 1), y: noise(10, 2) };
     const manifest = manifestOf(tree);
-    const { source } = held(tree, manifest);
+    const { source } = heldInMemory(tree, manifest);
     const outside = join(dir, "outside");
     const into = join(dir, "into");
     mkdirSync(outside);
@@ -137,18 +112,18 @@ describe("a pull that was cut off", () => {
       ]),
     );
     const manifest = manifestOf(tree);
-    const { map, source, asked } = held(tree, manifest);
+    const { map, source, askedBytes } = heldInMemory(tree, manifest);
     const keeper = await TreeKeeper.open(map, dir, artifact);
     const first = { first: 0, count: 120 };
     for await (const piece of source.fetch(first, { signal: new AbortController().signal })) {
       await keeper.keep(first, piece);
     }
     await keeper.close();
+    askedBytes();
     // Nothing is flushed yet, so nothing has its name (I1, also after a power loss).
     expect(readdirSync(dir)).toEqual([".waybill"]);
-    asked.length = 0;
     await pullTree({ artifact, manifest, dir, sources: [() => source] });
-    expect(bytesAsked(map, asked)).toBe(80 * 500);
+    expect(askedBytes()).toBe(80 * 500);
     expect(readdirSync(dir)).toEqual(Object.keys(tree));
     for (const [name, bytes] of Object.entries(tree)) {
       expect(readFileSync(join(dir, name)).equals(bytes)).toBe(true);
@@ -169,7 +144,7 @@ describe("a disk", () => {
     try {
       const tree = { "big.bin": noise(2 * 1024 * 1024, 5), small: noise(100, 6) };
       const { manifest } = baseOf(tree, SHARD_BYTES);
-      const { map, source, asked } = held(tree, manifest);
+      const { map, source, askedBytes } = heldInMemory(tree, manifest);
       writeFileSync(join(dir, "other"), noise(2 * 1024 * 1024, 7));
       const pull = () => pullTree({ artifact, manifest, dir, sources: [() => source] });
       await expect(pull()).rejects.toMatchObject({
@@ -178,9 +153,9 @@ describe("a disk", () => {
       });
       expect(existsSync(join(dir, "big.bin"))).toBe(false);
       rmSync(join(dir, "other"));
-      asked.length = 0;
+      askedBytes();
       await pull();
-      expect(bytesAsked(map, asked)).toBeLessThan(map.bytes);
+      expect(askedBytes()).toBeLessThan(map.bytes);
       expect(readFileSync(join(dir, "big.bin")).equals(tree["big.bin"])).toBe(true);
     } finally {
       unmount();
@@ -193,7 +168,7 @@ describe("a disk", () => {
     try {
       const tree = { small: noise(100, 6) };
       const manifest = manifestOf(tree);
-      const { source } = held(tree, manifest);
+      const { source } = heldInMemory(tree, manifest);
       const pull = pullTree({ artifact, manifest, dir, sources: [() => source] });
       await expect(pull).rejects.toMatchObject({
         code: "local_io",

@@ -9,9 +9,11 @@ import {
   WaybillError,
 } from "../protocol/index.ts";
 import { type DownloadInput, runDownload } from "./download-runner.ts";
-import { LocalTreeSource, checkShards } from "./local-tree-source.ts";
+import { checkShards } from "./local-tree-source.ts";
+import { OlderFilesSource } from "./older-files-source.ts";
+import { OlderFiles } from "./older-files.ts";
 import { ShardSet } from "./shard-set.ts";
-import type { Source, SourceFactory, SourceKind } from "./source.ts";
+import type { OpenArtifact, Source, SourceFactory, SourceKind } from "./source.ts";
 import { TreeKeeper, assertFolder } from "./tree-keeper.ts";
 
 export type PullProgress = {
@@ -60,9 +62,9 @@ export async function pullTree(
     const open = { artifact: input.artifact, manifest: input.manifest, map };
     const made = await Promise.all(input.sources.map(async (make) => make(open)));
     const sources: Source[] = made.filter((source) => source !== undefined);
-    if (!there.usable.isEmpty) {
-      sources.unshift(new LocalTreeSource({ map, dir, shards: there.usable }));
-    }
+    const missing = ShardSet.all(map.count).minus(there.done).minus(resumed);
+    const replaced = await fromReplaced(there.replaced, missing, open, input.signal);
+    if (replaced !== undefined) sources.unshift(replaced);
     await runDownload({
       ...input.schedule,
       map,
@@ -106,9 +108,12 @@ type Surroundings = {
   /** Their shards. */
   readonly done: ShardSet;
   readonly bytes: number;
-  /** Right shards in files with otherwise other content, which are about to be replaced. */
-  readonly usable: ShardSet;
+  /** Files with other content, which are about to be replaced. */
+  readonly replaced: readonly Replaced[];
 };
+
+/** A file with other content, and the shards of the new one that are right in it, at their own offsets. */
+type Replaced = { readonly path: string; readonly file: number; readonly right: ShardSet };
 
 /** Hashes what lies where files will be put; throws `conflict` when it is something else. */
 async function lookAround(
@@ -119,7 +124,7 @@ async function lookAround(
   const facts = files.follow(dir);
   const right: number[] = [];
   let done = ShardSet.empty;
-  let usable = ShardSet.empty;
+  const replaced: Replaced[] = [];
   const inTheWay: string[] = [];
   if (facts !== undefined && facts.kind !== "directory") {
     throw new WaybillError("conflict", `${dir} is in the way: it is not a folder`);
@@ -143,13 +148,13 @@ async function lookAround(
       right.push(index);
       done = done.with(shards);
     } else {
-      usable = usable.union(matching);
+      if (own.kind === "file") replaced.push({ path, file: index, right: matching });
       if (!overwrite || own.kind === "directory") inTheWay.push(file.path);
     }
   }
   if (inTheWay.length > 0) throw otherContent(dir, inTheWay);
   assertHoldable(map, dir);
-  return { right, done, usable, bytes: bytesOf(map, done) };
+  return { right, done, replaced, bytes: bytesOf(map, done) };
 }
 
 /** Throws `conflict` when a folder on the way to a file is a link: what lies behind it is not the destination's. */
@@ -189,6 +194,30 @@ async function resumeParts(
     run = noted.firstRun(own.first + own.count);
   }
   return resumed;
+}
+
+/** What files that are about to be replaced hold of the new ones, at any offset. */
+async function fromReplaced(
+  replaced: readonly Replaced[],
+  missing: ShardSet,
+  { artifact, manifest, map }: OpenArtifact,
+  signal: AbortSignal | undefined,
+): Promise<Source | undefined> {
+  if (replaced.length === 0) return undefined;
+  const older = new OlderFiles({ artifact, manifest, map }, missing);
+  for (const { path, right } of replaced) {
+    for (const run of right.runs()) {
+      for (let shard = run.first; shard < run.first + run.count; shard++) {
+        const { digest, offset } = map.locate(shard);
+        older.note(digest, { path, offset });
+      }
+    }
+  }
+  for (const { path, file } of replaced) {
+    const { path: name, crcs } = map.file(file);
+    if (crcs !== undefined) await older.search(path, name, signal);
+  }
+  return OlderFilesSource.open(map, older.places);
 }
 
 /** Counts shards of zeros that are not there as kept: they are holes in the file that is laid out. */
