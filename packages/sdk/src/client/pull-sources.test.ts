@@ -2,10 +2,12 @@ import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { RangeServer, TransferFixture, digestsOf, noise } from "../testing/index.ts";
-import type { SourceReport } from "./index.ts";
+import { RoomId, decodeValue } from "../protocol/index.ts";
+import { type SourceReport, pullArtifact } from "./index.ts";
 
 const MIB = 1024 * 1024;
 const MBIT = 125_000;
+const room = decodeValue(RoomId, "lab", "room");
 let fixture: TransferFixture;
 let servers: RangeServer[];
 
@@ -126,6 +128,44 @@ describe("a pull from several sources", () => {
     const { sources } = await fixture.pull("out", { mirrors: [plain.url] });
     expect(fixture.out("out")).toEqual(digestsOf(root));
     expect(sources).toEqual({ http: 12 * MIB });
+  });
+
+  it("uses every endpoint of the store that the hub signs for", async () => {
+    const root = fixture.tree("data", { "big.bin": noise(32 * MIB, 12) });
+    await fixture.push(root);
+    const second = await mirror(root);
+    const hub = fixture.hub.client();
+    const call: typeof hub.call = async (name, input, options) => {
+      const answer = await hub.call(name, input, options);
+      const { reads } = answer as { reads?: { key: string; url: string }[] };
+      for (const { key } of name === "signReads" ? [...(reads ?? [])] : []) {
+        reads?.push({ key, url: `${second.url}/${key}?signature=secret` });
+      }
+      return answer;
+    };
+    const { report } = await pullArtifact(
+      { call },
+      { room, ref: "data", dir: join(fixture.base, "out") },
+    );
+    expect(fixture.out("out")).toEqual(digestsOf(root));
+    expect(report.map(({ kind, use }) => [kind, use])).toEqual([
+      ["s3", "used"],
+      ["s3", "used"],
+    ]);
+    expect(JSON.stringify(report)).not.toContain("secret");
+  });
+
+  it("learns when a link resets its connections, and ends requests before that", async () => {
+    const root = fixture.tree("data", { "big.bin": noise(16 * MIB, 13) });
+    await fixture.push(root);
+    const cut = await mirror(root, 24 * MBIT);
+    cut.resetAgeMs = 1200;
+    const { report } = await fixture.pull("out", { mirrors: [cut.url] });
+    expect(fixture.out("out")).toEqual(digestsOf(root));
+    // 5 s are enough for four rounds of resets, were nothing learned.
+    expect(cut.resets).toBeLessThanOrEqual(8);
+    expect(of(report, hostOf(cut)).share).toBe(1);
+    expect(cut.servedBytes).toBeLessThan(1.2 * 16 * MIB);
   });
 
   it("asks all at once when speed is all that counts", async () => {

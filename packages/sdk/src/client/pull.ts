@@ -15,6 +15,7 @@ import {
 import { httpMirror } from "../http/index.ts";
 import {
   RangeReader,
+  type RangeReaderInit,
   type ReadManifest,
   S3Source,
   type SignReads,
@@ -78,6 +79,7 @@ export type PullResult = {
   readonly sources: Partial<Record<SourceKind, number>>;
   /** What each source did and why; empty when nothing had to be fetched. */
   readonly report: readonly SourceReport[];
+  readonly manifest: ArtifactManifest;
 };
 
 const DEFAULT_RETRY_MS = 600_000;
@@ -118,8 +120,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
     const reader = new RangeReader({ ...base, keys: [MANIFEST_KEY] });
     const manifest = await fetchManifest(reader, record, { retryForMs, signal, onRetry });
     let report: readonly SourceReport[] = [];
-    const stored: SourceFactory = ({ map }) =>
-      new S3Source({ id: "s3", map, reader: new RangeReader({ ...base, keys: readKeys(map) }) });
+    const stored = storedIn(reader.origins, base);
     const { cacheDir } = options;
     const { bytes, sources } = await pullTree({
       artifact,
@@ -129,7 +130,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
         ...(cacheDir === undefined ? [] : [localTree(files.join(cacheDir, artifact))]),
         ...(options.sources ?? []),
         ...mirrors,
-        stored,
+        ...stored,
       ],
       overwrite: options.overwrite ?? false,
       signal,
@@ -153,10 +154,26 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       seconds: (performance.now() - startMs) / 1000,
       sources,
       report,
+      manifest,
     };
   } finally {
     if (options.transport === undefined) transport.close();
   }
+}
+
+/** The store as one source for each of its endpoints: the signer may know several. */
+function storedIn(
+  origins: readonly string[],
+  base: Omit<RangeReaderInit, "keys" | "origin">,
+): SourceFactory[] {
+  return origins.map((origin) => ({ map }) => {
+    const reader = new RangeReader({ ...base, keys: readKeys(map), origin });
+    return new S3Source({
+      id: origins.length > 1 ? `s3 ${new URL(origin).host}` : "s3",
+      map,
+      reader,
+    });
+  });
 }
 
 async function fetchManifest(

@@ -34,6 +34,8 @@ export type RangeReaderInit = {
   readonly idleMs?: number | undefined;
   /** What is known of links; shared by the transfers of a process. */
   readonly links?: LinkBook | undefined;
+  /** Uses URLs of this origin only, where the signer gives several of one key; default: the first of each key. */
+  readonly origin?: string | undefined;
 };
 
 /** Keys signed with the one that is needed: few enough that none expires unused. */
@@ -49,6 +51,7 @@ export class RangeReader {
   readonly #order: ReadonlyMap<string, number>;
   /** The call to the signer that is under way: those who need URLs meanwhile may find theirs in its answer. */
   #signing: Promise<unknown> = Promise.resolve();
+  readonly #origins = new Set<string>();
   /** The host of the latest URL. */
   #host: string | undefined;
 
@@ -76,6 +79,11 @@ export class RangeReader {
       return this.#attempt(rest, { ...options, ...shifted }, { objectBytes, pin });
     };
     return readOn(range.size, attempt, options.signal);
+  }
+
+  /** Origins of the URLs that were signed so far: the endpoints of the store. */
+  get origins(): readonly string[] {
+    return [...this.#origins];
   }
 
   /** What was learned of the link to the store. */
@@ -124,9 +132,15 @@ export class RangeReader {
     const ahead = this.#init.keys
       .slice(at, at + Math.min(SIGN_AHEAD, LIMITS.signBatch))
       .filter((other) => other === key || !this.#urls.has(other));
-    for (const read of await this.#init.sign(ahead.length > 0 ? ahead : [key], { signal })) {
-      this.#urls.set(read.key, read.url);
+    const { sign, origin: own } = this.#init;
+    const fresh = new Map<string, string>();
+    for (const read of await sign(ahead.length > 0 ? ahead : [key], { signal })) {
+      const { origin } = new URL(read.url);
+      this.#origins.add(origin);
+      const mine = own === undefined ? !fresh.has(read.key) : own === origin;
+      if (mine) fresh.set(read.key, read.url);
     }
+    for (const [name, url] of fresh) this.#urls.set(name, url);
     const url = this.#urls.get(key);
     if (url === undefined) throw new WaybillError("not_found", `the hub signs no read of ${key}`);
     return url;

@@ -41,6 +41,9 @@ export class RangeServer {
   etag: string | undefined = '"one"';
   /** All connections together; undefined is no limit. */
   bytesPerS: number | undefined;
+  /** Every connection is reset at this age. */
+  resetAgeMs: number | undefined;
+  resets = 0;
   requests = 0;
   servedBytes = 0;
   /** Headers of the latest request. */
@@ -62,6 +65,15 @@ export class RangeServer {
   async start(): Promise<this> {
     const server = createServer((request, response) => {
       this.#serve(request, response).catch(() => response.destroy());
+    });
+    server.on("connection", (socket) => {
+      const { resetAgeMs } = this;
+      if (resetAgeMs === undefined) return;
+      const timer = setTimeout(() => {
+        this.resets += 1;
+        socket.resetAndDestroy();
+      }, resetAgeMs);
+      socket.once("close", () => clearTimeout(timer));
     });
     this.#server = server;
     await new Promise<void>((resolve) => server.listen(this.#port, "127.0.0.1", resolve));

@@ -234,6 +234,7 @@ class DownloadRun {
     } finally {
       // What has matched is kept whatever came after it (I2).
       await flush();
+      if (busy) this.#dispatch({ type: "held", request });
       await writing;
       intake.release();
       this.#tell(request, fetching, 0, true);
