@@ -2,12 +2,22 @@
 // benchmark ends, fails, or is interrupted.
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 
 /** Processes that are timed or serve; each leads a group of its own, so that its children end with it. */
 const running = new Set<ChildProcess>();
+
+/** Folders of scopes that are open. */
+const folders = new Set<string>();
+
+// A crash runs no clean-up of its own.
+process.on("exit", () => {
+  for (const child of running) signalGroup(child, "SIGKILL");
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+});
 
 let interrupted = false;
 
@@ -62,7 +72,11 @@ export async function inScope(work: (scope: Scope) => Promise<void>): Promise<vo
   const folder = await mkdtemp(
     path.join(process.env["WAYBILL_BENCH_DIR"] ?? os.tmpdir(), "waybill-bench-"),
   );
-  stack.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
+  folders.add(folder);
+  stack.defer(async () => {
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    folders.delete(folder);
+  });
   stack.defer(async () => {
     await Promise.all([...running].map(stop));
   });
