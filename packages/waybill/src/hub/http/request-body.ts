@@ -2,8 +2,8 @@
 import { type RouteName, LIMITS, WaybillError } from "@waybill/sdk/protocol";
 
 /**
- * Plans of 1,000 objects with paths of 900 bytes, and checksums of 500,000 parts (4 TB at the default part
- * size), do not fit into the usual bound.
+ * Plans of 1,000 objects with paths of 900 bytes, and completions that name 200,000 parts, do not fit into the
+ * usual bound.
  */
 const PLAN_BYTES = 8 * LIMITS.httpBodyBytes;
 

@@ -7,7 +7,6 @@ import {
   type UploadPlan,
   WaybillError,
 } from "@waybill/sdk/protocol";
-import { isDeepStrictEqual } from "node:util";
 import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Clock } from "../log.ts";
@@ -16,6 +15,7 @@ import { withEqualParts } from "./check-plan.ts";
 import { type Completion, joinUpload, recordOf } from "./completion.ts";
 import { keptBefore } from "./kept-before.ts";
 import { assertOpen } from "./multipart-opener.ts";
+import { type Times, assertSamePush, hasTime, renamed, renewed } from "./session-edits.ts";
 import {
   UploadDoc,
   completedDoc,
@@ -45,7 +45,6 @@ type Begun = { readonly doc: UploadDoc; readonly fresh: boolean; readonly change
 
 /** A session document that was swept long ago may be remembered by another hub this long. */
 const SIGN_AGE_MS = 10_000;
-const DAY_MS = 86_400_000;
 
 export class UploadSessions {
   readonly #deps: UploadSessionsDeps;
@@ -92,7 +91,7 @@ export class UploadSessions {
       if (known === undefined) return wanted;
       if (known.state === "aborted") return undefined;
       assertSamePush(known.plan, wanted.plan);
-      const next = renamed(this.#renewed(known) ?? known, wanted.plan.name);
+      const next = renamed(renewed(known, this.#times), wanted.plan.name);
       return next === known ? undefined : next;
     });
     if (updated === undefined) return { doc: wanted, fresh: true, changed: true };
@@ -112,7 +111,7 @@ export class UploadSessions {
     const key = sessionKey(room, upload);
     const updated = await this.#deps.documents.update(UploadDoc, key, (known) => {
       if (known?.state !== "completed") return undefined;
-      const next = renamed(this.#renewed(known) ?? known, name);
+      const next = renamed(renewed(known, this.#times), name);
       return next === known ? undefined : next;
     });
     const doc = updated?.doc;
@@ -121,7 +120,7 @@ export class UploadSessions {
         hint: "push it again",
       });
     }
-    if (!this.#hasTime(doc)) {
+    if (!hasTime(doc, this.#times)) {
       throw new WaybillError("conflict", `artifact ${doc.record.artifact} may not stay longer`, {
         hint: "its bytes are copied to a new upload when it is pushed again",
       });
@@ -163,10 +162,12 @@ export class UploadSessions {
 
   /** Pushes the end of an open upload that is being worked on further away. */
   async keepOpen(doc: UploadDoc): Promise<void> {
-    if (this.#hasTime(doc)) return;
-    await this.#deps.documents.update(UploadDoc, sessionKey(doc.room, doc.upload), (known) =>
-      known?.state === "open" ? this.#renewed(known) : undefined,
-    );
+    if (hasTime(doc, this.#times)) return;
+    await this.#deps.documents.update(UploadDoc, sessionKey(doc.room, doc.upload), (known) => {
+      if (known?.state !== "open") return undefined;
+      const next = renewed(known, this.#times);
+      return next === known ? undefined : next;
+    });
   }
 
   /** Forgets multipart uploads the store has lost, so that the next signing opens new ones. */
@@ -202,6 +203,10 @@ export class UploadSessions {
     });
     if (updated === undefined) throw new WaybillError("expired", `upload ${doc.upload} is gone`);
     return this.#completedBefore(updated.doc, completion);
+  }
+
+  get #times(): Times {
+    return { nowMs: this.#deps.clock(), ttlMs: this.#deps.ttlMs };
   }
 
   async *#docs(room: RoomId): AsyncIterable<UploadDoc> {
@@ -248,45 +253,4 @@ export class UploadSessions {
       multipart: {},
     };
   }
-
-  /** Whether more than half of its time is left. */
-  #hasTime({ expiresAt }: UploadDoc): boolean {
-    return Date.parse(expiresAt) - this.#deps.clock() > this.#deps.ttlMs / 2;
-  }
-
-  /**
-   * The session with its time begun again, or `undefined` when it has enough left. One whose artifact has
-   * expired is open again: what the store still has need not be sent.
-   */
-  #renewed(doc: UploadDoc): UploadDoc | undefined {
-    const { clock, ttlMs } = this.#deps;
-    const nowMs = clock();
-    const leftMs = Date.parse(doc.expiresAt) - nowMs;
-    if (this.#hasTime(doc)) return undefined;
-    const expiresAt = new Date(nowMs + ttlMs).toISOString();
-    const { record, ...rest } = doc;
-    if (record === undefined) return { ...doc, expiresAt };
-    if (doc.place === "rooms") return { ...doc, expiresAt };
-    // Objects that outlive the store's own cleaning rule would be taken from under the record.
-    const young = nowMs - Date.parse(doc.createdAt) < ttlMs + 5 * DAY_MS;
-    if (leftMs > 0 && young) return { ...doc, expiresAt, record: { ...record, expiresAt } };
-    return leftMs > 0 ? undefined : { ...rest, state: "open", expiresAt, multipart: {} };
-  }
-}
-
-/** One fingerprint is one push; how it cuts its objects is up to whoever opened it. */
-function assertSamePush(known: UploadPlan, plan: UploadPlan): void {
-  const essence = ({ purpose, bytes }: UploadPlan) => ({ purpose, bytes });
-  if (isDeepStrictEqual(essence(known), essence(plan))) return;
-  throw new WaybillError("conflict", "the fingerprint belongs to an upload of other bytes", {
-    hint: "push again; if it happens again, report it",
-  });
-}
-
-/** The document under another name; the same document when that is its name. */
-function renamed(doc: UploadDoc, name: UploadPlan["name"]): UploadDoc {
-  if (doc.plan.name === name && (doc.record?.name ?? name) === name) return doc;
-  const { record, ...rest } = doc;
-  const plan = { ...doc.plan, name };
-  return record === undefined ? { ...rest, plan } : { ...rest, plan, record: { ...record, name } };
 }
