@@ -31,6 +31,7 @@ import {
   type SourceReport,
   checkPreference,
   localTree,
+  olderVersions,
   pullTree,
 } from "../transfer/index.ts";
 import type { HubCalls } from "./push.ts";
@@ -50,10 +51,15 @@ export type PullOptions = {
   readonly mirrors?: readonly string[];
   /** Sources besides the store, the mirrors and the cache. */
   readonly sources?: readonly SourceFactory[];
-  /** Folder with artifacts under their ids (`<cacheDir>/<id>/…`), used before the store. */
+  /**
+   * Folder with artifacts under their ids (`<cacheDir>/<id>/…`), used before the store. Older versions of the same
+   * name give what they hold, when their `artifact.json` lies there.
+   */
   readonly cacheDir?: string;
   /** Replace files in `dir` that have other content. */
   readonly overwrite?: boolean;
+  /** Somebody reads the files at once: they stay in the page cache, which takes longer. Default false. */
+  readonly readSoon?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (progress: PullProgress) => void;
   /** Told when a request failed, how long its source rests, and which source that is. */
@@ -127,12 +133,15 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       manifest,
       dir: options.dir,
       sources: [
-        ...(cacheDir === undefined ? [] : [localTree(files.join(cacheDir, artifact))]),
+        ...(cacheDir === undefined
+          ? []
+          : [localTree(files.join(cacheDir, artifact)), olderVersions(cacheDir, record.name, signal)]),
         ...(options.sources ?? []),
         ...mirrors,
         ...stored,
       ],
       overwrite: options.overwrite ?? false,
+      readSoon: options.readSoon ?? false,
       signal,
       onProgress: options.onProgress,
       onDrop: options.onDrop,

@@ -5,6 +5,7 @@ import type { HubClient } from "../hub-client/index.ts";
 import { type ByteTransport, createByteTransport } from "../platform/index.ts";
 import {
   type ArtifactId,
+  type ArtifactManifest,
   ArtifactName,
   type ArtifactRecord,
   type RoomId,
@@ -70,6 +71,7 @@ export type PushResult = {
   readonly seconds: number;
   readonly warnings: readonly string[];
   readonly record: ArtifactRecord | undefined;
+  readonly manifest: ArtifactManifest;
 };
 
 const DEFAULT_RETRY_MS = 600_000;
@@ -91,7 +93,7 @@ export async function pushArtifact(hub: HubCalls, options: PushOptions): Promise
   const transport = options.transport ?? createByteTransport();
   try {
     const push = new Push(hub, { ...options, name }, scan, transport);
-    const { artifact, record, saved } = await push.run();
+    const { artifact, record, saved, manifest } = await push.run();
     return {
       artifact,
       files: scan.files.length,
@@ -103,6 +105,7 @@ export async function pushArtifact(hub: HubCalls, options: PushOptions): Promise
       seconds: (performance.now() - startMs) / 1000,
       warnings: scan.warnings,
       record,
+      manifest,
     };
   } finally {
     if (options.transport === undefined) transport.close();

@@ -23,10 +23,14 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "room key create": ["waybill room key create --room lab --label cluster-a --days 90"],
   "room key ls": ["waybill room key ls --room lab"],
   "room key revoke": ["waybill room key revoke k_4f1c --room lab"],
-  push: ["waybill push ./digits --name digits --room lab", "waybill push ckpt.pt --keep --json"],
+  push: [
+    "waybill push ./digits --name digits --room lab",
+    "waybill push ckpt.pt --keep --json",
+    "waybill push ./digits --receipt",
+  ],
   pull: [
     "waybill pull digits ./digits --room lab",
-    "waybill pull 3f9a12cc ./there --overwrite",
+    "waybill pull 3f9a12cc ./there --overwrite --receipt there.json",
     "waybill pull digits ./digits --mirror https://lab.example/digits --prefer deadline=10m --explain",
     "waybill pull ckpt ./ckpt --limit-down '08:00,2M 19:00,off'",
   ],

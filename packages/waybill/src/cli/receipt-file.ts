@@ -11,6 +11,9 @@ import {
 } from "@waybill/sdk/receipt";
 import type { Context } from "./context.ts";
 
+/** `--receipt [FILE]`: true without a file. */
+export type ReceiptOption = { readonly receipt?: string | boolean };
+
 /** How every receipt of ours begins. */
 const RECEIPT_HEAD = '{"payload":"';
 

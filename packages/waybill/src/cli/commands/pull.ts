@@ -4,9 +4,10 @@ import { pullArtifact, type PullResult, type SourceReport } from "@waybill/sdk/c
 import { type RoomId, isAbort } from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
 import { withRoom } from "../options.ts";
+import { type ReceiptOption, orderReceipt } from "../receipt-file.ts";
 import { sourceReport } from "../render/source-report.ts";
-import { formatBytes, formatRate, formatSeconds } from "../render/format.ts";
-import { transferProgress } from "../render/transfer-progress.ts";
+import { summaryLine } from "../render/transfer-summary.ts";
+import { TransferView } from "../render/transfer-view.ts";
 import type { Runner } from "../runner.ts";
 import { type SourcePolicy, pullPolicy, withSourcePolicy } from "../source-policy.ts";
 
@@ -17,30 +18,46 @@ export function pullCommand(run: Runner): Command {
     .argument("<ref>", "artifact id, a prefix of at least 8 digits, or a name (the newest)")
     .argument("<dir>", "folder to fill")
     .option("--overwrite", "replace files that are there with other content")
+    .option("--receipt [file]", "leave a signed receipt (default: DIR.receipt.json beside it)")
     .description(
       "download an artifact; run it again after any interruption and it goes on where it was",
     )
-    .action(run<[string, string], PullOptions>(pull));
+    .action(run<[string, string], PullOptions & ReceiptOption>(pull));
 }
 
 async function pull(
   context: Context,
   [ref, dir]: [string, string],
-  options: PullOptions,
+  { receipt: wanted, ...options }: PullOptions & ReceiptOption,
 ): Promise<void> {
+  const { output } = context;
   const room = await context.room();
+  const order = await orderReceipt(context, room, wanted, dir);
   const result = await pullInto(context, room, { ref, dir, label: `pull ${ref}`, ...options });
-  const { artifact, bytes, seconds, sources, files } = result;
-  context.output.record({ type: "done", artifact, bytes, seconds, sources, files });
-  context.output.line(pullSummary(result, dir));
+  const { artifact, name, bytes, seconds, sources, files, manifest } = result;
+  output.line(pullSummary(result, dir));
+  const facts = { direction: "pull", artifact, name, ...savedFrom(sources), sources } as const;
+  const receivedBytes = receivedIn(result);
+  const receipt = await order?.keep({ ...facts, receivedBytes }, manifest);
+  output.record({ type: "done", artifact, bytes, seconds, sources, files, ...receipt });
 }
 
 /** One line about a finished pull. */
 export function pullSummary(result: PullResult, dir: string): string {
-  const from = Object.entries(result.sources)
-    .filter(([, bytes]) => bytes > 0)
-    .map(([kind, bytes]) => `${formatBytes(bytes)} from ${kind}`);
-  return `${result.files} files, ${formatBytes(result.bytes)} verified in ${dir} in ${formatSeconds(result.seconds)} (${formatRate(result.bytes, result.seconds)}; ${from.join(", ") || "nothing to fetch"})`;
+  const retries = result.report.reduce((sum, source) => sum + source.retries, 0);
+  return `${summaryLine({ verb: "pulled", ...result, retries })} · verified in ${dir}`;
+}
+
+/** What this machine had already. */
+function savedFrom({ cache = 0 }: PullResult["sources"]) {
+  return { saved: { cache } };
+}
+
+/** Bytes that came over the wire, those of no use included. */
+function receivedIn({ report }: PullResult): number {
+  return report
+    .filter(({ kind }) => kind !== "cache")
+    .reduce((sum, { bytes, wastedBytes }) => sum + bytes + wastedBytes, 0);
 }
 
 /** Pulls with progress; says how to resume when it is interrupted. */
@@ -52,6 +69,8 @@ export async function pullInto(
   const hub = await context.client(room, "transfer");
   const { transport, ...policy } = pullPolicy(what);
   let report: readonly SourceReport[] | undefined;
+  let retries = 0;
+  const view = new TransferView({ output: context.output, label: what.label });
   try {
     return await pullArtifact(hub, {
       ...policy,
@@ -61,18 +80,21 @@ export async function pullInto(
       dir: what.dir,
       overwrite: what.overwrite === true,
       signal: context.signal,
-      onProgress: transferProgress(context.output, what.label),
+      onProgress: ({ bytes, total, sources }) =>
+        view.tick({ bytes, total, ...savedFrom(sources), sources, retries }),
+      onRetry: () => (retries += 1),
       onReport: (facts) => (report = facts),
     });
   } catch (error) {
+    view.stop();
     if (isAbort(error))
       context.output.complain(
         "pull stopped; verified shards are kept: run the same command again to go on",
       );
     throw error;
   } finally {
+    view.stop();
     transport.close();
-    context.output.settle();
     if (what.explain === true) explain(context, report ?? []);
   }
 }

@@ -14,8 +14,10 @@ import {
 import { parseRateLimit } from "@waybill/sdk/timing";
 import type { Context } from "../context.ts";
 import { withRoom } from "../options.ts";
-import { formatBytes, formatRate, formatSeconds, formatTime } from "../render/format.ts";
-import { transferProgress } from "../render/transfer-progress.ts";
+import { type ReceiptOption, orderReceipt } from "../receipt-file.ts";
+import { formatTime } from "../render/format.ts";
+import { summaryLine } from "../render/transfer-summary.ts";
+import { TransferView } from "../render/transfer-view.ts";
 import type { Runner } from "../runner.ts";
 
 export function pushCommand(run: Runner): Command {
@@ -28,10 +30,11 @@ export function pushCommand(run: Runner): Command {
       "--limit-up <rate>",
       "bytes a second at most, as 512K, or by time: 08:00,512K 19:00,off",
     )
+    .option("--receipt [file]", "leave a signed receipt (default: PATH.receipt.json beside it)")
     .description(
       "upload a file or folder; run it again after any interruption and it goes on where it was",
     )
-    .action(run<[string], PushArguments>(push));
+    .action(run<[string], PushArguments & ReceiptOption>(push));
 }
 
 type PushArguments = {
@@ -41,18 +44,24 @@ type PushArguments = {
   readonly limitUp?: string;
 };
 
-async function push(context: Context, [source]: [string], options: PushArguments): Promise<void> {
+async function push(
+  context: Context,
+  [source]: [string],
+  { receipt: wanted, ...options }: PushArguments & ReceiptOption,
+): Promise<void> {
   const { output } = context;
   const room = await context.room();
-  const result = await pushPath(context, room, source, options);
-  const { record, warnings, ...figures } = result;
+  const name = options.name ?? path.basename(path.resolve(source));
+  const order = await orderReceipt(context, room, wanted, source);
+  const result = await pushPath(context, room, source, { ...options, name });
+  const { record, warnings, manifest, ...figures } = result;
+  const { artifact, sentBytes, saved } = figures;
+  output.line(artifact);
+  output.note(summaryLine({ verb: "pushed", name, ...figures }));
+  const facts = { direction: "push", artifact, name, sentBytes, saved } as const;
+  const receipt = await order?.keep(facts, manifest);
   const expires = record?.expiresAt === undefined ? {} : { expiresAt: record.expiresAt };
-  output.record({ type: "done", ...figures, ...expires });
-  const saved = savedText(result);
-  output.line(result.artifact);
-  output.note(
-    `${result.files} files, ${formatBytes(result.bytes)} in ${formatSeconds(result.seconds)} (${formatRate(result.bytes, result.seconds)}); sent ${formatBytes(result.sentBytes)}${saved}`,
-  );
+  output.record({ type: "done", ...figures, ...expires, ...receipt });
   for (const warning of warnings) output.note(`note: ${warning}`);
   if (record === undefined) return;
   output.note(
@@ -60,19 +69,6 @@ async function push(context: Context, [source]: [string], options: PushArguments
       ? "kept until it is removed"
       : `kept until ${formatTime(record.expiresAt)} UTC; push with --keep to keep it for good`,
   );
-}
-
-/** Why bytes did not have to be sent. */
-function savedText({ saved }: PushResult): string {
-  const reasons = [
-    [saved.held, "were there already"],
-    [saved.copied, "were copied by the store"],
-    [saved.identical, "were there as another artifact's, all of them"],
-  ] as const;
-  return reasons
-    .filter(([bytes]) => bytes > 0)
-    .map(([bytes, why]) => `, ${formatBytes(bytes)} ${why}`)
-    .join("");
 }
 
 /** Pushes a path with progress; says how to resume when it is interrupted. */
@@ -91,6 +87,9 @@ export async function pushPath(
   const limits = limitUp === undefined ? {} : { limits: { up: parseRateLimit(limitUp) } };
   const hub = await context.client(room, "transfer");
   const transport = createByteTransport(limits);
+  const label = options.label ?? `push ${name}`;
+  const view =
+    options.quiet === true ? undefined : new TransferView({ output: context.output, label });
   try {
     return await pushArtifact(hub, {
       room,
@@ -100,18 +99,17 @@ export async function pushPath(
       dedupe: options.dedupe !== false,
       transport,
       signal: context.signal,
-      ...(options.quiet === true
-        ? {}
-        : { onProgress: transferProgress(context.output, options.label ?? `push ${name}`) }),
+      ...(view === undefined ? {} : { onProgress: view.tick }),
     });
   } catch (error) {
+    view?.stop();
     if (isAbort(error))
       context.output.complain(
         "push stopped; what is confirmed stays there: run the same command again to go on",
       );
     throw error;
   } finally {
+    view?.stop();
     transport.close();
-    context.output.settle();
   }
 }
