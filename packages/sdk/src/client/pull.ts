@@ -135,7 +135,10 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       sources: [
         ...(cacheDir === undefined
           ? []
-          : [localTree(files.join(cacheDir, artifact)), olderVersions(cacheDir, record.name, signal)]),
+          : [
+              localTree(files.join(cacheDir, artifact)),
+              olderVersions(cacheDir, record.name, signal),
+            ]),
         ...(options.sources ?? []),
         ...mirrors,
         ...stored,

@@ -32,6 +32,8 @@ export type PullTreeInput = {
   readonly sources: readonly SourceFactory[];
   /** Replace files that have other content; otherwise they are a `conflict`. */
   readonly overwrite?: boolean;
+  /** Somebody reads the files at once: they stay in the page cache, which takes longer (decision 8). */
+  readonly readSoon?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: PullProgress) => void) | undefined;
   readonly onDrop?: ((source: string, reason: string) => void) | undefined;
@@ -52,7 +54,8 @@ export async function pullTree(
   const tally = new Tally(map.bytes, input.onProgress);
   const there = await lookAround(map, dir, input);
   tally.add("cache", there.bytes);
-  const keeper = await TreeKeeper.open(map, dir, input.artifact);
+  const { readSoon = false } = input;
+  const keeper = await TreeKeeper.open(map, dir, input.artifact, { readSoon });
   try {
     for (const index of there.right) keeper.skip(index);
     const known = await resumeParts(map, keeper, there.done, input.signal);

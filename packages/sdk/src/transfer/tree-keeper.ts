@@ -25,9 +25,18 @@ type PartFile = {
   flushing: Promise<void> | undefined;
 };
 
+export type KeeperOptions = {
+  /**
+   * The files are read at once by somebody else, such as a trainer: they are written through the page cache and
+   * stay in it. Otherwise big ones go past it: less work, and no memory taken from others.
+   */
+  readonly readSoon?: boolean;
+};
+
 export class TreeKeeper implements ShardKeeper {
   readonly #map: ShardMap;
   readonly #dir: string;
+  readonly #mode: "write" | "write-direct";
   readonly #state: string;
   readonly #folders = new Set<string>();
   /** Shards kept so far, of the files that are not whole yet. */
@@ -53,7 +62,9 @@ export class TreeKeeper implements ShardKeeper {
     readonly journal: Journal;
     readonly noted: ShardSet;
     readonly unlock: () => void;
+    readonly mode: "write" | "write-direct";
   }) {
+    this.#mode = init.mode;
     this.#map = init.map;
     this.#dir = init.dir;
     this.#state = init.state;
@@ -68,7 +79,12 @@ export class TreeKeeper implements ShardKeeper {
    * Begins or resumes in `dir`. Throws `conflict` while another process pulls the same artifact there, and
    * `local_io` where nothing can be written.
    */
-  static async open(map: ShardMap, dir: string, artifact: ArtifactId): Promise<TreeKeeper> {
+  static async open(
+    map: ShardMap,
+    dir: string,
+    artifact: ArtifactId,
+    { readSoon = false }: KeeperOptions = {},
+  ): Promise<TreeKeeper> {
     const top = files.join(dir, PULL_STATE_FOLDER);
     assertFolder(top);
     const state = files.join(top, artifact.slice(0, 16));
@@ -77,7 +93,8 @@ export class TreeKeeper implements ShardKeeper {
     const unlock = files.lock(files.join(state, "lock"), `the pull into ${dir}`);
     try {
       const { journal, noted } = await Journal.open(files.join(state, "journal"), artifact);
-      return new TreeKeeper({ map, dir, state, journal, noted, unlock });
+      const mode = readSoon ? "write" : "write-direct";
+      return new TreeKeeper({ map, dir, state, journal, noted, unlock, mode });
     } catch (error) {
       unlock();
       throw error;
@@ -169,7 +186,7 @@ export class TreeKeeper implements ShardKeeper {
       await this.#slice.pause();
       files.writeSmall(this.partPath(index), bytes);
     } else {
-      const file = await files.open(this.partPath(index), "write-direct");
+      const file = await files.open(this.partPath(index), this.#mode);
       try {
         await file.resize(bytes.length);
         await file.write(bytes, 0);
@@ -227,7 +244,7 @@ export class TreeKeeper implements ShardKeeper {
       this.#open.delete(other);
       await closePart(part);
     }
-    const file = await files.open(this.partPath(index), "write-direct");
+    const file = await files.open(this.partPath(index), this.#mode);
     const { size } = this.#map.file(index);
     const facts = await file.facts();
     if (facts.size !== size) await file.resize(size);
