@@ -133,8 +133,9 @@ export class DownloadEdit {
     );
   }
 
-  /** Ends the requests that have been silent for too long. */
-  stall(): void {
+  /** The time that was asked for has come, or almost: ends the requests that have been silent for too long. */
+  tick(): void {
+    this.#state = { ...this.#state, wakeAtMs: Infinity };
     for (const request of this.#state.requests.values()) {
       if (stallsAtMs(request) > this.#nowMs || !this.#state.requests.has(request.id)) continue;
       const seconds = Math.round((this.#nowMs - request.lastByteMs) / 1000);

@@ -65,6 +65,15 @@ describe("errors (rule 5)", () => {
     expect(fetches(machine.wait(1))).toHaveLength(1);
   });
 
+  it("are waited out even if the clock that wakes is a little early", () => {
+    const machine = new Machine(8);
+    machine.add(mirror("a"));
+    const error = new WaybillError("rate_limited", "slow down", { retryAfterMs: 1000 });
+    machine.send({ type: "ended", request: 1, error });
+    expect(machine.wait(999.6)).toMatchObject([{ type: "wake" }]);
+    expect(fetches(machine.wait(1))).toHaveLength(1);
+  });
+
   it("I8: end a source only after `retryForMs` without a shard", () => {
     const machine = new Machine(64, { retryForMs: 10_000 });
     machine.add(mirror("a"));

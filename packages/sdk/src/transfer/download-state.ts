@@ -161,7 +161,7 @@ export function nextDownload(
       step.end(event.request, event.error);
       return step.proceed();
     case "tick":
-      step.stall();
+      step.tick();
       return step.proceed();
     case "stopped":
       return step.fail(event.error);
