@@ -44,7 +44,7 @@ describe("a download, phase by event", () => {
       ["cancel", "drop", "fail"],
       "failed",
     ],
-    ["tick", { type: "tick" }, [], "running"],
+    ["tick", { type: "tick" }, ["wake"], "running"],
     ["stopped", { type: "stopped", error: failure }, ["cancel", "cancel", "fail"], "failed"],
   ];
 
