@@ -1,8 +1,8 @@
 // How large the parts of an upload are and how many travel at once: learned from the link while it goes on.
 // Pure; times come in with the facts (docs/protocol/artifact.md §7, "Pace").
 //
-//   careful ──first body within a second──▶ fast: the whole budget, larger parts
-//      └─ every second: one step up ──▶ kept if the rate grew with it, else back and hold for a while
+//   careful ──first body within 1.5 s──▶ fast: the whole budget, larger parts
+//      └─ every 3 s: one step up ──▶ kept if the rate grew with it, else back and hold for a while
 import { type LinkHealth, FRESH_LINK, adviceFor, learnLink, resetAgeMs } from "./link-health.ts";
 import type { PartRule } from "./upload-plan.ts";
 
@@ -28,7 +28,12 @@ const QUICK_MS = 1500;
 const SLOW_MS = 8000;
 /** A step up must bring this share of what it would where connections do not share the link. */
 const WORTH = 0.4;
-const PERIOD_MS = 1000;
+/** One that brings this share is followed by a larger one. */
+const GREAT = 0.7;
+/** A first body that is through in this time shows a fast link. */
+const FAST_BODY_MS = 1500;
+/** A step is judged over this long, after another such time in which new connections fill the system's buffers. */
+const PERIOD_MS = 1500;
 const HOLD_MS = 30_000;
 /** After failures that looked like too much load. */
 const FAILURE_HOLD_MS = 5000;
@@ -55,6 +60,8 @@ export type Pace = {
   /** What the window before the last step gave; undefined when no step is on trial. */
   readonly trial: { readonly window: number; readonly bytesPerS: number } | undefined;
   readonly holdUntilMs: number;
+  /** The next measurement begins at this time: what is handed to new connections before fills buffers, not the link. */
+  readonly settleUntilMs: number | undefined;
   /** Where the running measurement began. */
   readonly mark: { readonly ms: number; readonly bytes: number } | undefined;
   /** Failures of puts that began before this are of the load that was reduced already. */
@@ -75,6 +82,7 @@ export function startPace(rule: PartRule, totalBytes: number, concurrency = Infi
     bytesPerS: undefined,
     trial: undefined,
     holdUntilMs: 0,
+    settleUntilMs: undefined,
     mark: undefined,
     reducedMs: -Infinity,
   };
@@ -110,7 +118,7 @@ export function paceConfirmed(
   let link = learnLink(pace.link, { type: "alive", ageMs: nowMs - openedMs }, nowMs);
   if (size >= MIB) link = learnLink(link, { type: "moved", bytes: size, ms: tookMs }, nowMs);
   const wholePart = size >= pace.bounds.rule.minBytes;
-  const quick = tookMs < 1000 && (wholePart || pace.trial === undefined);
+  const quick = tookMs < FAST_BODY_MS && (wholePart || pace.trial === undefined);
   const window = quick ? Math.max(pace.window, fastWindow(pace, nowMs)) : pace.window;
   return resized({ ...pace, link, window }, nowMs);
 }
@@ -120,8 +128,11 @@ export function paceTick(
   pace: Pace,
   { nowMs, sentBytes, limited }: { nowMs: number; sentBytes: number; limited: boolean },
 ): Pace {
-  const { mark } = pace;
-  if (mark === undefined) return { ...pace, mark: { ms: nowMs, bytes: sentBytes } };
+  const { mark, settleUntilMs = nowMs + PERIOD_MS } = pace;
+  if (mark === undefined) {
+    const settled = nowMs >= settleUntilMs;
+    return { ...pace, settleUntilMs, mark: settled ? { ms: nowMs, bytes: sentBytes } : undefined };
+  }
   const elapsedMs = nowMs - mark.ms;
   const bytes = sentBytes - mark.bytes;
   if (elapsedMs < PERIOD_MS || (bytes < pace.window * 64 * 1024 && elapsedMs < 8 * PERIOD_MS)) {
@@ -130,7 +141,9 @@ export function paceTick(
   const bytesPerS = (bytes * 1000) / elapsedMs;
   const measured = { ...pace, bytesPerS, mark: { ms: nowMs, bytes: sentBytes } };
   if (!limited || bytes === 0) return measured;
-  return resized(judged(measured, bytesPerS, nowMs), nowMs);
+  const after = judged(measured, bytesPerS, nowMs);
+  if (after.window === pace.window) return resized(after, nowMs);
+  return resized({ ...after, mark: undefined, settleUntilMs: nowMs + PERIOD_MS }, nowMs);
 }
 
 /** A body was not taken; `reset` when its connection died under it. */
@@ -164,24 +177,26 @@ export function paceFailed(
 /** After a measurement at full window: keeps or takes back the last step, and maybe takes another. */
 function judged(pace: Pace, bytesPerS: number, nowMs: number): Pace {
   const { trial, window } = pace;
+  let share = 0;
   if (trial !== undefined) {
-    const ideal = window / trial.window - 1;
-    const gain = bytesPerS / trial.bytesPerS - 1;
-    if (gain < WORTH * ideal) {
+    share = (bytesPerS / trial.bytesPerS - 1) / (window / trial.window - 1);
+    if (share < WORTH) {
       const held = { ...pace, window: trial.window, trial: undefined };
       return { ...held, holdUntilMs: nowMs + HOLD_MS };
     }
   }
   if (nowMs < pace.holdUntilMs) return { ...pace, trial: undefined };
-  const next = Math.min(stepUp(pace, bytesPerS), windowCap(pace, bytesPerS, nowMs));
+  const wished = stepUp(pace, bytesPerS, share >= GREAT);
+  const next = Math.min(wished, windowCap(pace, bytesPerS, nowMs));
   if (next <= window) return { ...pace, trial: undefined };
   return { ...pace, window: next, trial: { window, bytesPerS } };
 }
 
-function stepUp({ window, bounds }: Pace, bytesPerS: number): number {
+function stepUp({ window, bounds }: Pace, bytesPerS: number, wasGreat: boolean): number {
   const slowMs = (bounds.rule.minBytes * window * 1000) / bytesPerS;
-  if (slowMs >= SLOW_MS) return Math.max(window + 2, Math.ceil(window * 1.6));
-  return slowMs <= QUICK_MS ? FAST_WINDOW : window + 1;
+  if (slowMs >= SLOW_MS) return window * 2;
+  if (slowMs <= QUICK_MS) return FAST_WINDOW;
+  return wasGreat ? Math.ceil(window * 1.6) : window + 1;
 }
 
 function windowCap(pace: Pace, bytesPerS: number, nowMs: number): number {
