@@ -7,6 +7,7 @@
 //   hub-client/  typed HTTP calls with proofs of the caller's key; the signaling session
 //   swarm/       control links between peers (WebRTC, or relayed); the feed of a job's events
 //   registry/    pure edits of a room's registry and the compare-and-swap loop around them
+//   receipt/     signed receipts of transfers, and checks of a folder against one
 //   client/      push, pull and watch, composed of the above
 //
 // A byte enters in transfer/upload-runner, is verified in transfer/download-runner against the manifest, and

@@ -46,12 +46,11 @@ export type ReceiptPayload = v.InferOutput<typeof ReceiptPayload>;
 const Thumbprint = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{43}$/, "not a key thumbprint"));
 
 /** An Ed25519 public key (RFC 8037). */
-export const Ed25519Jwk = v.object({
+const Ed25519Jwk = v.object({
   kty: v.literal("OKP"),
   crv: v.literal("Ed25519"),
   x: PublicKey,
 });
-export type Ed25519Jwk = v.InferOutput<typeof Ed25519Jwk>;
 
 const common = {
   alg: v.literal("EdDSA"),
