@@ -127,10 +127,13 @@ function takeLock(name: string, what: string): () => void {
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     return codeOf(error) === "EPERM";
   }
+  if (process.platform !== "linux") return true;
+  // A process that has ended keeps its number until its parent asks; in containers nobody may.
+  const stat = orNothing(`/proc/${pid}/stat`, () => fs.readFileSync(`/proc/${pid}/stat`, "latin1"));
+  return stat === undefined || !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
 }
 
 function attempt<T>(verb: string, name: string, run: () => T): T {

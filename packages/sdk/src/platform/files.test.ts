@@ -1,7 +1,9 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as browser from "./files.browser.ts";
 import { files } from "./files.node.ts";
 
@@ -83,6 +85,38 @@ describe("files", () => {
     files.lock(path, "the folder")();
     writeFileSync(path, "");
     files.lock(path, "the folder")();
+  });
+
+  it("are not locked by a process that has ended and was not asked for", async ({ skip }) => {
+    skip(process.platform !== "linux", "only Linux tells");
+    // The child ends when the shell has become a program that waits for nobody.
+    const shell = spawn("sh", ["-c", "sleep 0.1 & echo $!; exec sleep 60"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    try {
+      const [first] = (await once(shell.stdout, "data")) as [Buffer];
+      const pid = first.toString().trim();
+      await vi.waitFor(
+        () => expect(readFileSync(`/proc/${pid}/stat`, "latin1")).toContain(") Z "),
+        5000,
+      );
+      writeFileSync(join(dir, "lock"), pid);
+      files.lock(join(dir, "lock"), "the folder")();
+    } finally {
+      shell.kill("SIGKILL");
+    }
+  });
+
+  it("are flushed together where the system can", async () => {
+    expect(await files.flushFileSystem(dir)).toBe(process.platform === "linux");
+    expect(await files.flushFileSystem(join(dir, "no"))).toBe(false);
+  });
+
+  it("have the mode they are given", () => {
+    const path = join(dir, "x");
+    writeFileSync(path, "", { mode: 0o644 });
+    files.setMode(path, 0o640);
+    expect(files.lookAt(path)?.mode).toBe(0o640);
   });
 
   it("are something browsers do not have, and are told so", () => {
