@@ -16,7 +16,7 @@ import { inScope, start, stop } from "./setup/scope.ts";
 import { hostOf, openSite } from "./setup/site.ts";
 import { type Host, listening } from "./setup/store.ts";
 
-const options = readOptions({ mib: 128, rounds: 5 });
+const options = readOptions({ mib: 256, rounds: 5 });
 const bytes = options.mib * MIB;
 const SERVER = fileURLToPath(new URL("peers/range-server.ts", import.meta.url));
 const PORT = 8080;

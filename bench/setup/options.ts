@@ -10,6 +10,8 @@ export type Options = {
   readonly only: readonly string[];
   /** `versitygw`, `minio` or `embedded`. */
   readonly store: StoreKind;
+  /** Tells runs of one benchmark apart in the page: what differs from its usual size and store. */
+  readonly variant: string;
   readonly json: boolean;
   readonly write: boolean;
   /** Options of this benchmark alone. */
@@ -47,8 +49,11 @@ export function readOptions(defaults: {
   };
   const store = STORE_KINDS.find((kind) => kind === (given["store"] ?? "versitygw"));
   if (store === undefined) throw new Error(`--store is one of ${STORE_KINDS.join(", ")}`);
+  const mib = number("mib", defaults.mib);
+  const differs = [mib === defaults.mib ? "" : `-${mib}`, store === "versitygw" ? "" : `-${store}`];
   return {
-    mib: number("mib", defaults.mib),
+    mib,
+    variant: differs.join(""),
     rounds: number("rounds", defaults.rounds),
     only: typeof given["only"] === "string" ? given["only"].split(",") : [],
     store,

@@ -1,6 +1,8 @@
 // What a benchmark found: tables for people, one JSON object for programs, a section of docs/performance.md.
 import { execFileSync } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
 import os from "node:os";
+import { fileURLToPath } from "node:url";
 import { formatBytes, table } from "../../packages/waybill/src/cli/render/format.ts";
 import type { Outcome, Sample } from "./measure.ts";
 import { median, medianRatio } from "./measure.ts";
@@ -17,7 +19,12 @@ export type Section = {
   readonly data: unknown;
 };
 
-/** Prints the sections, as JSON with `--json`, and keeps them in the page with `--write`. */
+const BASELINE = fileURLToPath(new URL("../baseline/", import.meta.url));
+
+/**
+ * Prints the sections, as JSON with `--json`. With `--write` keeps them: the tables in docs/performance.md, everything
+ * in `bench/baseline/`.
+ */
 export async function report(
   name: string,
   options: Options,
@@ -27,8 +34,9 @@ export async function report(
     .slice(2)
     .filter((word) => word !== "--write")
     .join(" ")}\`, ${os.availableParallelism()} cores`;
+  const all = JSON.stringify({ benchmark: name, state, sections }, undefined, 1);
   if (options.json) {
-    console.log(JSON.stringify({ benchmark: name, state, sections }));
+    console.log(all);
   } else {
     for (const { title, rows, notes = [] } of sections) {
       console.log(`\n${title}\n${table(rows.map((row) => [...row]))}`);
@@ -36,10 +44,14 @@ export async function report(
     }
   }
   if (!options.write) return;
+  await mkdir(BASELINE, { recursive: true });
+  const file = `${BASELINE}${name}${options.variant}.json`;
+  await writeFile(file, `${all}\n`);
+  execFileSync("npx", ["oxfmt", file]);
   const parts = sections.map(({ title, rows, notes = [] }) =>
     [`### ${title}`, markdownTable(rows), ...notes].join("\n\n"),
   );
-  await writeSection(name, [`Measured at ${state}.`, ...parts].join("\n\n"));
+  await writeSection(name + options.variant, [`Measured at ${state}.`, ...parts].join("\n\n"));
 }
 
 /** The commit that is measured; `+` says that the work tree differs from it. */
