@@ -3,6 +3,7 @@
 //   protocol/    what both ends agree on: ids, messages, the route table, limits, error codes
 //   artifact/    a tree of files becomes a manifest of shards, each known by its hash
 //   transfer/    shards travel: pure state machines, a scheduler over sources, runners, journals
+//   http/        ranged GETs, checked; any web server as a source
 //   s3/          the object store as source and sink, by URLs the hub signs
 //   hub-client/  typed HTTP calls with proofs of the caller's key; the signaling session
 //   swarm/       control links between peers (WebRTC, or relayed); the feed of a job's events
@@ -20,6 +21,8 @@ export {
   type PullOptions,
   type PullProgress,
   type PullResult,
+  type Preference,
+  type SourceReport,
   type PushOptions,
   type PushResult,
   type UploadProgress,
