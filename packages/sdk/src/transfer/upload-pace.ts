@@ -37,8 +37,8 @@ const PERIOD_MS = 1500;
 const HOLD_MS = 30_000;
 /** After failures that looked like too much load. */
 const FAILURE_HOLD_MS = 5000;
-/** Share of the reset age in which a part must be through; two of 5 MiB at 20 Mbit/s just are before 6 s. */
-const RESET_SHARE = 0.85;
+/** Share of the reset age in which parts sent at once must be through: what drains from buffers comes on top. */
+const RESET_SHARE = 0.75;
 
 export type PaceBounds = {
   readonly rule: PartRule;
