@@ -80,10 +80,12 @@ export async function inScope(work: (scope: Scope) => Promise<void>): Promise<vo
   stack.defer(async () => {
     await Promise.all([...running].map(stop));
   });
+  let ending: Promise<void> | undefined;
+  const end = () => (ending ??= stack.disposeAsync());
   const onSignal = (signal: NodeJS.Signals) => {
     interrupted = true;
     console.error(`${signal}: cleaning up`);
-    void stack.disposeAsync().finally(() => process.exit(130));
+    void end().finally(() => process.exit(130));
   };
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   try {
@@ -94,7 +96,7 @@ export async function inScope(work: (scope: Scope) => Promise<void>): Promise<vo
       defer: (cleanUp) => stack.defer(cleanUp),
     });
   } finally {
-    await stack.disposeAsync();
+    await end();
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
 }

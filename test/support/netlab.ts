@@ -5,17 +5,17 @@
 //   lab.exec("server", ["python3", "-m", "http.server"]);   // reached from "client" at lab.address("server")
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import os from "node:os";
+import { rm } from "node:fs/promises";
 import path from "node:path";
 import { AgeLimit } from "./netlab/age-limit.ts";
 import { programPath, run } from "./netlab/commands.ts";
 import {
   addNamespace,
+  makeFolder,
   namePrefix,
   namespaceFile,
   removeNamespace,
-  sweepNamespaces,
+  sweep,
 } from "./netlab/namespaces.ts";
 import { type Shape, Wan, compileWan } from "./netlab/wan.ts";
 
@@ -88,9 +88,9 @@ export class NetLab implements AsyncDisposable {
   static async open(init: { links: readonly LinkInit[]; seed?: number }): Promise<NetLab> {
     const refused = await NetLab.refusal();
     if (refused !== undefined) throw new Error(refused);
-    await sweepNamespaces();
+    await sweep();
     await using building = new AsyncDisposableStack();
-    const folder = await mkdtemp(path.join(os.tmpdir(), "waybill-netlab-"));
+    const folder = await makeFolder();
     building.defer(() => rm(folder, { recursive: true, force: true }));
     const binary = path.join(folder, "wan");
     await compileWan(binary);

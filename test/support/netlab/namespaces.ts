@@ -1,6 +1,9 @@
 // Network namespaces named for the process that owns them, so that what a killed process left behind is
 // found and removed by the next one.
 import { existsSync } from "node:fs";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
 import { run } from "./commands.ts";
 
 const OWNED = /^wb(\d+)n\d+-/;
@@ -35,8 +38,20 @@ export async function removeNamespace(namespace: string): Promise<void> {
   await run("ip", "netns", "del", namespace).catch(() => undefined);
 }
 
-/** Removes namespaces whose owners are gone. */
-export async function sweepNamespaces(): Promise<void> {
+const FOLDER = /^waybill-netlab-(\d+)-/;
+
+/** A folder for one lab's files. */
+export function makeFolder(): Promise<string> {
+  return mkdtemp(path.join(os.tmpdir(), `waybill-netlab-${process.pid}-`));
+}
+
+/** Removes namespaces and folders whose owners are gone. */
+export async function sweep(): Promise<void> {
+  for (const name of await readdir(os.tmpdir())) {
+    const owner = FOLDER.exec(name)?.[1];
+    if (owner !== undefined && !existsSync(`/proc/${owner}`))
+      await rm(path.join(os.tmpdir(), name), { recursive: true, force: true });
+  }
   for (const line of (await run("ip", "netns", "list")).split("\n")) {
     const [name = ""] = line.split(" ");
     const owner = OWNED.exec(name)?.[1];
