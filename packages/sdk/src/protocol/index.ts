@@ -98,6 +98,18 @@ export {
   unitBytesFor,
 } from "./uploads.ts";
 export {
+  ANNOUNCED_MANIFEST_BYTES,
+  DirectAddress,
+  DirectAddresses,
+  ResolvedArtifact,
+  Segment,
+  ArrivingObject,
+  Arriving,
+  SegmentName,
+  SignedSegment,
+  SegmentToTake,
+} from "./arriving.ts";
+export {
   RECEIPT_TYP,
   ReceiptPayload,
   ReceiptHeader,

@@ -2,6 +2,7 @@
 // table, the client is typed by it, OpenAPI is printed from it, and the access test walks it.
 import * as v from "valibot";
 import type { RoomId } from "./ids.ts";
+import { ARRIVING_ROUTES } from "./routes/arriving-routes.ts";
 import { JOB_ROUTES } from "./routes/job-routes.ts";
 import { MODEL_ROUTES } from "./routes/model-routes.ts";
 import { RECEIPT_ROUTES } from "./routes/receipt-routes.ts";
@@ -16,6 +17,7 @@ const none = v.object({});
 export const ROUTES = {
   ...ROOM_ROUTES,
   ...TRANSFER_ROUTES,
+  ...ARRIVING_ROUTES,
   ...JOB_ROUTES,
   ...MODEL_ROUTES,
   ...RECEIPT_ROUTES,

@@ -69,7 +69,13 @@ export const UploadPlan = v.object({
 });
 export type UploadPlan = v.InferOutput<typeof UploadPlan>;
 
-const PartNumber = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(LIMITS.s3Parts));
+/** 0: an object put at once. */
+export const PartNumber = v.pipe(
+  v.number(),
+  v.safeInteger(),
+  v.minValue(0),
+  v.maxValue(LIMITS.s3Parts),
+);
 
 /** The store's own account of one object of an open upload. */
 export const ObjectProgress = v.object({

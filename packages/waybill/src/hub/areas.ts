@@ -12,6 +12,7 @@ import { createAccessArea } from "./access/access-area.ts";
 import { Authenticator } from "./access/authenticator.ts";
 import { Tokens } from "./access/tokens.ts";
 import { createApp } from "./app.ts";
+import { createArrivingArea } from "./arriving/arriving-area.ts";
 import { ArtifactRecords } from "./artifacts/artifact-records.ts";
 import { createArtifactsArea } from "./artifacts/artifacts-area.ts";
 import { Documents } from "./bucket/documents.ts";
@@ -128,6 +129,17 @@ export function createAreas(init: AreasInit): Areas {
     clock,
     log,
   });
+  const arriving = createArrivingArea({
+    documents: sessionDocuments,
+    storage,
+    records,
+    sessions: uploads.sessions,
+    rights: uploads.rights,
+    segments: uploads.segments,
+    presignSeconds,
+    clock,
+    log,
+  });
   const artifactRecord = async (
     room: RoomId,
     artifact: ArtifactId,
@@ -142,7 +154,8 @@ export function createAreas(init: AreasInit): Areas {
     rooms: roomsBucket,
     documents,
     signaling,
-    artifactRecord,
+    artifactRecord: async (room, artifact) =>
+      (await artifactRecord(room, artifact)) ?? arriving.find(room, artifact),
     presignGet: async (key) => {
       const request = { method: "GET", bucket: roomsBucket.name, key } as const;
       const signed = await storage.presigner.sign([request], presignSeconds);
@@ -174,7 +187,13 @@ export function createAreas(init: AreasInit): Areas {
       }).handlers,
       ...access.handlers,
       ...uploads.handlers,
-      ...createArtifactsArea({ records, presigner: storage.presigner, presignSeconds }).handlers,
+      ...arriving.handlers,
+      ...createArtifactsArea({
+        records,
+        presigner: storage.presigner,
+        presignSeconds,
+        arriving: (room, ref) => arriving.resolve(room, ref),
+      }).handlers,
       ...createReceiptsArea({
         keys: new SigningKeys({ documents, secret: init.secret, clock }),
         records,
@@ -196,6 +215,7 @@ export function createAreas(init: AreasInit): Areas {
     roomDuties: [
       { name: "ending idle sessions", run: (room) => sessions.endIfIdle(room) },
       { name: "removing expired uploads", run: (room) => uploads.sweep(room) },
+      { name: "removing segments of finished uploads", run: (room) => arriving.sweep(room) },
     ],
     duties: [{ name: "removing old invites", run: () => access.sweep() }],
     log,

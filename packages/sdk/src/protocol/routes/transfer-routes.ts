@@ -1,5 +1,6 @@
 // Upload sessions, artifacts and signed reads.
 import * as v from "valibot";
+import { ResolvedArtifact } from "../arriving.ts";
 import { ArtifactRecord } from "../artifact.ts";
 import { ArtifactId, ArtifactName, Crc32Base64, RoomId, Timestamp, UploadId } from "../ids.ts";
 import {
@@ -111,7 +112,7 @@ export const TRANSFER_ROUTES = {
     summary:
       "An artifact by id, by unique prefix of its id (at least 8 digits) or by name (the newest)",
     params: v.object({ room: RoomId, ref: v.union([ArtifactId, ArtifactName]) }),
-    response: ArtifactRecord,
+    response: ResolvedArtifact,
   }),
   adoptArtifact: route({
     method: "POST",

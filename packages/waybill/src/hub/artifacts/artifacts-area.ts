@@ -1,5 +1,6 @@
 // Handlers that find artifacts and let clients read them from the store.
 import { assertSafePath } from "@waybill/sdk/artifact";
+import { type ResolvedArtifact, type RoomId, WaybillError } from "@waybill/sdk/protocol";
 import type { Handlers } from "../http/handler.ts";
 import type { Presigner } from "../storage/presign.ts";
 import type { ArtifactRecords } from "./artifact-records.ts";
@@ -9,17 +10,32 @@ export type ArtifactsDeps = {
   readonly presigner: Presigner;
   /** How long its URLs are good. */
   readonly presignSeconds: number;
+  /** What a reference stands for among the artifacts that are arriving. */
+  readonly arriving: (room: RoomId, ref: string) => Promise<ResolvedArtifact | undefined>;
 };
 
+/** What is not there, or not any more, may be on its way. */
+const ABSENT: ReadonlySet<string> = new Set(["not_found", "expired"]);
+
 /** Composes the area; does no I/O. */
-export function createArtifactsArea({ records, presigner, presignSeconds }: ArtifactsDeps): {
+export function createArtifactsArea(deps: ArtifactsDeps): {
   readonly handlers: Handlers<"listArtifacts" | "resolveArtifact" | "signReads">;
 } {
+  const { records, presigner, presignSeconds } = deps;
   return {
     handlers: {
       listArtifacts: async ({ params }) => ({ artifacts: await records.list(params.room) }),
 
-      resolveArtifact: async ({ params }) => records.resolve(params.room, params.ref),
+      resolveArtifact: async ({ params: { room, ref } }) => {
+        try {
+          return await records.resolve(room, ref);
+        } catch (error) {
+          if (!(error instanceof WaybillError) || !ABSENT.has(error.code)) throw error;
+          const arriving = await deps.arriving(room, ref);
+          if (arriving === undefined) throw error;
+          return arriving;
+        }
+      },
 
       signReads: async ({ params, body }) => {
         // A key that is no object of the artifact gets a 404 from the store; one that would lead out of the

@@ -54,6 +54,16 @@ export function runMultipartTests(name: string, setup: () => Promise<MultipartSe
       expect(Buffer.compare((await bucket.get("key"))?.body ?? Buffer.alloc(0), whole)).toBe(0);
     });
 
+    it("copies a whole object as a part, however small", async () => {
+      const { bucket, multipart } = await setup();
+      const source = bytes(4096, 6);
+      await bucket.put("small", source);
+      const id = await multipart.create("copy of all");
+      const from = { bucket: bucket.name, key: "small", start: 0, size: 4096, isWhole: true };
+      const copied = await multipart.copyPart("copy of all", id, 1, from);
+      expect(copied).toEqual({ crc32: crcOf(source) });
+    });
+
     it("copies a range of another object as a part, with its CRC-32", async () => {
       const { bucket, multipart } = await setup();
       const source = bytes(12 * MIB, 5);

@@ -12,12 +12,14 @@ export type StoredPart = {
   readonly crc32: string | undefined;
 };
 
-/** A range of a stored object. */
+/** A range of a stored object, or all of it. */
 export type CopySource = {
   readonly bucket: string;
   readonly key: string;
   readonly start: number;
   readonly size: number;
+  /** The range is the whole object. Stores copy ranges only from objects of more than 5 MiB. */
+  readonly isWhole?: boolean;
 };
 
 export type OpenMultipart = { readonly key: string; readonly uploadId: string };

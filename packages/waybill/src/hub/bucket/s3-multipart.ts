@@ -95,7 +95,7 @@ export class S3MultipartUploads implements MultipartUploads {
     key: string,
     uploadId: string,
     part: number,
-    { bucket, key: sourceKey, start, size }: CopySource,
+    { bucket, key: sourceKey, start, size, isWhole }: CopySource,
   ): Promise<Copied | "missing" | "gone"> {
     const what = `copying a part of ${bucket}/${sourceKey} to ${this.#bucket}/${key}`;
     const answer = await this.#http.send(
@@ -106,7 +106,9 @@ export class S3MultipartUploads implements MultipartUploads {
         query: { partNumber: String(part), uploadId },
         headers: {
           ...copySourceHeader(bucket, sourceKey),
-          "x-amz-copy-source-range": `bytes=${start}-${start + size - 1}`,
+          ...(isWhole === true
+            ? {}
+            : { "x-amz-copy-source-range": `bytes=${start}-${start + size - 1}` }),
         },
         idleMs: COPY_IDLE_MS,
       },

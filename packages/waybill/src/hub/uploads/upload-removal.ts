@@ -18,6 +18,8 @@ export type UploadRemovalDeps = {
   readonly records: ArtifactRecords;
   readonly claims: ModelClaims;
   readonly project: (doc: UploadDoc) => Promise<void>;
+  /** Deletes what readers were given of an upload under way. */
+  readonly removeSegments: (doc: UploadDoc) => Promise<void>;
   readonly clock: Clock;
   readonly log: Log;
 };
@@ -109,6 +111,7 @@ export class UploadRemoval {
   async #clean(doc: UploadDoc): Promise<void> {
     const place = this.#deps.placeOf(doc);
     await this.#dropParts(doc);
+    await this.#deps.removeSegments(doc);
     const atOnce = placeAtOnce(doc);
     if (atOnce !== doc) await empty(this.#deps.placeOf(atOnce), atOnce.prefix);
     if (doc.record !== undefined && doc.place === "rooms") return;

@@ -9,6 +9,7 @@ import type { Storage } from "../storage/storage.ts";
 import { mapLimited } from "../bucket/map-limited.ts";
 import { checkPlan } from "./check-plan.ts";
 import { ModelClaims } from "./model-claims.ts";
+import { Segments } from "../arriving/segments.ts";
 import { adoptArtifact } from "./adoption.ts";
 import { MultipartOpener, assertOpen } from "./multipart-opener.ts";
 import { PartCopier } from "./part-copier.ts";
@@ -52,6 +53,9 @@ export type UploadsDeps = {
 export type UploadsArea = {
   readonly handlers: Handlers<UploadRoute>;
   readonly claims: ModelClaims;
+  readonly sessions: UploadSessions;
+  readonly rights: UploadRights;
+  readonly segments: Segments;
   /** Ends a room's expired uploads; answers how many. */
   sweep(room: RoomId): Promise<number>;
 };
@@ -77,18 +81,25 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
     ]);
   }
 
-  const removal = new UploadRemoval({ documents, placeOf, records, claims, project, clock, log });
+  const { presigner } = storage;
+  const { presignSeconds } = deps;
+  const opener = new MultipartOpener({ documents, placeOf });
+  const segments = new Segments({ opener, presigner, presignSeconds, placeOf });
+  const removal = new UploadRemoval({
+    documents,
+    placeOf,
+    records,
+    claims,
+    project,
+    removeSegments: (doc) => segments.remove(doc),
+    clock,
+    log,
+  });
   const common = { documents, placeOf, records, project };
   const equalParts = () => storage.equalParts();
   const sessions = new UploadSessions({ ...common, removal, equalParts, ttlMs, clock });
-  const opener = new MultipartOpener({ documents, placeOf });
   const copier = new PartCopier({ opener, placeOf, records });
-  const signer = new PartSigner({
-    opener,
-    presigner: storage.presigner,
-    presignSeconds: deps.presignSeconds,
-    placeOf,
-  });
+  const signer = new PartSigner({ opener, presigner, presignSeconds, placeOf });
 
   async function status(doc: UploadDoc): Promise<UploadStatus> {
     if (doc.state === "completed") return { ...statusHead(doc), objects: completedObjects(doc) };
@@ -109,11 +120,13 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
           ? [claims.take(room, purpose, uploadIdOf(room, body.fingerprint))]
           : []),
       ]);
-      if (fresh) log("info", "upload opened", { room, upload: doc.upload, bytes: body.bytes });
-      return {
-        resumed: !fresh,
-        status: fresh ? { ...statusHead(doc), objects: nothingStored(doc) } : await status(doc),
-      };
+      if (fresh) {
+        log("info", "upload opened", { room, upload: doc.upload, bytes: body.bytes });
+        return { resumed: false, status: { ...statusHead(doc), objects: nothingStored(doc) } };
+      }
+      const taken = await segments.absorb(doc);
+      const current = taken > 0 ? await sessions.get(room, doc.upload) : doc;
+      return { resumed: true, status: await status(current) };
     },
 
     listUploads: async ({ params: { room } }) => ({
@@ -192,7 +205,7 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
       adoptArtifact({ records, sessions }, room, artifact, body),
   };
 
-  return { handlers, claims, sweep: (room) => removal.sweep(room) };
+  return { handlers, claims, sessions, rights, segments, sweep: (room) => removal.sweep(room) };
 }
 
 function known(caller: Caller | undefined): Caller {
