@@ -6,7 +6,7 @@
 import type { ShardRun } from "../artifact/index.ts";
 import { WaybillError, assertNever, isAbort } from "../protocol/index.ts";
 import { abortReason } from "../timing/index.ts";
-import { BufferPool } from "./buffer-pool.ts";
+import { BufferPool, gatherBytes } from "./buffer-pool.ts";
 import { type SourceReport, reportSources } from "./download-report.ts";
 import {
   type DownloadEffect,
@@ -19,8 +19,6 @@ import {
 import { type Batch, ShardIntake } from "./shard-intake.ts";
 import type { Source, SourceAdvice, SourceKind } from "./source.ts";
 
-/** Shards are gathered to at least this before they are written (docs/decisions/0008-pull-writes.md). */
-const MIN_BUFFER_BYTES = 2 * 1024 * 1024;
 /** Bytes are reported to the machine this often. */
 const REPORT_EVERY_MS = 100;
 
@@ -89,7 +87,7 @@ class DownloadRun {
     this.#now = input.now ?? performance.now.bind(performance);
     const { map } = input;
     const longest = Math.min(map.manifest.shardBytes, map.bytes);
-    this.#pool = new BufferPool(Math.max(MIN_BUFFER_BYTES, longest));
+    this.#pool = new BufferPool(Math.max(gatherBytes(map.bytes), longest));
     this.#sources = new Map(input.sources.map((source) => [source.id, source]));
     const seed = Math.floor(Math.random() * 2 ** 32);
     this.#state = beginDownload({ ...input, seed, nowMs: this.#now() });
