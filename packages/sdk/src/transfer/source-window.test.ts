@@ -2,6 +2,10 @@ import { describe, expect, it } from "vitest";
 import { type SourceWindow, halve, refuseMore, startWindow, widen } from "./source-window.ts";
 
 /** An epoch of a second in which so many bytes came, all places in use. */
+const start = (max = 32, beside = false) => {
+  const fresh = startWindow(max, beside, 0);
+  return widen(fresh, 0, fresh.size, 20, 0);
+};
 const epoch = (window: SourceWindow, bytes: number, atS: number) =>
   widen(window, bytes, window.size, 20, atS * 1000);
 
@@ -12,8 +16,13 @@ describe("a source's window", () => {
     expect(startWindow(1, false, 0).size).toBe(1);
   });
 
+  it("grows at once by one for every 25 ms of the first answer, by eight at most", () => {
+    const after = (answerMs: number) => widen(startWindow(32, false, 0), 1, 4, answerMs, 10).size;
+    expect([5, 50, 150, 900].map(after)).toEqual([4, 6, 10, 12]);
+  });
+
   it("doubles as long as that brings more, and takes back the step that does not", () => {
-    let window = startWindow(32, false, 0);
+    let window = start();
     const sizes = [1, 2, 3, 4].map((atS) => {
       // Each connection brings 100 up to eight of them.
       window = epoch(window, Math.min(window.size, 8) * 100, atS);
@@ -23,31 +32,31 @@ describe("a source's window", () => {
   });
 
   it("tries one more after a while", () => {
-    let window = startWindow(32, false, 0);
+    let window = start();
     for (let atS = 1; atS <= 10; atS++) window = epoch(window, 400, atS);
     expect(window.size).toBe(5);
   });
 
   it("learns nothing from epochs in which places were free", () => {
-    const window = startWindow(32, false, 0);
+    const window = start();
     expect(widen(window, 1e9, 2, 20, 1000).size).toBe(4);
   });
 
   it("waits longer on long paths", () => {
-    const window = startWindow(32, false, 0);
+    const window = start();
     expect(widen(window, 400, 4, 300, 2000).size).toBe(4);
     expect(widen(window, 400, 4, 300, 2400).size).toBe(8);
   });
 
   it("is halved by failures, those of one moment once, and recovers", () => {
-    let window = halve(halve(startWindow(32, false, 0), 1000), 1100);
+    let window = halve(halve(start(), 1000), 1100);
     expect(window.size).toBe(2);
     for (let atS = 2; atS <= 6; atS++) window = epoch(window, window.size * 100, atS);
     expect(window.size).toBeGreaterThanOrEqual(4);
   });
 
   it("stays for a minute at what a server let in when it refused more", () => {
-    let window = refuseMore(startWindow(32, false, 0), 3, 0);
+    let window = refuseMore(start(), 3, 0);
     for (let atS = 1; atS <= 59; atS++) window = epoch(window, window.size * 100, atS);
     expect(window.size).toBe(3);
     window = epoch(window, 300, 60);

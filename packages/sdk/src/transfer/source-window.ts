@@ -4,6 +4,8 @@
 export type SourceWindow = {
   readonly size: number;
   readonly max: number;
+  /** Whether the size fits the first answer's time; beside others it is only probed. */
+  readonly fitted: boolean;
   /** Steps double until one brings nothing; then they are single and rare. */
   readonly doubling: boolean;
   /** What the window and its rate were before the step that is being tried. */
@@ -22,6 +24,9 @@ export type SourceWindow = {
 const START = 4;
 /** Beside other sources: the end of a download waits for every shard, and few requests bring one sooner. */
 const START_BESIDE = 2;
+/** On long paths each connection idles for an answer's time and is slow to start: one more for every 25 ms of it. */
+const MS_PER_MORE = 25;
+const MOST_MORE = 8;
 /** One probe: long enough for a connection to come up to speed. */
 const EPOCH_MS = 1000;
 /** On long paths an epoch is this many answer times. */
@@ -41,6 +46,7 @@ export function startWindow(max: number, beside: boolean, nowMs: number): Source
   return {
     size: Math.min(beside ? START_BESIDE : START, max),
     max,
+    fitted: beside,
     doubling: true,
     before: undefined,
     epochMs: nowMs,
@@ -60,6 +66,7 @@ export function widen(
   answerMs: number | undefined,
   nowMs: number,
 ): SourceWindow {
+  if (!window.fitted && answerMs !== undefined) return fit(window, answerMs, nowMs);
   const epochBytes = window.epochBytes + bytes;
   const passed = nowMs - window.epochMs;
   if (passed < Math.max(EPOCH_MS, EPOCH_ANSWERS * (answerMs ?? 0))) {
@@ -82,6 +89,13 @@ export function widen(
   if (nowMs < window.holdUntilMs || window.size >= max) return { ...next, before: undefined };
   const size = Math.min(max, window.doubling ? window.size * 2 : window.size + 1);
   return { ...next, size, before: { size: window.size, bytesPerS } };
+}
+
+/** The first answer came: a far source gets more requests at once without a probe. */
+function fit(window: SourceWindow, answerMs: number, nowMs: number): SourceWindow {
+  const more = Math.min(MOST_MORE, Math.floor(answerMs / MS_PER_MORE));
+  const size = Math.min(window.max, window.size + more);
+  return { ...window, size, fitted: true, epochMs: nowMs, epochBytes: 0 };
 }
 
 /** The server refused a request while it served `busy` others: so many it lets in. */
