@@ -465,11 +465,12 @@ class UploadRun {
     return { manifest, artifact };
   }
 
-  /** Every part of every object, but of those that an interrupted completion joined already. */
+  /** Every part of every object, but of those that were joined already and cannot be compared. */
   #joined(): JoinedObject[] {
     const objects = new Map<string, { part: number; crc32: string }[]>();
     for (const { key, part, crc32 } of this.#parts) {
-      if (this.#held.get(key)?.joined === true) continue;
+      const held = this.#held.get(key);
+      if (held?.joined === true && held.comparable !== true) continue;
       const parts = objects.get(key) ?? [];
       parts.push({ part, crc32 });
       objects.set(key, parts);
