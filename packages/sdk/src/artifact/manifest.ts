@@ -141,8 +141,8 @@ function identityOf({ path, size, executable, shards }: ArtifactFile): ArtifactF
 function storedText({ stored }: ArtifactManifest): string {
   const entries = Object.entries(stored ?? {});
   if (entries.length === 0) return "";
-  const lines = entries.map(([key, { encoding, of, frames }]) => {
-    return `\n${JSON.stringify(key)}:${JSON.stringify({ encoding, of, frames })}`;
+  const lines = entries.map(([key, { encoding, of, frames, crcs }]) => {
+    return `\n${JSON.stringify(key)}:${JSON.stringify({ encoding, of, frames, crcs })}`;
   });
   return `,"stored":{${lines.join(",")}\n}`;
 }

@@ -171,6 +171,12 @@ export class ShardMap {
     return this.plainRangeOf(run);
   }
 
+  /** CRC-32 of a shard's frame; undefined when its object is not encoded, or the manifest does not tell. */
+  frameCrc(shard: number): number | undefined {
+    const { encoded, first } = this.#objectOf({ first: shard, count: 1 });
+    return encoded?.frameCrc(shard - first);
+  }
+
   /** Where a run lies in its object's plain form, whether that is stored or encoded. */
   plainRangeOf(run: ShardRun): ObjectRange {
     const size = this.bytesOf(run);

@@ -2,6 +2,7 @@
 // range and `zstd -d` gives the plain bytes (docs/protocol/artifact.md §4).
 import { LIMITS, type StoredEncoding, WaybillError } from "../protocol/index.ts";
 import { fromBase64, toBase64 } from "./base64.ts";
+import { decodeCrcs, encodeCrcs } from "./shard-crcs.ts";
 import { decodeVarints, encodeVarints } from "./varint.ts";
 
 const SUFFIX = ".zst";
@@ -16,9 +17,19 @@ export function maxFrameBytes(shardSize: number): number {
   return shardSize + Math.floor(shardSize / 256) + 1024;
 }
 
-/** The member of `stored` for the object `of` whose shards have frames of these lengths. */
-export function describeEncoding(of: string, frameBytes: Iterable<number>): StoredEncoding {
-  return { encoding: "zstd", of, frames: toBase64(encodeVarints(frameBytes)) };
+/** The member of `stored` for the object `of` whose shards have frames of these lengths and CRC-32s. */
+export function describeEncoding(
+  of: string,
+  frameBytes: Iterable<number>,
+  frameCrcs?: readonly number[],
+): StoredEncoding {
+  const frames = toBase64(encodeVarints(frameBytes));
+  return {
+    encoding: "zstd",
+    of,
+    frames,
+    ...(frameCrcs === undefined ? {} : { crcs: encodeCrcs(frameCrcs) }),
+  };
 }
 
 /** Which files of a plain artifact MUST NOT be encoded: their encoded key is another file's, or too long. */
@@ -44,6 +55,7 @@ export class EncodedObject {
   readonly encoding = "zstd";
   /** Frame i begins at entry i; one more entry than frames. */
   readonly #starts: Float64Array;
+  readonly #crcs: Uint32Array | undefined;
 
   /** Throws `invalid_request` when `stored` does not describe one frame for each of `shards` shards. */
   constructor(key: string, stored: StoredEncoding, shards: number) {
@@ -62,6 +74,15 @@ export class EncodedObject {
       start += size;
       this.#starts[at + 1] = start;
     }
+    this.#crcs = stored.crcs === undefined ? undefined : decodeCrcs(stored.crcs);
+    if (this.#crcs !== undefined && this.#crcs.length !== shards) {
+      throw new WaybillError("invalid_request", `the manifest's crcs of ${key} fit not its frames`);
+    }
+  }
+
+  /** CRC-32 of frame `index`; undefined when the manifest does not tell. */
+  frameCrc(index: number): number | undefined {
+    return this.#crcs?.[index];
   }
 
   /** Size of the object in storage. */

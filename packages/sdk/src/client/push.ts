@@ -1,6 +1,7 @@
 // Push: a folder or file of this machine becomes an artifact of a room. Composes the scan, the upload
 // machine, the hub's upload sessions and presigned PUTs.
-import { type TreeScan, contentFingerprint, scanTree } from "../artifact/index.ts";
+import { type TreeScan, contentFingerprint, planLayout, scanTree } from "../artifact/index.ts";
+import { type Compress, chooseEncoded } from "../compression/index.ts";
 import type { HubClient } from "../hub-client/index.ts";
 import { type ByteTransport, createByteTransport } from "../platform/index.ts";
 import {
@@ -15,6 +16,7 @@ import {
   decodeValue,
 } from "../protocol/index.ts";
 import {
+  JoinedUnseen,
   type SavedBytes,
   type UploadOutcome,
   type UploadProgress,
@@ -50,6 +52,12 @@ export type PushOptions = {
    * and more.
    */
   readonly dedupe?: boolean;
+  /**
+   * Whether objects are stored as zstd frames: what shrinks by samples (`auto`, the default for datasets), everything,
+   * or nothing (the default for models, which other programs read by themselves). A push that goes on keeps to what it
+   * began with. Browsers send plain bytes.
+   */
+  readonly compress?: Compress;
   /** An artifact of the room to compare with first, such as the parent of a model. */
   readonly base?: ArtifactId | undefined;
   /** Bulk HTTP to use; one of its own when absent. */
@@ -64,7 +72,7 @@ export type PushResult = {
   readonly sentBytes: number;
   /** Bytes that did not have to be sent: the sum of `saved`. */
   readonly savedBytes: number;
-  /** Of those, the ones an earlier run had sent, the store copied, or a whole artifact of the room had. */
+  /** By reason: an earlier run had sent them, the store copied them, the room had the whole artifact, compression. */
   readonly saved: SavedBytes;
   /** Bodies that had to be sent again. */
   readonly retries: number;
@@ -99,7 +107,10 @@ export async function pushArtifact(hub: HubCalls, options: PushOptions): Promise
       files: scan.files.length,
       bytes: scan.bytes,
       sentBytes: push.sentBytes,
-      savedBytes: Math.min(scan.bytes, saved.held + saved.copied + saved.identical),
+      savedBytes: Math.min(
+        scan.bytes,
+        saved.held + saved.copied + saved.identical + saved.compressed,
+      ),
       saved,
       retries: push.retries,
       seconds: (performance.now() - startMs) / 1000,
@@ -138,12 +149,14 @@ class Push {
   }
 
   async run(): Promise<UploadOutcome> {
-    const plan = planOf(this.#scan, this.#options.name, this.#purpose);
+    const plan = await this.#plan();
     let salt = "";
     for (let restarts = 0; ; restarts++) {
       const sink = this.#sink();
       try {
-        const outcome = await this.#once(await this.#fingerprinted(plan, salt), sink);
+        // A base whose copies led nowhere is no help the second time.
+        const dedupe = restarts < 2 && this.#options.dedupe !== false;
+        const outcome = await this.#once(await this.#fingerprinted(plan, salt), sink, dedupe);
         if (outcome.previous === undefined) return outcome;
         if (outcome.previous === outcome.artifact) {
           const { signal = new AbortController().signal } = this.#options;
@@ -152,10 +165,26 @@ class Push {
         // Other bytes where no sample lies: an upload of its own.
         salt = outcome.artifact;
       } catch (error) {
+        if (restarts < MAX_RESTARTS && error instanceof JoinedUnseen) {
+          salt = `${salt}joined`;
+          continue;
+        }
         if (restarts >= MAX_RESTARTS || !(sink.refused || isDropped(error))) throw error;
         this.#options.onRetry?.(error, 0);
       }
     }
+  }
+
+  async #plan(): Promise<Omit<UploadPlan, "fingerprint">> {
+    const { name, signal } = this.#options;
+    const purpose = this.#purpose;
+    const { compress = purpose.kind === "model" ? "never" : "auto" } = this.#options;
+    const planned = planLayout(this.#scan.files);
+    const isEncoded = await chooseEncoded(this.#scan, planned, compress, signal);
+    const { layout, shardBytes, objects, rule } = layOutTree(this.#scan, isEncoded);
+    const { unitBytes } = rule;
+    const { bytes } = this.#scan;
+    return { name, purpose, layout, shardBytes, unitBytes, bytes, objects: [...objects] };
   }
 
   async #fingerprinted(plan: Omit<UploadPlan, "fingerprint">, salt: string): Promise<UploadPlan> {
@@ -164,8 +193,8 @@ class Push {
     return { ...plan, fingerprint };
   }
 
-  async #once(plan: UploadPlan, sink: HubSink): Promise<UploadOutcome> {
-    const { signal, onRetry, concurrency, dedupe = true } = this.#options;
+  async #once(plan: UploadPlan, sink: HubSink, dedupe: boolean): Promise<UploadOutcome> {
+    const { signal, onRetry, concurrency, compress } = this.#options;
     const before = { sentBytes: this.sentBytes, retries: this.retries };
     const onProgress = (progress: UploadProgress) => {
       this.sentBytes = before.sentBytes + progress.sentBytes;
@@ -180,6 +209,7 @@ class Push {
       findBases: dedupe ? async (stop) => this.#findBases(plan, stop) : undefined,
       retryForMs: this.#retryForMs,
       concurrency,
+      alwaysCompress: compress === "always",
       signal,
       onProgress,
       onRetry,
@@ -210,17 +240,6 @@ class Push {
       retryForMs: this.#retryForMs,
     });
   }
-}
-
-function planOf(
-  scan: TreeScan,
-  name: ArtifactName,
-  purpose: UploadPurpose,
-): Omit<UploadPlan, "fingerprint"> {
-  const { layout, shardBytes, objects, rule } = layOutTree(scan);
-  const { unitBytes } = rule;
-  const { bytes } = scan;
-  return { name, purpose, layout, shardBytes, unitBytes, bytes, objects: [...objects] };
 }
 
 /** The session is gone: aborted, expired or swept. */

@@ -1,6 +1,7 @@
 // Any server of ranges as a source: the artifact's objects lie below a URL under their own keys, as `aws s3
 // sync` or a web server over the folder lays them out. Free, unverified, and trusted with nothing.
-import type { ShardMap, ShardRun } from "../artifact/index.ts";
+import type { ObjectRange, ShardMap, ShardRun } from "../artifact/index.ts";
+import { readStoredRun } from "../compression/index.ts";
 import { WaybillError } from "../protocol/index.ts";
 import {
   type FetchOptions,
@@ -36,6 +37,8 @@ export class HttpMirrorSource implements Source {
   /** The host that served last, for advice. */
   #host: string;
   #wholeObjects = false;
+  /** Which form of encoded objects it has: as they are stored, or plain, as a web server over the files does. */
+  #form: "unknown" | "stored" | "plain" = "unknown";
 
   /** Throws `invalid_request` for what is no http or https URL. */
   constructor(prefix: string, map: ShardMap, init: MirrorInit) {
@@ -71,10 +74,34 @@ export class HttpMirrorSource implements Source {
     };
   }
 
-  fetch(run: ShardRun, options: FetchOptions): AsyncIterable<Uint8Array> {
-    const range = this.#map.rangeOf(run);
+  async *fetch(run: ShardRun, options: FetchOptions): AsyncGenerator<Uint8Array> {
+    const plain = this.#map.plainRangeOf(run);
+    const plainBytes = objectSize(this.#map, run.first);
+    if (this.#form === "plain" || this.#map.rangeOf(run).encoded === undefined) {
+      yield* this.#read(plain, options, plainBytes);
+      return;
+    }
+    try {
+      const stored = readStoredRun(this.#map, run, options, this.#read.bind(this));
+      for await (const piece of stored) {
+        this.#form = "stored";
+        yield piece;
+      }
+    } catch (error) {
+      if (this.#form === "stored" || !isMissing(error)) throw error;
+      for await (const piece of this.#read(plain, options, plainBytes)) {
+        this.#form = "plain";
+        yield piece;
+      }
+    }
+  }
+
+  #read(
+    range: ObjectRange,
+    options: FetchOptions,
+    objectBytes: number,
+  ): AsyncGenerator<Uint8Array> {
     const pin: Pin = { etag: undefined };
-    const objectBytes = objectSize(this.#map, run.first);
     return readOn(
       range.size,
       (done) => {
@@ -122,7 +149,11 @@ export function httpMirror(prefix: string, init: MirrorInit): SourceFactory {
   return ({ map }) => new HttpMirrorSource(prefix, map, init);
 }
 
-/** Size of the stored object that holds a shard. */
+function isMissing(error: unknown): boolean {
+  return error instanceof WaybillError && error.code === "not_found";
+}
+
+/** Size of the plain object that holds a shard. */
 function objectSize(map: ShardMap, shard: number): number {
   return map.manifest.layout === "packed" ? map.bytes : map.file(map.fileOf(shard)).size;
 }

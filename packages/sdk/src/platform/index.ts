@@ -6,6 +6,8 @@ export { files } from "#platform/files";
 export { useProxiesOfEnvironment } from "#platform/proxy";
 export { allocatePages } from "#platform/page-memory";
 export { nextTurn } from "#platform/turn";
+export { zstd } from "#platform/zstd";
+export type { Zstd } from "./zstd.ts";
 export { TimeSlice } from "./time-slice.ts";
 export type { Hasher } from "./hasher.ts";
 export type {

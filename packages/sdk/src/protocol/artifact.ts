@@ -32,8 +32,10 @@ export const StoredEncoding = v.object({
   encoding: v.literal("zstd"),
   /** The plain object's key: a file's path, or `pack.bin`. */
   of: v.pipe(v.string(), v.minLength(1), v.maxLength(LIMITS.pathBytes)),
-  /** Lengths of the shards' frames as LEB128 numbers, in base64 (`decodeFrames`). */
+  /** Lengths of the shards' frames as LEB128 numbers, in base64. */
   frames: v.string(),
+  /** The frames' CRC-32s, four big-endian bytes each, in base64 (`decodeCrcs`). */
+  crcs: v.optional(v.string()),
 });
 export type StoredEncoding = v.InferOutput<typeof StoredEncoding>;
 

@@ -1,15 +1,15 @@
 // Shards by ranged GETs of presigned URLs: signs what is needed, signs again what has expired (I9). How a range
 // is read and what is no answer to it is in sdk/http/ranged-get.
-import type { ObjectRange, ShardMap, ShardRun } from "../artifact/index.ts";
+import {
+  type ObjectRange,
+  type ShardMap,
+  type ShardRun,
+  manifestObjects,
+} from "../artifact/index.ts";
+import { readStoredRun } from "../compression/index.ts";
 import { type Pin, type RangedGetDeps, rangedGet, readOn } from "../http/index.ts";
 import type { ByteTransport } from "../platform/index.ts";
-import {
-  LIMITS,
-  MANIFEST_KEY,
-  PACK_KEY,
-  type SignedRead,
-  WaybillError,
-} from "../protocol/index.ts";
+import { LIMITS, MANIFEST_KEY, type SignedRead, WaybillError } from "../protocol/index.ts";
 import { retry } from "../timing/index.ts";
 import {
   type FetchOptions,
@@ -174,10 +174,9 @@ export class S3Source implements Source {
   }
 
   fetch(run: ShardRun, options: FetchOptions): AsyncIterable<Uint8Array> {
-    const { layout } = this.#map.manifest;
-    const size =
-      layout === "packed" ? this.#map.bytes : this.#map.file(this.#map.fileOf(run.first)).size;
-    return this.#reader.read(this.#map.rangeOf(run), options, size);
+    return readStoredRun(this.#map, run, options, (range, how, objectBytes) =>
+      this.#reader.read(range, how, objectBytes),
+    );
   }
 
   advice(): SourceAdvice {
@@ -187,8 +186,7 @@ export class S3Source implements Source {
 
 /** The keys of an artifact's objects in the order in which shards come. */
 export function readKeys(map: ShardMap): string[] {
-  const { layout, files } = map.manifest;
-  return layout === "packed" ? [PACK_KEY] : files.map((file) => file.path);
+  return manifestObjects(map.manifest).map(({ key }) => key);
 }
 
 export type ReadManifest = {

@@ -3,9 +3,10 @@
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { join } from "node:path";
 import { crc32 as sumOf } from "node:zlib";
-import { decodeManifest, artifactId } from "../artifact/index.ts";
+import { ShardMap, artifactId, decodeManifest, manifestObjects } from "../artifact/index.ts";
 import { HubClient } from "../hub-client/index.ts";
 import {
+  type ArtifactManifest,
   type ArtifactRecord,
   ErrorBody,
   LIMITS,
@@ -167,7 +168,8 @@ export class HubDouble {
   #status(upload: string): UploadStatus {
     const { plan, artifact } = this.#session(upload);
     const planned = [...plan.objects, { key: MANIFEST_KEY, size: 0 }];
-    const objects = planned.map(({ key, size }) => {
+    const objects = planned.map((object) => {
+      const { key } = object;
       const whole = this.store.objects.get(`${upload}/${key}`);
       const parts = [...(this.store.parts.get(`${upload}/${key}`) ?? [])].map(([part, stored]) => ({
         part,
@@ -178,7 +180,7 @@ export class HubDouble {
         whole?.crc32 === undefined
           ? {}
           : { crc32: whole.crc32, storedBytes: whole.size, etag: `"${whole.crc32}"` };
-      return { key, size, done: whole !== undefined, ...atOnce, parts };
+      return { ...object, done: whole !== undefined, ...atOnce, parts };
     });
     const { name, bytes, layout, shardBytes, unitBytes } = plan;
     const equal = this.equalPartBytes;
@@ -223,16 +225,18 @@ export class HubDouble {
 
   /** The rule of parts, as the hub has it. */
   #checkPart(plan: UploadPlan, { key, part, size }: RouteBody<"signParts">["parts"][number]): void {
-    const total = plan.objects.find((object) => object.key === key)?.size ?? size;
+    const { size: total = size, encoding } =
+      plan.objects.find((object) => object.key === key) ?? {};
     const wrong = (why: string) => new WaybillError("invalid_request", `${key} ${part}: ${why}`);
     if (part === 0) {
-      if (size !== total || !isPutAtOnce(size)) throw wrong("is not put at once");
+      if (!isPutAtOnce(total)) throw wrong("is not put at once");
+      if (size !== total && encoding === undefined) throw wrong("has another size");
       return;
     }
     const isManifest = key === MANIFEST_KEY;
     if (!isManifest && isPutAtOnce(total)) throw wrong("is put at once");
     const end = partOffset(part, plan.unitBytes) + size;
-    if (isManifest || end === total) return;
+    if (isManifest || end === total || encoding !== undefined) return;
     if (end > total || size % plan.unitBytes > 0 || size < LIMITS.s3MinPartBytes) {
       throw wrong(`has ${size} bytes`);
     }
@@ -266,11 +270,14 @@ export class HubDouble {
   ): RouteOutput<"completeUpload"> {
     const session = this.#session(upload);
     if (session.artifact !== undefined) return this.#resolve(session.artifact);
-    for (const { key, parts } of objects) this.#join(`${upload}/${key}`, parts, session.plan);
+    const parts = (key: string) => objects.find((one) => one.key === key)?.parts ?? [];
+    this.#join(`${upload}/${MANIFEST_KEY}`, parts(MANIFEST_KEY), partsEnd(session.plan));
     const text = new TextDecoder().decode(this.store.read(`${upload}/${MANIFEST_KEY}`));
     const manifest = decodeManifest(text, artifact);
-    for (const { key, size } of session.plan.objects) {
-      if (this.store.objects.get(`${upload}/${key}`)?.size !== size) {
+    const end = partsEnd(session.plan, manifest);
+    for (const { key } of session.plan.objects) this.#join(`${upload}/${key}`, parts(key), end);
+    for (const { key, storedBytes } of manifestObjects(manifest)) {
+      if (this.store.objects.get(`${upload}/${key}`)?.size !== storedBytes) {
         throw new WaybillError("conflict", `${key} is not there`);
       }
     }
@@ -293,16 +300,16 @@ export class HubDouble {
   #join(
     key: string,
     parts: readonly { readonly part: number; readonly crc32: string }[],
-    { unitBytes }: UploadPlan,
+    endOf: ReturnType<typeof partsEnd>,
   ): void {
-    if (parts[0]?.part === 0) return;
+    if (parts.length === 0 || parts[0]?.part === 0) return;
     const held = this.store.parts.get(key);
     if (held === undefined) throw new WaybillError("conflict", `${key} has no parts`);
     let reached = 0;
     for (const { part, crc32 } of parts) {
       const stored = held.get(part);
       if (stored?.crc32 !== crc32) throw new WaybillError("conflict", `part ${part} of ${key}`);
-      if (partOffset(part, unitBytes) !== reached) throw new WaybillError("conflict", "no tiling");
+      if (endOf(key, part) !== reached) throw new WaybillError("conflict", "no tiling");
       reached += stored.size;
     }
     this.store.join(
@@ -331,6 +338,24 @@ export class HubDouble {
       ...this.#validity(),
     };
   }
+}
+
+/** Where part n of an object begins in storage: at its offset, or, in an encoded object, at the frame it begins with. */
+function partsEnd({ unitBytes }: UploadPlan, manifest?: ArtifactManifest) {
+  const map = manifest?.stored === undefined ? undefined : new ShardMap(manifest);
+  return (path: string, part: number): number => {
+    const offset = partOffset(part, unitBytes);
+    const of = Object.entries(manifest?.stored ?? {}).find(([key]) => path.endsWith(`/${key}`))?.[1]
+      .of;
+    if (map === undefined || of === undefined) return offset;
+    const file =
+      map.manifest.layout === "packed" ? 0 : map.manifest.files.findIndex((one) => one.path === of);
+    const first = map.manifest.layout === "packed" ? 0 : map.shardsOf(file).first;
+    let shard = first;
+    while (shard < map.objectEnd(first) && map.position(shard) - map.position(first) < offset)
+      shard++;
+    return shard === first ? 0 : map.storedBytesOf({ first, count: shard - first });
+  };
 }
 
 function match(method: string, path: string): { name: RouteName; params: Record<string, string> } {

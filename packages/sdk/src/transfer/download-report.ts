@@ -24,6 +24,8 @@ export type SourceReport = {
   readonly hedgesWon: number;
   /** Received and of no use. */
   readonly wastedBytes: number;
+  /** By how much what travelled was shorter than what it stands for; absent where nothing was compressed. */
+  readonly compressedBytes?: number;
   /** Most requests at once, as it was found out. */
   readonly window: number;
   readonly use: "used" | "unused" | "dropped";
@@ -31,7 +33,10 @@ export type SourceReport = {
 };
 
 /** One report for each source, in the order in which they were added. */
-export function reportSources(state: DownloadState): SourceReport[] {
+export function reportSources(
+  state: DownloadState,
+  compressed: ReadonlyMap<string, number> = new Map(),
+): SourceReport[] {
   const sources = [...state.sources.values()];
   const all = sources.reduce((sum, { tally }) => sum + tally.bytes, 0);
   return sources.map((source) => {
@@ -47,6 +52,7 @@ export function reportSources(state: DownloadState): SourceReport[] {
       ...(rate === undefined ? {} : { bytesPerSecond: Math.round(rate) }),
       ...(firstByteMs === undefined ? {} : { firstByteMs: Math.round(firstByteMs) }),
       ...counts,
+      ...(compressed.has(id) ? { compressedBytes: compressed.get(id) ?? 0 } : {}),
       window: window.size,
       use: gone === undefined ? (bytes > 0 ? "used" : "unused") : "dropped",
       why: reasonOf(state, source),

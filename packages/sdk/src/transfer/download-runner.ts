@@ -77,6 +77,8 @@ class DownloadRun {
   readonly #fetching = new Map<number, Fetching>();
   readonly #tasks = new Set<Promise<void>>();
   readonly #advice = new Map<string, string>();
+  /** By how much the bytes of each source were compressed. */
+  readonly #saved = new Map<string, number>();
   readonly #now: () => number;
   #state: DownloadState;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -118,7 +120,7 @@ class DownloadRun {
       for (const { abort } of this.#fetching.values()) abort.abort();
       await Promise.allSettled(this.#tasks);
       await Promise.allSettled(sources.map(async (source) => source.close?.()));
-      this.#input.onReport?.(reportSources(this.#state));
+      this.#input.onReport?.(reportSources(this.#state, this.#saved));
     }
   }
 
@@ -216,7 +218,14 @@ class DownloadRun {
     let event: Happened = { type: "ended", request };
     try {
       const into = (at: number) => intake.into(at);
-      for await (const piece of source.fetch(run, { signal: fetching.abort.signal, into })) {
+      const onSaved = (bytes: number) => {
+        this.#saved.set(source.id, (this.#saved.get(source.id) ?? 0) + bytes);
+      };
+      for await (const piece of source.fetch(run, {
+        signal: fetching.abort.signal,
+        into,
+        onSaved,
+      })) {
         this.#tell(request, fetching, piece.length);
         for (let at = 0; at < piece.length && intake.next < fetching.end;) {
           at += intake.add(piece.subarray(at));

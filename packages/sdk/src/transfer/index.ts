@@ -9,6 +9,7 @@ export {
   type TreeLayout,
 } from "./upload-plan.ts";
 export {
+  JoinedUnseen,
   runUpload,
   type SavedBytes,
   type UploadInput,

@@ -22,8 +22,16 @@ export function sealManifest(
   name: ArtifactName,
   { layout, shardBytes }: TreeLayout,
   files: ArtifactFile[],
+  stored?: ArtifactManifest["stored"],
 ): ArtifactManifest {
-  return { format: ARTIFACT_FORMAT_VERSION, name, layout, shardBytes, files };
+  return {
+    format: ARTIFACT_FORMAT_VERSION,
+    name,
+    layout,
+    shardBytes,
+    files,
+    ...(stored === undefined ? {} : { stored }),
+  };
 }
 
 /** The bodies of `artifact.json`; throws `too_large` past `LIMITS.manifestBytes`. */

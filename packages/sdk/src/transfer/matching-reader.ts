@@ -3,13 +3,23 @@
 // ahead and two windows of the matcher.
 import { manifestObjects } from "../artifact/index.ts";
 import { type Base, MatchStream, type MatchedRange, ShardIndex } from "../delta/index.ts";
-import { type ArtifactFile, type ArtifactId, LIMITS, isPutAtOnce } from "../protocol/index.ts";
+import {
+  type ArtifactFile,
+  type ArtifactId,
+  type ArtifactManifest,
+  LIMITS,
+  isPutAtOnce,
+} from "../protocol/index.ts";
+import { EncodedBases } from "./encoded-bases.ts";
+import { startCompression } from "./compression-pace.ts";
+import type { Wanted } from "./encoded-cutter.ts";
+import { EncodedObjects } from "./encoded-objects.ts";
 import { NOTHING_HELD } from "./held-parts.ts";
 import { type Cut, type MatchRun, addRun, copiedAhead, cutMatched } from "./part-cutter.ts";
 import type { PartFeed, PartReaderInit, ReadPart } from "./part-reader.ts";
 import { CombinedCrc32, crc32Base64 } from "./shard-hasher.ts";
 import { type PartBody, TreeBytes, type TreeSpan } from "./tree-bytes.ts";
-import { type CutPart, type TreeLayout, partNumberAt } from "./upload-plan.ts";
+import { type TreeLayout, partNumberAt } from "./upload-plan.ts";
 
 /** Every unit is a multiple of this, so every part consists of whole blocks. */
 const BLOCK_BYTES = LIMITS.unitBytes;
@@ -29,6 +39,7 @@ export class MatchingReader implements PartFeed {
   readonly #layout: TreeLayout;
   readonly #held: PartReaderInit["held"];
   readonly #tree: TreeBytes;
+  readonly #encoded: EncodedObjects;
   readonly #bases: readonly Base[];
   readonly #matcher: MatchStream;
   /** Sizes of the bases' objects that are stored as they are, by base and key. */
@@ -48,14 +59,24 @@ export class MatchingReader implements PartFeed {
   /** Calls are served one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor({ scan, layout, held, bases }: PartReaderInit & { readonly bases: MatchBases }) {
+  constructor(init: PartReaderInit & { readonly bases: MatchBases }) {
+    const { scan, layout, held, bases, compression = startCompression(true) } = init;
     this.#layout = layout;
     this.#held = held;
     this.#tree = new TreeBytes(scan, layout);
     const { twin } = bases;
     this.#bases = bases.bases;
     this.#twin = twin;
-    this.#matcher = new MatchStream(new ShardIndex(bases.bases));
+    const index = new ShardIndex(bases.bases);
+    this.#matcher = new MatchStream(index);
+    this.#encoded = new EncodedObjects({
+      scan,
+      layout,
+      held,
+      tree: this.#tree,
+      compression,
+      bases: new EncodedBases(index),
+    });
     this.#stored = bases.bases.map(({ manifest }) => plainObjects(manifest));
   }
 
@@ -63,14 +84,24 @@ export class MatchingReader implements PartFeed {
     return this.#twin?.artifact;
   }
 
-  next(wantedBytes: number, signal: AbortSignal): Promise<ReadPart | undefined> {
-    const part = this.#queue.then(async () => this.#next(wantedBytes, signal));
+  next(wanted: Wanted, signal: AbortSignal): Promise<ReadPart | undefined> {
+    const part = this.#queue.then(async () => this.#next(wanted, signal));
     this.#queue = part.catch(() => undefined);
     return part;
   }
 
-  again(part: CutPart & { readonly crc32: string }, signal: AbortSignal): Promise<PartBody> {
-    return this.#tree.readAgain(part, signal);
+  async again(part: ReadPart, signal: AbortSignal): Promise<ReadPart> {
+    if (part.plainBytes !== undefined) {
+      // Its cutter may be at work on a later part.
+      const made = this.#queue.then(async () => this.#encoded.again(part, signal));
+      this.#queue = made.catch(() => undefined);
+      return made;
+    }
+    return { ...part, body: await this.#tree.readAgain(part, signal) };
+  }
+
+  stored(): ArtifactManifest["stored"] {
+    return this.#encoded.stored();
   }
 
   files(): ArtifactFile[] {
@@ -80,16 +111,43 @@ export class MatchingReader implements PartFeed {
   async close(): Promise<void> {
     await this.#queue;
     await this.#ahead?.catch(() => undefined);
+    await this.#encoded.close();
     await this.#tree.close();
   }
 
-  async #next(wantedBytes: number, signal: AbortSignal): Promise<ReadPart | undefined> {
+  async #next(wanted: Wanted, signal: AbortSignal): Promise<ReadPart | undefined> {
     for (;;) {
       const object = this.#layout.objects[this.#object];
       if (object === undefined) return undefined;
-      const cut = this.#cut(object, wantedBytes);
+      if (object.encoding !== undefined) return this.#nextEncoded(object, wanted, signal);
+      const cut = this.#cut(object, wanted.bytes);
       if (cut !== undefined) return this.#produce(object, cut);
       await this.#readBlock(object, signal);
+    }
+  }
+
+  /** The next part of an encoded object, whose shards are looked for in encoded objects of the bases. */
+  async #nextEncoded(object: TreeObject, wanted: Wanted, signal: AbortSignal): Promise<ReadPart> {
+    const cutter = this.#encoded.cutter(object.key);
+    const keep = () => {
+      this.#compareUpTo(object);
+      return this.#twin === undefined;
+    };
+    const part = await cutter.next(wanted, keep, signal);
+    keep();
+    if (cutter.isCut) this.#object += 1;
+    return part;
+  }
+
+  /** Compares what was read of an encoded object's files with the twin's. */
+  #compareUpTo({ key }: TreeObject): void {
+    const { files } = this.#twin?.manifest ?? { files: [] };
+    let file = Math.max(this.#compared.file, this.#encoded.firstFile(key));
+    for (; file < files.length && this.#twin !== undefined; file++) {
+      this.#compareWithTwin(file);
+      const { shards = [] } = files[file] ?? {};
+      if (this.#tree.digests(file).length < shards.length) break;
+      if (this.#layout.layout === "plain") break;
     }
   }
 

@@ -1,8 +1,17 @@
 // Cuts a tree into parts while it is read, and says of each how it comes: to be sent, held by the store, or copied
-// by it. The bytes of a part are read into one buffer, hashed, and sent from it.
+// by it. The bytes of a part are read into one buffer, hashed, and sent from it; those of an encoded object become
+// frames on the way (encoded-cutter.ts).
 import type { TreeScan } from "../artifact/index.ts";
 import { nextTurn } from "../platform/index.ts";
-import { type ArtifactFile, type ArtifactId, isPutAtOnce } from "../protocol/index.ts";
+import {
+  type ArtifactFile,
+  type ArtifactId,
+  type ArtifactManifest,
+  isPutAtOnce,
+} from "../protocol/index.ts";
+import { type CompressionPace, startCompression } from "./compression-pace.ts";
+import type { EncodedCutter, Wanted } from "./encoded-cutter.ts";
+import { EncodedObjects } from "./encoded-objects.ts";
 import { type HeldObject, NOTHING_HELD } from "./held-parts.ts";
 import { type CopySource, cutPart } from "./part-cutter.ts";
 import { crc32Base64 } from "./shard-hasher.ts";
@@ -20,12 +29,17 @@ export type ReadPart = CutPart & {
 
 /** Gives the parts of a tree in order; at the end it knows the files' digests. */
 export interface PartFeed {
-  /** The next part, of about this size; undefined after the last. Calls may overlap. */
-  next(wantedBytes: number, signal: AbortSignal): Promise<ReadPart | undefined>;
-  /** The bytes of a part that came before, once more; throws `source_changed` when they differ. */
-  again(part: CutPart & { readonly crc32: string }, signal: AbortSignal): Promise<PartBody>;
+  /** The next part, of about the size that is wanted; undefined after the last. Calls may overlap. */
+  next(wanted: Wanted, signal: AbortSignal): Promise<ReadPart | undefined>;
+  /**
+   * A part that came before, with its body; throws `source_changed` when the tree's bytes are others now. An encoded
+   * one that cannot be made as it was (its frames are of another library) has another size and CRC-32.
+   */
+  again(part: ReadPart, signal: AbortSignal): Promise<ReadPart>;
   /** The manifest's files, once every part was read. */
   files(): ArtifactFile[];
+  /** The manifest's `stored`, once every part was read. */
+  stored(): ArtifactManifest["stored"];
   /** The artifact that everything so far equals in place; undefined when there is none. */
   readonly twin: ArtifactId | undefined;
   close(): Promise<void>;
@@ -35,7 +49,12 @@ export type PartReaderInit = {
   readonly scan: TreeScan;
   readonly layout: TreeLayout;
   readonly held: ReadonlyMap<string, HeldObject>;
+  /** What encoded objects are compressed at; level 1 and then what suits the link when absent. */
+  readonly compression?: CompressionPace | undefined;
 };
+
+/** A part that is on its way from the disk. */
+type Started = { readonly part: Promise<ReadPart | undefined> };
 
 /** Reads the parts of one tree that is not compared with others. */
 export class PartReader implements PartFeed {
@@ -43,24 +62,68 @@ export class PartReader implements PartFeed {
   readonly #layout: TreeLayout;
   readonly #held: ReadonlyMap<string, HeldObject>;
   readonly #tree: TreeBytes;
+  readonly #encoded: EncodedObjects;
   /** The object and offset where the next part begins. */
   #object = 0;
   #offset = 0;
+  /** Where a part ends is known before it is read, but for encoded ones. */
+  #planning: Promise<unknown> = Promise.resolve();
   /** Parts are hashed in order, each while the next is filled. */
   #hashing: Promise<unknown> = Promise.resolve();
 
-  constructor({ scan, layout, held }: PartReaderInit) {
+  constructor({ scan, layout, held, compression = startCompression(true) }: PartReaderInit) {
     this.#layout = layout;
     this.#held = held;
     this.#tree = new TreeBytes(scan, layout);
+    this.#encoded = new EncodedObjects({ scan, layout, held, tree: this.#tree, compression });
   }
 
-  async next(wantedBytes: number, signal: AbortSignal): Promise<ReadPart | undefined> {
+  async next(wanted: Wanted, signal: AbortSignal): Promise<ReadPart | undefined> {
+    const started = this.#planning.then(async () => this.#start(wanted, signal));
+    this.#planning = started.catch(() => undefined);
+    const { part } = await started;
+    return part;
+  }
+
+  async again(part: ReadPart, signal: AbortSignal): Promise<ReadPart> {
+    if (part.plainBytes !== undefined) return this.#encoded.again(part, signal);
+    return { ...part, body: await this.#tree.readAgain(part, signal) };
+  }
+
+  files(): ArtifactFile[] {
+    return this.#tree.manifestFiles();
+  }
+
+  stored(): ArtifactManifest["stored"] {
+    return this.#encoded.stored();
+  }
+
+  async close(): Promise<void> {
+    await this.#planning;
+    await this.#hashing;
+    await this.#encoded.close();
+    await this.#tree.close();
+  }
+
+  async #start(wanted: Wanted, signal: AbortSignal): Promise<Started> {
+    const object = this.#layout.objects[this.#object];
+    if (object?.encoding === undefined) return this.#startPlain(wanted.bytes, signal);
+    // The parts before have their bytes, and their shards their numbers.
+    await this.#hashing;
+    const cutter = this.#encoded.cutter(object.key);
+    const part = await cutter.next(wanted, () => true, signal);
+    if (cutter.isCut) await this.#finish(cutter);
+    return { part: Promise.resolve(part) };
+  }
+
+  async #finish(cutter: EncodedCutter): Promise<void> {
+    await cutter.rest();
+    this.#object += 1;
+  }
+
+  #startPlain(wantedBytes: number, signal: AbortSignal): Started {
     const planned = this.#plan(wantedBytes);
-    if (planned === undefined) {
-      await this.#hashing;
-      return undefined;
-    }
+    if (planned === undefined) return { part: this.#hashing.then(() => undefined) };
     const { part, expected } = planned;
     const reading = this.#tree.read(part.size, signal);
     const hashed = this.#hashing.then(async () => {
@@ -70,24 +133,15 @@ export class PartReader implements PartFeed {
       return { body: read, sum: this.#tree.hash(read) };
     });
     this.#hashing = hashed.catch(() => undefined);
-    const { body, sum } = await hashed;
-    const crc = crc32Base64(sum);
-    if (expected !== "joined" && expected !== crc) return { ...part, crc32: crc, body };
-    body.release();
-    return { ...part, crc32: crc, held: true };
-  }
-
-  again(part: CutPart & { readonly crc32: string }, signal: AbortSignal): Promise<PartBody> {
-    return this.#tree.readAgain(part, signal);
-  }
-
-  files(): ArtifactFile[] {
-    return this.#tree.manifestFiles();
-  }
-
-  async close(): Promise<void> {
-    await this.#hashing;
-    await this.#tree.close();
+    const done = hashed.then(({ body, sum }): ReadPart => {
+      const crc = crc32Base64(sum);
+      if (expected !== "joined" && expected !== crc) return { ...part, crc32: crc, body };
+      body.release();
+      return { ...part, crc32: crc, held: true };
+    });
+    // Reported by `next`, which is told of it a turn later.
+    done.catch(() => undefined);
+    return { part: done };
   }
 
   /** Cuts the next part; `expected`: the CRC-32 the sink holds there. */

@@ -25,6 +25,8 @@ export type FetchOptions = {
    * receive there saves a copy: its pieces are then that memory. It MUST NOT touch it after its iterator ended.
    */
   readonly into?: ((at: number) => Uint8Array | undefined) | undefined;
+  /** Told by how many bytes what travelled was shorter than what it stands for, where it travels compressed. */
+  readonly onSaved?: ((bytes: number) => void) | undefined;
 };
 
 export interface Source {

@@ -30,10 +30,13 @@ export type TreeSpan = {
   release(): void;
 };
 
+export type HashedShard = { readonly digest: Digest; readonly crc32: number };
+
 /** The bytes of a tree in the order of its objects, read once, and some of them again. */
 export class TreeBytes {
   readonly #scan: TreeScan;
   readonly #packed: boolean;
+  readonly #shardBytes: number;
   readonly #slicer: PartSlicer;
   readonly #shards: ShardHasher;
   readonly #slice = new TimeSlice();
@@ -45,6 +48,7 @@ export class TreeBytes {
   constructor(scan: TreeScan, layout: TreeLayout) {
     this.#scan = scan;
     this.#packed = layout.layout === "packed";
+    this.#shardBytes = layout.shardBytes;
     this.#slicer = new PartSlicer(scan.files);
     this.#shards = new ShardHasher(scan.files.length, layout.shardBytes);
   }
@@ -69,6 +73,18 @@ export class TreeBytes {
       this.#shards.take(fileIndex, offset, bytes.subarray(at, at + size), file.size, sum);
     }
     return sum.value;
+  }
+
+  /** Hashes what was read, which is whole shards; gives them in order. */
+  hashShards({ bytes, slices }: Pick<TreeSpan, "bytes" | "slices">): HashedShard[] {
+    this.hash({ bytes, slices });
+    return slices.flatMap(({ fileIndex, offset, size }) => {
+      const first = offset / this.#shardBytes;
+      const end = Math.ceil((offset + size) / this.#shardBytes);
+      const crcs = this.#shards.crcs(fileIndex).slice(first, end);
+      const digests = this.#shards.digests(fileIndex).slice(first, end);
+      return digests.map((digest, at) => ({ digest, crc32: crcs[at] ?? 0 }));
+    });
   }
 
   /** Digests of a file's shards that are whole so far. */

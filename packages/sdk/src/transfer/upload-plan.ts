@@ -44,15 +44,21 @@ export type PartRule = {
 export type CutPart = {
   readonly key: string;
   readonly part: number;
+  /** Bytes of the body. */
   readonly size: number;
-  /** Where it begins in its object. */
+  /** Where it begins in its object, in the object's plain form. */
   readonly offset: number;
+  /** Bytes of the tree it stands for; absent where they are its own. */
+  readonly plainBytes?: number;
 };
 
-/** Lays out a tree; throws `too_large` past S3's limits. */
-export function layOutTree(scan: TreeScan): TreeLayout {
+/**
+ * Lays out a tree; `isEncoded` tells, by the plain key, which objects are stored as frames. Throws `too_large` past S3's
+ * limits.
+ */
+export function layOutTree(scan: TreeScan, isEncoded?: (plainKey: string) => boolean): TreeLayout {
   const layout = planLayout(scan.files);
-  const objects = storedObjects(layout, scan.files);
+  const objects = storedObjects(layout, scan.files, isEncoded);
   const biggest = objects.reduce((most, object) => Math.max(most, object.size), 0);
   if (biggest > MAX_OBJECT_BYTES) {
     throw new WaybillError("too_large", "an object would be larger than 5 TiB", {
@@ -69,9 +75,14 @@ export function adoptLayout(status: UploadStatus): TreeLayout {
   const { layout, shardBytes, unitBytes, bytes, partRule: rule, equalPartBytes } = status;
   const objects = status.objects
     .filter(({ key }) => key !== MANIFEST_KEY)
-    .map(({ key, size }) => ({ key, size }));
+    .map(({ key, size, encoding }) => ({ key, size, ...(encoding && { encoding }) }));
   const equal = rule === "equal" ? equalPartBytes : undefined;
   return { layout, shardBytes, objects, rule: partRule(unitBytes, bytes, equal) };
+}
+
+/** The layout for whoever only hashes the tree: every object in its plain form. */
+export function withoutEncodings(layout: TreeLayout): TreeLayout {
+  return { ...layout, objects: layout.objects.map(({ key, size }) => ({ key, size })) };
 }
 
 /** The rule of a push of `totalBytes`: 5 MiB at least, more only where `MAX_PARTS` would not reach. */

@@ -11,16 +11,18 @@ import {
   WaybillError,
   assertNever,
   isAbort,
+  isPutAtOnce,
 } from "../protocol/index.ts";
 import { abortReason, backoffMs, delay } from "../timing/index.ts";
+import { type CompressionPace, startCompression } from "./compression-pace.ts";
 import { type HeldObject, heldObject, heldObjects } from "./held-parts.ts";
 import { sealManifest, manifestParts } from "./manifest-parts.ts";
 import { type MatchBases, MatchingReader } from "./matching-reader.ts";
 import { type PartFeed, PartReader, type ReadPart } from "./part-reader.ts";
 import type { JoinedObject, Sink } from "./sink.ts";
 import type { PartBody } from "./tree-bytes.ts";
-import { connectionAgeOf } from "./upload-pace.ts";
-import { type TreeLayout, adoptLayout } from "./upload-plan.ts";
+import { type Pace, connectionAgeOf } from "./upload-pace.ts";
+import { type TreeLayout, adoptLayout, withoutEncodings } from "./upload-plan.ts";
 import {
   type PutFailure,
   type UploadEffect,
@@ -39,6 +41,8 @@ export type SavedBytes = {
   readonly copied: number;
   /** The whole tree was one of the room's artifacts. */
   readonly identical: number;
+  /** What was sent was that much shorter than what it stands for. */
+  readonly compressed: number;
 };
 
 export type UploadProgress = {
@@ -69,6 +73,8 @@ export type UploadInput = {
   readonly retryForMs: number;
   /** Bodies at once at most. */
   readonly concurrency?: number | undefined;
+  /** Whether encoded objects are compressed even where the link is faster than that. */
+  readonly alwaysCompress?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: UploadProgress) => void) | undefined;
   /** Told of waits, for logs. */
@@ -86,6 +92,16 @@ export type UploadOutcome = {
   readonly saved: SavedBytes;
   readonly retries: number;
 };
+
+/**
+ * The sink holds an encoded object whole, from a completion that was cut off: where its frames lie in it cannot be told
+ * any more. Begin another upload.
+ */
+export class JoinedUnseen extends WaybillError {
+  constructor(key: string) {
+    super("conflict", `${key} was joined by a completion that did not end`);
+  }
+}
 
 /** The link is measured this often. */
 const TICK_MS = 250;
@@ -107,10 +123,13 @@ export async function runUpload(input: UploadInput): Promise<UploadOutcome> {
   const layout = adoptLayout(status);
   if (status.state === "completed") return hashOnly(input, layout, status);
   const held = heldObjects(status);
-  const feed =
-    bases === undefined
-      ? new PartReader({ scan, layout, held })
-      : new MatchingReader({ scan, layout, held, bases });
+  const joined = layout.objects.find(({ key, encoding, size }) => {
+    return encoding !== undefined && !isPutAtOnce(size) && isWhole(held.get(key));
+  });
+  if (joined !== undefined) throw new JoinedUnseen(joined.key);
+  const compression: CompressionPace = startCompression(input.alwaysCompress !== true);
+  const init = { scan, layout, held, compression };
+  const feed = bases === undefined ? new PartReader(init) : new MatchingReader({ ...init, bases });
   return new UploadRun(input, layout, held, feed, bases).run();
 }
 
@@ -120,10 +139,10 @@ async function hashOnly(
   layout: TreeLayout,
   status: UploadStatus,
 ): Promise<UploadOutcome> {
-  const feed = new PartReader({ scan, layout, held: new Map() });
+  const feed = new PartReader({ scan, layout: withoutEncodings(layout), held: new Map() });
   try {
     for (;;) {
-      const part = await feed.next(layout.rule.minBytes, signal);
+      const part = await feed.next({ bytes: layout.rule.minBytes }, signal);
       if (part === undefined) break;
       part.body?.release();
     }
@@ -134,7 +153,7 @@ async function hashOnly(
       record: undefined,
       previous: status.artifact,
       sentBytes: 0,
-      saved: { held: scan.bytes, copied: 0, identical: 0 },
+      saved: { held: scan.bytes, copied: 0, identical: 0, compressed: 0 },
       retries: 0,
     };
   } finally {
@@ -297,7 +316,8 @@ class UploadRun {
   }
 
   async #read(wantedBytes: number): Promise<void> {
-    const part = await this.#feed.next(wantedBytes, this.#abort.signal);
+    const wanted = { bytes: wantedBytes, linkBytesPerS: linkRateOf(this.#state.pace) };
+    const part = await this.#feed.next(wanted, this.#abort.signal);
     if (this.#state.uncommitted && this.#feed.twin === undefined) {
       this.#dispatch({ type: "committed" });
     }
@@ -306,7 +326,8 @@ class UploadRun {
       return;
     }
     const id = this.#add(part);
-    this.#dispatch({ type: "read", id, size: part.size, origin: originOf(part) });
+    const { size, plainBytes } = part;
+    this.#dispatch({ type: "read", id, size, plainBytes, origin: originOf(part) });
   }
 
   /** Numbers a part; its body is kept until it is released. */
@@ -317,13 +338,16 @@ class UploadRun {
   }
 
   async #reread(id: number): Promise<void> {
-    this.#bodies.set(id, await this.#feed.again(this.#part(id), this.#abort.signal));
-    this.#dispatch({ type: "reread", id });
+    const { body, ...part } = await this.#feed.again(this.#part(id), this.#abort.signal);
+    this.#parts[id] = part;
+    if (body !== undefined) this.#bodies.set(id, body);
+    this.#dispatch({ type: "reread", id, size: part.size });
   }
 
   async #seal(): Promise<void> {
     const { plan, sink } = this.#input;
-    const manifest = sealManifest(plan.name, this.#layout, this.#feed.files());
+    const stored = this.#feed.stored();
+    const manifest = sealManifest(plan.name, this.#layout, this.#feed.files(), stored);
     this.#manifest = manifest;
     const id = artifactId(manifest);
     this.#artifact = id;
@@ -483,10 +507,15 @@ class UploadRun {
   }
 
   #saved(): SavedBytes {
-    const { heldBytes, copiedBytes } = this.#state;
+    const { heldBytes, copiedBytes, compressedBytes } = this.#state;
     const { bytes } = this.#input.scan;
-    if (this.#adopted) return { held: 0, copied: 0, identical: bytes };
-    return { held: Math.min(heldBytes, bytes), copied: copiedBytes, identical: 0 };
+    if (this.#adopted) return { held: 0, copied: 0, identical: bytes, compressed: 0 };
+    return {
+      held: Math.min(heldBytes, bytes),
+      copied: copiedBytes,
+      identical: 0,
+      compressed: compressedBytes,
+    };
   }
 
   #report(): void {
@@ -508,6 +537,16 @@ class UploadRun {
       partBytes: pace.partBytes,
     });
   }
+}
+
+/** What the link takes: all connections together, or one of them where something else holds them back. */
+function linkRateOf({ bytesPerS, link }: Pace): number | undefined {
+  if (bytesPerS === undefined) return link.bytesPerS;
+  return Math.max(bytesPerS, link.bytesPerS ?? 0);
+}
+
+function isWhole(held: HeldObject | undefined): boolean {
+  return held !== undefined && (held.joined || held.whole !== undefined);
 }
 
 function originOf({ body, held, from }: ReadPart): "body" | "held" | "copy" | "unread" {

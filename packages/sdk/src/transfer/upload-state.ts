@@ -34,7 +34,10 @@ export type SlotStage =
 
 export type Slot = {
   readonly stage: SlotStage;
+  /** Bytes of the body. */
   readonly size: number;
+  /** Bytes of the tree it stands for. */
+  readonly plainBytes: number;
   /** Failures in a row, for the wait before the next try. */
   readonly failures: number;
   /** Permits refused in a row although they were fresh. */
@@ -46,6 +49,9 @@ export type Slot = {
   /** Failures under the permit it has. */
   readonly permitFailures: number;
 };
+
+/** Bytes of a body, and bytes of the tree it stands for. */
+export type PartBytes = { readonly size: number; readonly plainBytes: number };
 
 /** How a part of the tree comes: in memory to be sent, held by the store, copied by it, or to be read again. */
 export type PartOrigin = "body" | "held" | "copy" | "unread";
@@ -68,12 +74,15 @@ export type UploadState = {
   /** Parts that are neither confirmed nor copies, by their number in the order of reading. */
   readonly slots: ReadonlyMap<number, Slot>;
   /** Copies that are not asked for yet, and those that are. */
-  readonly copies: ReadonlyMap<number, number>;
-  readonly copying: ReadonlyMap<number, number>;
+  readonly copies: ReadonlyMap<number, PartBytes>;
+  readonly copying: ReadonlyMap<number, PartBytes>;
+  /** Bytes of the tree (and the manifest) that are confirmed. */
   readonly confirmedBytes: number;
-  /** Of the confirmed bytes, those that were held, and those the store copied. */
+  /** Of those, the ones that were held, and those the store copied. */
   readonly heldBytes: number;
   readonly copiedBytes: number;
+  /** By how much what was sent was shorter than what it stands for. */
+  readonly compressedBytes: number;
   readonly retries: number;
   /** Bytes put on the wire so far. */
   readonly sentBytes: number;
@@ -85,6 +94,8 @@ export type UploadEvent =
       readonly type: "read";
       readonly id: number;
       readonly size: number;
+      /** Bytes of the tree it stands for; absent where they are its own. */
+      readonly plainBytes?: number | undefined;
       readonly origin: PartOrigin;
     }
   /** The tree has no further part. */
@@ -119,7 +130,8 @@ export type UploadEvent =
       readonly ids: readonly number[];
       readonly refused: readonly number[];
     }
-  | { readonly type: "reread"; readonly id: number }
+  /** Its body is there; `size`: it may be another one than before. */
+  | { readonly type: "reread"; readonly id: number; readonly size?: number }
   | { readonly type: "tick"; readonly nowMs: number; readonly sentBytes: number }
   | { readonly type: "completed" }
   /** Reading, signing or completing failed for good, or the caller cancelled. */
@@ -193,6 +205,7 @@ export function beginUpload(start: UploadStart): UploadStep {
     confirmedBytes: 0,
     heldBytes: 0,
     copiedBytes: 0,
+    compressedBytes: 0,
     retries: 0,
     sentBytes: 0,
   });
@@ -240,9 +253,7 @@ export function nextUpload(state: UploadState, event: UploadEvent): UploadStep {
     case "copied":
       return onCopied(state, event);
     case "reread":
-      return proceed(
-        withSlots(state, [event.id], "rereading", (slot) => ({ ...slot, stage: "ready" })),
-      );
+      return onReread(state, event);
     case "tick":
       return onTick(state, event);
     case "completed":
@@ -258,21 +269,34 @@ export function nextUpload(state: UploadState, event: UploadEvent): UploadStep {
 
 function onRead(
   state: UploadState,
-  { id, size, origin }: Extract<UploadEvent, { type: "read" }>,
+  { id, size, plainBytes = size, origin }: Extract<UploadEvent, { type: "read" }>,
 ): UploadStep {
   const read = { ...state, reads: state.reads.slice(1) };
+  const bytes = { size, plainBytes };
   switch (origin) {
-    case "body":
-      return proceed(withSlot({ ...read, memory: read.memory + size }, id, newSlot("ready", size)));
+    case "body": {
+      const grown = { ...read, memory: read.memory + size };
+      return proceed(withSlot(grown, id, newSlot("ready", bytes)));
+    }
     case "unread":
-      return proceed(withSlot(read, id, newSlot("unread", size)));
+      return proceed(withSlot(read, id, newSlot("unread", bytes)));
     case "held": {
-      const { state: after, effects } = proceed(confirm(read, size, "held"));
+      const { state: after, effects } = proceed(confirm(read, bytes, "held"));
       return { state: after, effects: [{ type: "release", id }, ...effects] };
     }
     case "copy":
-      return proceed({ ...read, copies: new Map(read.copies).set(id, size) });
+      return proceed({ ...read, copies: new Map(read.copies).set(id, bytes) });
   }
+}
+
+function onReread(
+  state: UploadState,
+  { id, size }: Extract<UploadEvent, { type: "reread" }>,
+): UploadStep {
+  const slot = state.slots.get(id);
+  if (slot?.stage !== "rereading") return unchanged(state);
+  const grown = { ...state, memory: state.memory + (size ?? slot.size) - slot.size };
+  return proceed(withSlot(grown, id, { ...slot, stage: "ready", size: size ?? slot.size }));
 }
 
 function onSealed(
@@ -283,12 +307,13 @@ function onSealed(
   let sealed: UploadState = { ...state, source: "sealed" };
   const effects: UploadEffect[] = [];
   for (const { id, size, held } of parts) {
+    const bytes = { size, plainBytes: size };
     if (held) {
-      sealed = confirm(sealed, size, "held");
+      sealed = confirm(sealed, bytes, "held");
       effects.push({ type: "release", id });
     } else {
       const grown = { ...sealed, memory: sealed.memory + size };
-      sealed = withSlot(grown, id, newSlot("ready", size));
+      sealed = withSlot(grown, id, newSlot("ready", bytes));
     }
   }
   const step = proceed(sealed);
@@ -358,12 +383,12 @@ function onCopied(
   let after: UploadState = { ...state, copying };
   const effects: UploadEffect[] = [];
   for (const id of [...ids, ...refused]) {
-    const size = copying.get(id);
-    if (size === undefined) continue;
+    const bytes = copying.get(id);
+    if (bytes === undefined) continue;
     copying.delete(id);
-    if (refused.includes(id)) after = withSlot(after, id, newSlot("unread", size));
+    if (refused.includes(id)) after = withSlot(after, id, newSlot("unread", bytes));
     else {
-      after = confirm(after, size, "copied");
+      after = confirm(after, bytes, "copied");
       effects.push({ type: "release", id });
     }
   }
@@ -469,10 +494,10 @@ function startSigning(from: UploadState, effects: UploadEffect[]): UploadState {
 function startCopies(from: UploadState, effects: UploadEffect[]): UploadState {
   if (from.uncommitted || from.copies.size === 0 || from.copying.size > 0) return from;
   const copies = new Map(from.copies);
-  const copying = new Map<number, number>();
-  for (const [id, size] of from.copies) {
+  const copying = new Map<number, PartBytes>();
+  for (const [id, bytes] of from.copies) {
     if (copying.size >= LIMITS.copyBatch) break;
-    copying.set(id, size);
+    copying.set(id, bytes);
     copies.delete(id);
   }
   effects.push({ type: "copy", ids: [...copying.keys()] });
@@ -503,12 +528,17 @@ function startPuts(from: UploadState, effects: UploadEffect[]): UploadState {
   return withSlots(from, started, "signed", (slot) => ({ ...slot, stage: "putting" }));
 }
 
-function confirm(state: UploadState, size: number, how: "sent" | "held" | "copied"): UploadState {
+function confirm(
+  state: UploadState,
+  { size, plainBytes }: PartBytes,
+  how: "sent" | "held" | "copied",
+): UploadState {
   return {
     ...state,
-    confirmedBytes: state.confirmedBytes + size,
-    heldBytes: state.heldBytes + (how === "held" ? size : 0),
-    copiedBytes: state.copiedBytes + (how === "copied" ? size : 0),
+    confirmedBytes: state.confirmedBytes + plainBytes,
+    heldBytes: state.heldBytes + (how === "held" ? plainBytes : 0),
+    copiedBytes: state.copiedBytes + (how === "copied" ? plainBytes : 0),
+    compressedBytes: state.compressedBytes + (how === "sent" ? plainBytes - size : 0),
   };
 }
 
@@ -517,13 +547,14 @@ function released(state: UploadState, id: number, slot: Slot, how: "sent" | "hel
   const slots = new Map(state.slots);
   slots.delete(id);
   const free = { ...state, slots, memory: state.memory - slot.size };
-  return first({ type: "release", id }, proceed(confirm(free, slot.size, how)));
+  return first({ type: "release", id }, proceed(confirm(free, slot, how)));
 }
 
-function newSlot(stage: SlotStage, size: number): Slot {
+function newSlot(stage: SlotStage, { size, plainBytes }: PartBytes): Slot {
   return {
     stage,
     size,
+    plainBytes,
     failures: 0,
     refusals: 0,
     failingSinceMs: undefined,
