@@ -1,6 +1,6 @@
 // Pull: an artifact of a room becomes a folder of this machine. Composes the hub's records and signed reads,
 // the store as a source, mirrors, whatever other sources the caller has, and the download machine.
-import { decodeManifest } from "../artifact/index.ts";
+import { ShardMap, decodeManifest } from "../artifact/index.ts";
 import { type ByteTransport, createByteTransport, files } from "../platform/index.ts";
 import {
   type ArtifactId,
@@ -12,6 +12,7 @@ import {
   WaybillError,
   decodeValue,
 } from "../protocol/index.ts";
+import { retry } from "../timing/index.ts";
 import { httpMirror } from "../http/index.ts";
 import {
   RangeReader,
@@ -34,6 +35,7 @@ import {
   olderVersions,
   pullTree,
 } from "../transfer/index.ts";
+import { type ArrivingPull, openArriving } from "./arriving/pull-arriving.ts";
 import type { HubCalls } from "./push.ts";
 
 export type PullOptions = {
@@ -70,6 +72,11 @@ export type PullOptions = {
   readonly onDrop?: (source: string, reason: string) => void;
   /** How long sources may fail without bringing a shard before they are given up. Default 10 minutes. */
   readonly retryForMs?: number;
+  /**
+   * An artifact that is still being pushed is pulled as it arrives; this long without a new byte, and the pull gives up.
+   * Default 15 minutes.
+   */
+  readonly waitMs?: number;
   readonly transport?: ByteTransport;
   /** What is known of links; give the same one to the transfers that share a transport. */
   readonly links?: LinkBook;
@@ -89,6 +96,9 @@ export type PullResult = {
 };
 
 const DEFAULT_RETRY_MS = 600_000;
+const DEFAULT_WAIT_MS = 900_000;
+/** The record of an artifact is written right after its completion. */
+const RECORD_MS = 30_000;
 /** Readings of a manifest that does not match its id before it is called damaged. */
 const MANIFEST_TRIES = 3;
 
@@ -104,6 +114,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
   const startMs = performance.now();
   const { room, signal, retryForMs = DEFAULT_RETRY_MS } = options;
   const transport = options.transport ?? createByteTransport();
+  let arriving: ArrivingPull | undefined;
   try {
     if (options.prefer !== undefined) checkPreference(options.prefer);
     const { links = new LinkBook(), onRetry, onReport } = options;
@@ -124,9 +135,21 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
     };
     const base = { sign, transport, links };
     const reader = new RangeReader({ ...base, keys: [MANIFEST_KEY] });
-    const manifest = await fetchManifest(reader, record, { retryForMs, signal, onRetry });
+    const readOptions = { retryForMs, signal, onRetry };
+    if (record.arriving === true) {
+      const { waitMs = DEFAULT_WAIT_MS } = options;
+      const openStored = async () => {
+        const complete = await completeRecord(hub, room, artifact, callOptions);
+        const own = new ShardMap(await fetchManifest(reader, complete, readOptions));
+        const objects = new RangeReader({ ...base, keys: readKeys(own) });
+        return new S3Source({ id: "s3", map: own, reader: objects });
+      };
+      const init = { hub, room, record, transport, links, waitMs, retryForMs, signal, openStored };
+      arriving = await openArriving(init);
+    }
+    const manifest = arriving?.manifest ?? (await fetchManifest(reader, record, readOptions));
     let report: readonly SourceReport[] = [];
-    const stored = storedIn(reader.origins, base);
+    const stored = arriving?.sources ?? storedIn(reader.origins, base);
     const { cacheDir } = options;
     const { bytes, sources } = await pullTree({
       artifact,
@@ -145,8 +168,11 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       ],
       overwrite: options.overwrite ?? false,
       readSoon: options.readSoon ?? false,
-      signal,
-      onProgress: options.onProgress,
+      signal: arriving?.signal ?? signal,
+      onProgress: (progress) => {
+        arriving?.noteProgress();
+        options.onProgress?.(progress);
+      },
       onDrop: options.onDrop,
       schedule: {
         retryForMs,
@@ -169,6 +195,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       manifest,
     };
   } finally {
+    await arriving?.close();
     if (options.transport === undefined) transport.close();
   }
 }
@@ -186,6 +213,22 @@ function storedIn(
       reader,
     });
   });
+}
+
+/** The record of an artifact that was arriving and is there now. */
+function completeRecord(
+  hub: HubCalls,
+  room: RoomId,
+  artifact: ArtifactId,
+  { signal }: { readonly signal: AbortSignal | undefined },
+): Promise<ArtifactRecord> {
+  const once = async () => {
+    const input = { params: { room, ref: artifact } };
+    const record = await hub.call("resolveArtifact", input, { signal, retryForMs: RECORD_MS });
+    if (record.arriving !== true) return record;
+    throw new WaybillError("storage_failed", `${record.name} is being completed`);
+  };
+  return retry(once, { forMs: RECORD_MS, signal, capMs: 1000 });
 }
 
 async function fetchManifest(

@@ -1,0 +1,156 @@
+// The pushing machine as a source: any of the addresses it has announced that can be reached and proves to be it
+// (docs/protocol/arriving.md §4). When another machine goes on with the push, its addresses take their place.
+import type { ShardMap, ShardRun } from "../../artifact/index.ts";
+import { HttpMirrorSource } from "../../http/index.ts";
+import type { ByteTransport } from "../../platform/index.ts";
+import { type DirectAddress, WaybillError } from "../../protocol/index.ts";
+import {
+  type FetchOptions,
+  type LinkBook,
+  ShardSet,
+  type Source,
+  type SourceAdvice,
+} from "../../transfer/index.ts";
+import type { ArrivingFeed } from "./arriving-feed.ts";
+
+export type DirectSourceInit = {
+  readonly map: ShardMap;
+  readonly feed: ArrivingFeed;
+  readonly transport: ByteTransport;
+  readonly links: LinkBook;
+};
+
+/** An address that has not answered by then is not counted on. */
+const PROBE_MS = 2000;
+const MAX_HELLO_BYTES = 1024;
+
+export class DirectSource implements Source {
+  readonly id = "the pushing machine";
+  readonly kind = "http";
+  readonly cost = "free";
+  /** The server bounds its connections for all readers together. */
+  readonly window = 8;
+  readonly #init: DirectSourceInit;
+  readonly #listeners = new Set<() => void>();
+  readonly #stop = new AbortController();
+  readonly #unsubscribe: () => void;
+  #inner: HttpMirrorSource | undefined;
+  /** The addresses that were tried last. */
+  #tried = "";
+  #probing: Promise<void> = Promise.resolve();
+
+  constructor(init: DirectSourceInit) {
+    this.#init = init;
+    this.#unsubscribe = init.feed.onChange(() => this.#look());
+    this.#look();
+  }
+
+  shards(): ShardSet {
+    return this.#inner === undefined ? ShardSet.empty : ShardSet.all(this.#init.map.count);
+  }
+
+  onShards(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  runEnd(first: number): number {
+    return this.#init.map.objectEnd(first);
+  }
+
+  fetch(run: ShardRun, options: FetchOptions): AsyncIterable<Uint8Array> {
+    if (this.#inner === undefined) {
+      throw new WaybillError("unreachable", "the pushing machine cannot be reached");
+    }
+    return this.#inner.fetch(run, options);
+  }
+
+  advice(): SourceAdvice {
+    return this.#inner?.advice() ?? {};
+  }
+
+  async close(): Promise<void> {
+    this.#unsubscribe();
+    this.#stop.abort();
+    await this.#probing;
+  }
+
+  /** Tries the announced addresses when they are others than before. */
+  #look(): void {
+    const { done, direct } = this.#init.feed.account;
+    const addresses = done ? [] : direct;
+    const text = JSON.stringify(addresses);
+    if (text === this.#tried) return;
+    this.#tried = text;
+    this.#probing = this.#probing.then(async () => {
+      const found = await this.#reachable(addresses);
+      // Newer addresses have come meanwhile; they are next.
+      if (this.#stop.signal.aborted || text !== this.#tried) return;
+      const had = this.#inner !== undefined;
+      this.#inner = found === undefined ? undefined : this.#open(found);
+      if (had || this.#inner !== undefined) for (const listener of this.#listeners) listener();
+    });
+  }
+
+  #open({ url, token }: DirectAddress): HttpMirrorSource {
+    const { map, transport, links } = this.#init;
+    const base = new URL(`${url}/objects`);
+    base.username = "waybill";
+    base.password = token;
+    return new HttpMirrorSource(base.href, map, { transport, links });
+  }
+
+  /** The first address that answers as its announcement says. */
+  async #reachable(addresses: readonly DirectAddress[]): Promise<DirectAddress | undefined> {
+    if (addresses.length === 0) return undefined;
+    const over = new AbortController();
+    const signal = AbortSignal.any([this.#stop.signal, over.signal, AbortSignal.timeout(PROBE_MS)]);
+    try {
+      return await Promise.any(addresses.map(async (one) => this.#prove(one, signal)));
+    } catch {
+      // None of them.
+      return undefined;
+    } finally {
+      over.abort();
+    }
+  }
+
+  /** Throws unless somebody at the address knows the token, which is not told to anybody else. */
+  async #prove(address: DirectAddress, signal: AbortSignal): Promise<DirectAddress> {
+    const nonce = hex(crypto.getRandomValues(new Uint8Array(16)));
+    const url = `${address.url}/hello?nonce=${nonce}`;
+    const answer = await this.#init.transport.get({ url, signal, idleMs: PROBE_MS });
+    let text = "";
+    const decoder = new TextDecoder();
+    for await (const piece of answer.body) {
+      text += decoder.decode(piece, { stream: true });
+      if (text.length > MAX_HELLO_BYTES) break;
+    }
+    const proof: unknown = answer.status === 200 ? JSON.parse(text) : undefined;
+    const expected = await helloProof(address.token, nonce);
+    if (isProof(proof) && proof.proof === expected) return address;
+    throw new WaybillError("unreachable", `${address.url} is not the pushing machine`);
+  }
+}
+
+/** Hex HMAC-SHA-256 by which a pushing machine proves that it knows its announcement's token. */
+export async function helloProof(token: string, nonce: string): Promise<string> {
+  const bytes = Uint8Array.from(token.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+  const algorithm = { name: "HMAC", hash: "SHA-256" };
+  const key = await crypto.subtle.importKey("raw", bytes, algorithm, false, ["sign"]);
+  const text = new TextEncoder().encode(`waybill-data 1 ${nonce}`);
+  return hex(new Uint8Array(await crypto.subtle.sign("HMAC", key, text)));
+}
+
+function isProof(value: unknown): value is { readonly proof: string } {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "proof" in value &&
+    typeof value.proof === "string"
+  );
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
