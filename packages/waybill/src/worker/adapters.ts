@@ -1,4 +1,5 @@
 // Fits the SDK to the worker's ports: the signaling session, links over WebRTC or the hub's relay, transfers.
+import { dirname } from "node:path";
 import { scanTree } from "@waybill/sdk/artifact";
 import { pullArtifact, pushArtifact } from "@waybill/sdk/client";
 import { type HubClient, type SignalingSession, createSession } from "@waybill/sdk/hub-client";
@@ -136,12 +137,16 @@ function transferPort(hub: HubClient): TransferPort {
         room,
         ref: artifact,
         dir,
+        // Older versions lie beside it; and the trainer reads it next.
+        cacheDir: dirname(dirname(dir)),
+        readSoon: true,
         overwrite: true,
         signal,
         onProgress,
         transport,
       });
-      return { bytes: pulled.bytes, seconds: pulled.seconds, sources: pulled.sources };
+      const { bytes, seconds, sources, manifest } = pulled;
+      return { bytes, seconds, sources, manifest };
     },
     push: async ({ room, dir, name, purpose, parent, signal, onProgress }) => {
       // A stray link in the output must not cost hours of training.

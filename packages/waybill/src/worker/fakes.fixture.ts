@@ -5,6 +5,8 @@ import { cp, mkdir, readdir } from "node:fs/promises";
 import * as v from "valibot";
 import {
   ArtifactId,
+  ArtifactManifest,
+  LIMITS,
   type HubToPeer,
   type JobAssignment,
   type JobCommand,
@@ -255,6 +257,12 @@ export type FakeTransfers = TransferPort & {
   gate: Promise<void>;
 };
 
+/** What a pull of a tree without files knows of it. */
+export function emptyManifest(name = "tree"): ArtifactManifest {
+  const fields = { format: 1, name, layout: "plain", shardBytes: LIMITS.shardBytes, files: [] };
+  return v.parse(ArtifactManifest, fields);
+}
+
 /** Copies directories instead of talking to a store. */
 export function fakeTransfers(): FakeTransfers {
   const fake: FakeTransfers = {
@@ -269,7 +277,7 @@ export function fakeTransfers(): FakeTransfers {
       signal.throwIfAborted();
       await mkdir(dir, { recursive: true });
       await cp(tree, dir, { recursive: true });
-      return { bytes: 10, seconds: 0.1, sources: { s3: 10 } };
+      return { bytes: 10, seconds: 0.1, sources: { s3: 10 }, manifest: emptyManifest() };
     },
     push: async ({ dir, signal }) => {
       const files = await readdir(dir, { recursive: true });

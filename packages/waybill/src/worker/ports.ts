@@ -2,6 +2,7 @@
 // signaling session, the control links and the transfers. `adapters.ts` fits the SDK's to them.
 import type {
   ArtifactId,
+  ArtifactManifest,
   ArtifactName,
   HubToPeer,
   JobCommand,
@@ -89,7 +90,10 @@ export type TransferProgress = { readonly bytes: number; readonly total: number 
 
 /** Moves artifacts between the room and this machine's disk. */
 export type TransferPort = {
-  /** Makes `dir` hold the artifact, verified; files that are right already are kept. */
+  /**
+   * Makes `dir` (`<cache>/<artifact id>/files`) hold the artifact, verified; files that are right already are kept,
+   * and what older versions in the cache hold is not fetched.
+   */
   pull(request: {
     readonly room: RoomId;
     readonly artifact: ArtifactId;
@@ -100,6 +104,7 @@ export type TransferPort = {
     readonly bytes: number;
     readonly seconds: number;
     readonly sources: Readonly<Record<string, number>>;
+    readonly manifest: ArtifactManifest;
   }>;
   push(request: {
     readonly room: RoomId;

@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import * as v from "valibot";
+import { decodeManifest } from "@waybill/sdk/artifact";
 import { ArtifactId } from "@waybill/sdk/protocol";
+import { emptyManifest } from "../fakes.fixture.ts";
 import { removeTree } from "../data-dir/data-dir.ts";
 import { ArtifactCache } from "./artifact-cache.ts";
 
@@ -27,7 +29,7 @@ async function pull(into: string) {
   pulls += 1;
   await mkdir(join(into, "sub"), { recursive: true });
   await writeFile(join(into, "sub/a.txt"), "hello");
-  return { bytes: 100, seconds: 0.1, sources: { s3: 100 } };
+  return { bytes: 100, seconds: 0.1, sources: { s3: 100 }, manifest: emptyManifest("digits") };
 }
 
 async function kept(): Promise<string[]> {
@@ -47,6 +49,12 @@ describe("the artifact cache", () => {
     expect(await readFile(join(first.dir, "sub/a.txt"), "utf8")).toBe("hello");
     expect((await stat(join(first.dir, "sub/a.txt"))).mode & 0o222).toBe(0);
     expect((await cacheOf().open(id("a"), pull)).sources).toEqual({ cache: 100 });
+  });
+
+  it("keeps the manifest beside the tree, for pulls of other versions", async () => {
+    await cacheOf().open(id("a"), pull);
+    const text = await readFile(join(dir, "artifacts", id("a"), "artifact.json"), "utf8");
+    expect(decodeManifest(text)).toEqual(emptyManifest("digits"));
   });
 
   it("fetches again what was changed behind its back", async () => {

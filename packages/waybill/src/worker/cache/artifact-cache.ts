@@ -1,12 +1,19 @@
 // Artifacts this worker has pulled, one read-only directory each, kept for the next job that needs them. The
 // least recently used give way when the cache grows over its size; what a job uses never does.
 //
-//   {cacheDir}/artifacts/{id}/files/…       the tree
-//   {cacheDir}/artifacts/{id}/ready.json    written last: size, and a print of every file's state
-import { chmod, mkdir, readdir, stat, utimes } from "node:fs/promises";
+//   {cacheDir}/artifacts/{id}/files/…        the tree
+//   {cacheDir}/artifacts/{id}/artifact.json  its manifest: what a pull of another version looks its shards up in
+//   {cacheDir}/artifacts/{id}/ready.json     written last: size, and a print of every file's state
+import { chmod, mkdir, readdir, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
-import { type ArtifactId, messageOf } from "@waybill/sdk/protocol";
+import { manifestPieces } from "@waybill/sdk/artifact";
+import {
+  type ArtifactId,
+  type ArtifactManifest,
+  MANIFEST_KEY,
+  messageOf,
+} from "@waybill/sdk/protocol";
 import { abortReason } from "@waybill/sdk/timing";
 import { makeWritable, removeTree } from "../data-dir/data-dir.ts";
 import { readIfThere, replaceFile } from "../data-dir/files.ts";
@@ -17,6 +24,7 @@ export type PullInto = (dir: string) => Promise<{
   readonly bytes: number;
   readonly seconds: number;
   readonly sources: Readonly<Record<string, number>>;
+  readonly manifest: ArtifactManifest;
 }>;
 
 export type CacheLease = {
@@ -96,6 +104,7 @@ export class ArtifactCache {
     await makeWritable(dir);
     const pulled = await pull(dir);
     await makeReadOnly(dir);
+    await writeFile(join(place, MANIFEST_KEY), manifestPieces(pulled.manifest), { mode: 0o600 });
     const state = await treeState(dir);
     // Without a new marker, whoever opens it alone pulls it afresh.
     if (!(spoilt && shared)) {
