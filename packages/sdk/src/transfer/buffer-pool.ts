@@ -9,7 +9,7 @@ const MIB = 1024 * 1024;
 
 /**
  * Bytes of shards a pull gathers before it writes them: writes of 2 MiB cost the least
- * (docs/decisions/0008-pull-writes.md), but what is gathered is lost with the process, so small artifacts take
+ * (docs/decisions/0010-pull-writes.md), but what is gathered is lost with the process, so small artifacts take
  * 1/512 of their size, down to 1 MiB.
  */
 export function gatherBytes(artifactBytes: number): number {

@@ -1,5 +1,5 @@
 // Gives whole files their own names, after their bytes are on the disk: a power loss leaves no wrong file in
-// place (docs/decisions/0008-pull-writes.md). Big files are flushed one by one beside the download; many small ones
+// place (docs/decisions/0010-pull-writes.md). Big files are flushed one by one beside the download; many small ones
 // by one flush of their file system.
 import { type OpenFile, TimeSlice, files } from "../platform/index.ts";
 
