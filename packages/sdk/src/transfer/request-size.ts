@@ -33,7 +33,7 @@ export function requestBytes(
   if (isProbing(source) || isSick(source)) return 0;
   const windows = peers.reduce((sum, one) => sum + one.places, 0);
   const perRequest = bytesPerS === undefined ? undefined : bytesPerS / places;
-  const least = ((perRequest ?? 0) * LEAST_ANSWERS * (source.firstByteMs ?? 0)) / 1000;
+  const least = ((perRequest ?? 0) * LEAST_ANSWERS * (source.pathMs ?? 0)) / 1000;
   const seconds = Math.min(REQUEST_S, (advice.maxRequestMs ?? Infinity) / 1000);
   return Math.min(
     perRequest === undefined ? UNKNOWN_BYTES : perRequest * seconds,

@@ -45,6 +45,8 @@ export type SourceState = {
   readonly meter: Meter;
   /** Milliseconds from a request to its first byte, weighted. */
   readonly firstByteMs: number | undefined;
+  /** The shortest of them: the path's own, however busy its ends are. */
+  readonly pathMs: number | undefined;
   /** Requests that failed in a row, those of one moment counted once. */
   readonly failures: number;
   readonly failingSinceMs: number | undefined;
@@ -101,6 +103,7 @@ export function newSource(
     window: startWindow(window, beside, nowMs),
     meter: startMeter(nowMs),
     firstByteMs: undefined,
+    pathMs: undefined,
     failures: 0,
     failingSinceMs: undefined,
     pausedUntilMs: -Infinity,
@@ -185,6 +188,10 @@ export function moved(
   return {
     ...tallied(source, { receivedBytes: bytes }),
     firstByteMs,
+    pathMs:
+      firstAfterMs === undefined
+        ? source.pathMs
+        : Math.min(source.pathMs ?? Infinity, firstAfterMs),
     meter: advanceMeter(source.meter, bytes, nowMs, TAU_MS),
     window: widen(source.window, bytes, busy, firstByteMs, nowMs),
   };
