@@ -36,7 +36,7 @@ async function pull(
   const result = await pullInto(context, room, { ref, dir, label: `pull ${ref}`, ...options });
   const { artifact, name, bytes, seconds, sources, files, manifest } = result;
   output.line(pullSummary(result, dir));
-  const facts = { direction: "pull", artifact, name, ...savedFrom(sources), sources } as const;
+  const facts = { direction: "pull", artifact, name, ...savedIn(result), sources } as const;
   const receivedBytes = receivedIn(result);
   const receipt = await order?.keep({ ...facts, receivedBytes }, manifest);
   output.record({ type: "done", artifact, bytes, seconds, sources, files, ...receipt });
@@ -57,7 +57,18 @@ function savedFrom({ cache = 0 }: PullResult["sources"]) {
 function receivedIn({ report }: PullResult): number {
   return report
     .filter(({ kind }) => kind !== "cache")
-    .reduce((sum, { bytes, wastedBytes }) => sum + bytes + wastedBytes, 0);
+    .reduce(
+      (sum, { bytes, wastedBytes, compressedBytes = 0 }) =>
+        sum + bytes + wastedBytes - compressedBytes,
+      0,
+    );
+}
+
+/** What did not have to travel. */
+function savedIn({ sources, report }: PullResult) {
+  const compressed = report.reduce((sum, { compressedBytes = 0 }) => sum + compressedBytes, 0);
+  const { saved } = savedFrom(sources);
+  return { saved: compressed > 0 ? { ...saved, compressed } : saved };
 }
 
 /** Pulls with progress; says how to resume when it is interrupted. */

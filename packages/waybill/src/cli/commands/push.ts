@@ -1,8 +1,8 @@
 // waybill push: a file or folder into a room.
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { Command } from "commander";
-import { pushArtifact, type PushResult } from "@waybill/sdk/client";
+import { Command, Option } from "commander";
+import { pushArtifact, type PushOptions, type PushResult } from "@waybill/sdk/client";
 import { createByteTransport } from "@waybill/sdk/platform";
 import {
   ArtifactName,
@@ -26,6 +26,14 @@ export function pushCommand(run: Runner): Command {
     .option("-n, --name <name>", "what to call it (default: the file's or folder's name)")
     .option("--keep", "keep it until it is removed, not just for the upload's lifetime (24 h)")
     .option("--no-dedupe", "send everything: compare with nothing the room holds")
+    .addOption(
+      new Option(
+        "--compress <when>",
+        "store files as zstd frames: those that shrink, or all, or none",
+      )
+        .choices(["auto", "always", "never"])
+        .default("auto"),
+    )
     .option(
       "--limit-up <rate>",
       "bytes a second at most, as 512K, or by time: 08:00,512K 19:00,off",
@@ -41,6 +49,7 @@ type PushArguments = {
   readonly name?: string;
   readonly keep?: boolean;
   readonly dedupe?: boolean;
+  readonly compress?: PushOptions["compress"];
   readonly limitUp?: string;
 };
 
@@ -97,6 +106,7 @@ export async function pushPath(
       name,
       purpose: { kind: "dataset", keep: options.keep === true },
       dedupe: options.dedupe !== false,
+      ...(options.compress === undefined ? {} : { compress: options.compress }),
       transport,
       signal: context.signal,
       ...(view === undefined ? {} : { onProgress: view.tick }),
