@@ -17,6 +17,7 @@ import {
 } from "../protocol/index.ts";
 import {
   JoinedUnseen,
+  type Sink,
   type SavedBytes,
   type UploadOutcome,
   type UploadProgress,
@@ -28,6 +29,9 @@ import { findBases } from "./push-bases.ts";
 
 /** The part of a hub client that transfers need. */
 export type HubCalls = Pick<HubClient, "call">;
+
+/** Where a push goes, and whether its completion was refused: then what is missing is sent. */
+export type PushSink = Sink & { readonly refused: boolean };
 
 export type PushOptions = {
   readonly room: RoomId;
@@ -60,6 +64,8 @@ export type PushOptions = {
   readonly compress?: Compress;
   /** An artifact of the room to compare with first, such as the parent of a model. */
   readonly base?: ArtifactId | undefined;
+  /** Puts something of the caller's in the way to the room, such as segments that others can read. */
+  readonly wrapSink?: (sink: HubSink) => PushSink;
   /** Bulk HTTP to use; one of its own when absent. */
   readonly transport?: ByteTransport;
 };
@@ -193,7 +199,7 @@ class Push {
     return { ...plan, fingerprint };
   }
 
-  async #once(plan: UploadPlan, sink: HubSink, dedupe: boolean): Promise<UploadOutcome> {
+  async #once(plan: UploadPlan, sink: PushSink, dedupe: boolean): Promise<UploadOutcome> {
     const { signal, onRetry, concurrency, compress } = this.#options;
     const before = { sentBytes: this.sentBytes, retries: this.retries };
     const onProgress = (progress: UploadProgress) => {
@@ -230,8 +236,8 @@ class Push {
     });
   }
 
-  #sink(): HubSink {
-    return new HubSink({
+  #sink(): PushSink {
+    const sink = new HubSink({
       hub: this.#hub,
       room: this.#options.room,
       transport: this.#transport,
@@ -239,6 +245,7 @@ class Push {
       name: this.#options.name,
       retryForMs: this.#retryForMs,
     });
+    return this.#options.wrapSink?.(sink) ?? sink;
   }
 }
 

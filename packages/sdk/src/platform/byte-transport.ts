@@ -1,11 +1,14 @@
 // HTTP for bulk bytes, the part that differs between platforms: PUT a body from memory, GET a body as a
 // stream. Status codes are the caller's business; only failures of the connection throw.
 
-import type { RateLimit } from "../timing/index.ts";
+import type { RateGate, RateLimit } from "../timing/index.ts";
 
 export type ByteTransportInit = {
-  /** Bytes a second in all, over every connection. Not in browsers. */
-  readonly limits?: { readonly up?: RateLimit | undefined; readonly down?: RateLimit | undefined };
+  /** Bytes a second in all, over every connection; a gate is shared with whoever else passes it. Not in browsers. */
+  readonly limits?: {
+    readonly up?: RateLimit | RateGate | undefined;
+    readonly down?: RateLimit | RateGate | undefined;
+  };
   /** Default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are honoured. Browsers know their own. */
   readonly proxy?: "environment" | "none";
 };

@@ -1,7 +1,7 @@
 // Bulk HTTP in Node: a small client of our own on the socket (docs/decisions/0002-blake3.md, "The wire"), which
 // receives into memory that is used again, knows how old its connections are, and can be slowed down.
 import type * as net from "node:net";
-import { RateGate } from "../timing/index.ts";
+import { RateGate, type RateLimit } from "../timing/index.ts";
 import type { ByteTransport, ByteTransportInit } from "./byte-transport.ts";
 import { ConnectionPool } from "./connection-pool.node.ts";
 
@@ -17,8 +17,8 @@ export function createByteTransport(init: NodeTransportInit = {}): ByteTransport
     env: proxy === "environment" ? process.env : {},
     lookup: init.lookup,
     gates: {
-      up: limits?.up === undefined ? undefined : new RateGate(limits.up),
-      down: limits?.down === undefined ? undefined : new RateGate(limits.down),
+      up: gateOf(limits?.up),
+      down: gateOf(limits?.down),
     },
   });
   return {
@@ -26,4 +26,8 @@ export function createByteTransport(init: NodeTransportInit = {}): ByteTransport
     get: (request) => pool.get(request),
     close: () => pool.close(),
   };
+}
+
+function gateOf(limit: RateLimit | RateGate | undefined): RateGate | undefined {
+  return limit === undefined || limit instanceof RateGate ? limit : new RateGate(limit);
 }

@@ -17,6 +17,7 @@ export {
   type UploadProgress,
 } from "./upload-runner.ts";
 export type { MatchBases } from "./matching-reader.ts";
+export { hashTree, type HashOptions, type HashedTree } from "./hash-tree.ts";
 export { crc32Base64 } from "./shard-hasher.ts";
 export type {
   FetchOptions,

@@ -82,14 +82,17 @@ export class DirectSource implements Source {
     const text = JSON.stringify(addresses);
     if (text === this.#tried) return;
     this.#tried = text;
-    this.#probing = this.#probing.then(async () => {
-      const found = await this.#reachable(addresses);
-      // Newer addresses have come meanwhile; they are next.
-      if (this.#stop.signal.aborted || text !== this.#tried) return;
-      const had = this.#inner !== undefined;
-      this.#inner = found === undefined ? undefined : this.#open(found);
-      if (had || this.#inner !== undefined) for (const listener of this.#listeners) listener();
-    });
+    this.#probing = this.#after(this.#probing, addresses, text);
+  }
+
+  async #after(before: Promise<void>, addresses: readonly DirectAddress[], text: string) {
+    await before;
+    const found = await this.#reachable(addresses);
+    // Newer addresses have come meanwhile; they are next.
+    if (this.#stop.signal.aborted || text !== this.#tried) return;
+    const had = this.#inner !== undefined;
+    this.#inner = found === undefined ? undefined : this.#open(found);
+    if (had || this.#inner !== undefined) for (const listener of this.#listeners) listener();
   }
 
   #open({ url, token }: DirectAddress): HttpMirrorSource {
