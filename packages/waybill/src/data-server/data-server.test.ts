@@ -1,0 +1,237 @@
+// docs/protocol/arriving.md §4: what the pushing machine gives, to whom, and what it does not.
+import { mkdtemp, mkdir, rm, utimes, writeFile } from "node:fs/promises";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { manifestObjects, scanTree } from "@waybill/sdk/artifact";
+import { helloProof } from "@waybill/sdk/client";
+import { ArtifactName, type Layout, decodeValue } from "@waybill/sdk/protocol";
+import { RateGate, parseRateLimit } from "@waybill/sdk/timing";
+import { hashTree } from "@waybill/sdk/transfer";
+import { afterEach, describe, expect, it } from "vitest";
+import { addressesOf } from "./addresses.ts";
+import { parseRange } from "./byte-range.ts";
+import { type DataServerInit, startDataServer } from "./data-server.ts";
+import { TreeObjects } from "./tree-objects.ts";
+
+const endings: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const end of endings.splice(0).toReversed()) await end();
+});
+
+const big = Buffer.from(Array.from({ length: 700_000 }, (_, at) => (at * 7 + (at >> 8)) & 255));
+
+async function setup(options: Omit<DataServerInit, "objects"> & { readonly layout?: Layout } = {}) {
+  const root = await mkdtemp(join(tmpdir(), "waybill-data-"));
+  endings.push(() => rm(root, { recursive: true }));
+  const tree = join(root, "tree");
+  await mkdir(join(tree, "sub"), { recursive: true });
+  await writeFile(join(tree, "big.bin"), big);
+  await writeFile(join(tree, "empty"), "");
+  await writeFile(join(tree, "sub", "ä b#c.txt"), "hello");
+  await writeFile(join(root, "secret.txt"), "secret");
+  const scan = await scanTree(tree);
+  const name = decodeValue(ArtifactName, "tree", "name");
+  const { manifest } = await hashTree(scan, { name });
+  const { layout = "plain", ...init } = options;
+  const objects = new TreeObjects({ scan, manifest: { ...manifest, layout } });
+  const server = await startDataServer({ objects, listen: { host: "127.0.0.1" }, ...init });
+  endings.push(() => server.stop());
+  const { url, token } = server.addresses[0] ?? { url: "", token: "" };
+  const get = (path: string, headers: Record<string, string> = {}, method = "GET") =>
+    fetch(url + path, { method, headers: { authorization: `Bearer ${token}`, ...headers } });
+  return { tree, scan, server, url, token, get, manifest };
+}
+
+async function bytesOf(response: Response): Promise<Buffer> {
+  return Buffer.from(await response.arrayBuffer());
+}
+
+describe("a data server", () => {
+  it("serves each object whole and in ranges, with a strong etag", async () => {
+    const { get, manifest, server } = await setup();
+    expect(manifestObjects(manifest).map(({ key }) => key)).toContain("sub/ä b#c.txt");
+    const whole = await get("/objects/big.bin");
+    expect(whole.status).toBe(200);
+    expect(whole.headers.get("content-length")).toBe(String(big.length));
+    expect((await bytesOf(whole)).equals(big)).toBe(true);
+    const part = await get("/objects/big.bin", { range: "bytes=300000-599999" });
+    expect(part.status).toBe(206);
+    expect(part.headers.get("content-range")).toBe(`bytes 300000-599999/${big.length}`);
+    expect(part.headers.get("etag")).toBe(whole.headers.get("etag"));
+    expect(part.headers.get("etag")).toMatch(/^"[0-9a-f]{32}"$/);
+    expect((await bytesOf(part)).equals(big.subarray(300_000, 600_000))).toBe(true);
+    expect(await (await get("/objects/sub/%C3%A4%20b%23c.txt")).text()).toBe("hello");
+    expect(await (await get("/objects/empty")).text()).toBe("");
+    expect(server.servedBytes).toBe(big.length + 300_000 + 5);
+  });
+
+  it("serves the pack of a tree as if it was stored", async () => {
+    const { get, scan } = await setup({ layout: "packed" });
+    const pack = Buffer.concat([big, Buffer.from("hello")]);
+    expect(scan.files.map(({ path }) => path)).toEqual(["big.bin", "empty", "sub/ä b#c.txt"]);
+    expect((await bytesOf(await get("/objects/pack.bin"))).equals(pack)).toBe(true);
+    const across = await get("/objects/pack.bin", { range: `bytes=${big.length - 3}-` });
+    expect((await bytesOf(across)).equals(pack.subarray(-8))).toBe(true);
+    expect((await get("/objects/big.bin")).status).toBe(404);
+  });
+
+  it("answers HEAD without a body", async () => {
+    const { get } = await setup();
+    const head = await get("/objects/big.bin", {}, "HEAD");
+    expect(head.status).toBe(200);
+    expect(head.headers.get("content-length")).toBe(String(big.length));
+  });
+
+  it.each([
+    ["bytes=700000-", 416],
+    ["bytes=-0", 416],
+    ["bytes=5-4", 200],
+    ["bytes=0-1,5-6", 200],
+    ["chunks=0-1", 200],
+    ["bytes=-5", 206],
+    ["bytes=699999-9999999", 206],
+  ])("answers the range %s with %i", async (range, status) => {
+    const { get } = await setup();
+    const answer = await get("/objects/big.bin", { range });
+    expect(answer.status).toBe(status);
+    const isRefused = status === 416;
+    expect(answer.headers.get("content-range") === `bytes */${big.length}`).toBe(isRefused);
+    await answer.arrayBuffer();
+  });
+
+  it.each([
+    ["no token", {}],
+    ["an empty token", { authorization: "Bearer " }],
+    ["another token", { authorization: `Bearer ${"0".repeat(64)}` }],
+    ["the wrong scheme", { authorization: `Digest ${"0".repeat(64)}` }],
+    ["another password", { authorization: `Basic ${btoa("waybill:no")}` }],
+  ])("refuses %s", async (_, headers) => {
+    const { url } = await setup();
+    for (const path of ["/objects/big.bin", "/objects/none", "/"]) {
+      const answer = await fetch(url + path, { headers });
+      expect(answer.status).toBe(401);
+      expect(await answer.text()).toBe("");
+    }
+  });
+
+  it("takes the token as the password of a login, as mirrors send it", async () => {
+    const { url, token } = await setup();
+    const authorization = `Basic ${btoa(`waybill:${token}`)}`;
+    const answer = await fetch(`${url}/objects/empty`, { headers: { authorization } });
+    expect(answer.status).toBe(200);
+  });
+
+  it.each([
+    "/objects/../secret.txt",
+    "/objects/..%2fsecret.txt",
+    "/objects/%2e%2e/secret.txt",
+    "/objects/sub/../big.bin",
+    "/objects//big.bin",
+    "/objects/%2Fetc%2Fpasswd",
+    "/objects/big.bin/",
+    "/objects/big.bin%00",
+    "/objects/%E0%A4",
+    "/objects/",
+    "/objects/artifact.json",
+    "/big.bin",
+  ])("finds nothing at %s", async (path) => {
+    const { url, token } = await setup();
+    // Not by fetch, which tidies paths up.
+    const status = await new Promise<number | undefined>((resolve, reject) => {
+      const { hostname, port } = new URL(url);
+      const headers = { authorization: `Bearer ${token}` };
+      request({ hostname, port, path, headers }, (answer) => {
+        answer.resume();
+        resolve(answer.statusCode);
+      })
+        .on("error", reject)
+        .end();
+    });
+    expect(status).toBe(404);
+  });
+
+  it("only reads", async () => {
+    const { get } = await setup();
+    for (const method of ["PUT", "POST", "DELETE"]) {
+      expect((await get("/objects/big.bin", {}, method)).status).toBe(405);
+    }
+  });
+
+  it("proves who it is before anybody tells it the token", async () => {
+    const { url, token } = await setup();
+    const nonce = "0123456789abcdef".repeat(2);
+    const answer = await fetch(`${url}/hello?nonce=${nonce}`);
+    expect(await answer.json()).toEqual({ proof: await helloProof(token, nonce) });
+    expect((await fetch(`${url}/hello?nonce=xyz`)).status).toBe(400);
+    expect((await fetch(`${url}/hello`)).status).toBe(400);
+  });
+
+  it("gives no byte of a file that is not the one that was hashed", async () => {
+    const { get, tree } = await setup();
+    await writeFile(join(tree, "big.bin"), big.subarray(1));
+    expect((await get("/objects/big.bin")).status).toBe(410);
+    await utimes(join(tree, "sub", "ä b#c.txt"), 1, 1);
+    expect((await get("/objects/sub/%C3%A4%20b%23c.txt")).status).toBe(410);
+    await rm(join(tree, "empty"));
+    await writeFile(join(tree, "other"), "");
+    expect((await get("/objects/other")).status).toBe(404);
+  });
+
+  it("bounds its connections", async () => {
+    const { get } = await setup({ maxConnections: 2, gate: new RateGate(parseRateLimit("64K")) });
+    const slow = [1, 2].map(async () => get("/objects/big.bin", {}));
+    const answers = await Promise.all(slow);
+    const refused = await get("/objects/big.bin");
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get("retry-after")).toBe("1");
+    await Promise.all(answers.map(async (answer) => answer.body?.cancel()));
+    await expect.poll(async () => (await get("/objects/empty")).status).toBe(200);
+  });
+
+  it("shares the push's limit among all readers", async () => {
+    const { get } = await setup({ gate: new RateGate(parseRateLimit("1M")) });
+    const startMs = performance.now();
+    const range = { range: "bytes=0-349999" };
+    await Promise.all(
+      [get("/objects/big.bin", range), get("/objects/big.bin", range)].map(async (one) =>
+        bytesOf(await one),
+      ),
+    );
+    expect(performance.now() - startMs).toBeGreaterThan(450);
+  });
+});
+
+describe("a range header", () => {
+  it("is read as RFC 9110 says", () => {
+    expect(parseRange(undefined, 10)).toBeUndefined();
+    expect(parseRange("bytes=2-5", 10)).toEqual({ start: 2, end: 6 });
+    expect(parseRange("bytes=2-", 10)).toEqual({ start: 2, end: 10 });
+    expect(parseRange("bytes=-20", 10)).toEqual({ start: 0, end: 10 });
+    expect(parseRange("bytes=0-0", 0)).toBe("unsatisfiable");
+    expect(parseRange("bytes=a-b", 10)).toBeUndefined();
+  });
+});
+
+describe("addresses", () => {
+  it("are loopback first, then the network cards', without link-local ones", () => {
+    const info = (address: string, family: "IPv4" | "IPv6", internal = false) => ({
+      address,
+      family,
+      internal,
+      netmask: "",
+      mac: "",
+      cidr: null,
+      ...(family === "IPv6" ? { scopeid: 0 } : {}),
+    });
+    const cards = {
+      lo: [info("127.0.0.1", "IPv4", true), info("::1", "IPv6", true)],
+      eth0: [info("192.0.2.7", "IPv4"), info("fe80::1", "IPv6"), info("2001:db8::7", "IPv6")],
+    };
+    expect(addressesOf(4711, cards as Parameters<typeof addressesOf>[1])).toEqual([
+      "http://127.0.0.1:4711",
+      "http://192.0.2.7:4711",
+      "http://[2001:db8::7]:4711",
+    ]);
+  });
+});
