@@ -19,6 +19,7 @@ import { formatTime } from "../render/format.ts";
 import { summaryLine } from "../render/transfer-summary.ts";
 import { TransferView } from "../render/transfer-view.ts";
 import type { Runner } from "../runner.ts";
+import { beginAnnouncedPush } from "./announced-push.ts";
 
 export function pushCommand(run: Runner): Command {
   return withRoom(new Command("push"))
@@ -38,14 +39,16 @@ export function pushCommand(run: Runner): Command {
       "--limit-up <rate>",
       "bytes a second at most, as 512K, or by time: 08:00,512K 19:00,off",
     )
+    .option("--announce", "let others read it while it is on its way (hashes everything first)")
+    .option("--no-direct", "with --announce: do not serve it from this machine meanwhile")
     .option("--receipt [file]", "leave a signed receipt (default: PATH.receipt.json beside it)")
     .description(
       "upload a file or folder; run it again after any interruption and it goes on where it was",
     )
-    .action(run<[string], PushArguments & ReceiptOption>(push));
+    .action(run<[string], PushArguments & AnnounceOptions & ReceiptOption>(push));
 }
 
-type PushArguments = {
+export type PushArguments = {
   readonly name?: string;
   readonly keep?: boolean;
   readonly dedupe?: boolean;
@@ -53,16 +56,21 @@ type PushArguments = {
   readonly limitUp?: string;
 };
 
+type AnnounceOptions = { readonly announce?: boolean; readonly direct?: boolean };
+
 async function push(
   context: Context,
   [source]: [string],
-  { receipt: wanted, ...options }: PushArguments & ReceiptOption,
+  { receipt: wanted, announce, ...options }: PushArguments & AnnounceOptions & ReceiptOption,
 ): Promise<void> {
   const { output } = context;
   const room = await context.room();
   const name = options.name ?? path.basename(path.resolve(source));
   const order = await orderReceipt(context, room, wanted, source);
-  const result = await pushPath(context, room, source, { ...options, name });
+  const result =
+    announce === true
+      ? await pushAnnouncedPath(context, room, source, { ...options, name })
+      : await pushPath(context, room, source, { ...options, name });
   const { record, warnings, manifest, ...figures } = result;
   const { artifact, sentBytes, saved } = figures;
   output.line(artifact);
@@ -78,6 +86,20 @@ async function push(
       ? "kept until it is removed"
       : `kept until ${formatTime(record.expiresAt)} UTC; push with --keep to keep it for good`,
   );
+}
+
+/** Pushes a path that others can read meanwhile. */
+async function pushAnnouncedPath(
+  context: Context,
+  room: RoomId,
+  source: string,
+  { compress, ...options }: PushArguments & AnnounceOptions,
+): Promise<PushResult> {
+  await using running = await beginAnnouncedPush(context, room, source, {
+    ...options,
+    ...(compress === "always" ? { compress } : {}),
+  });
+  return running.done;
 }
 
 /** Pushes a path with progress; says how to resume when it is interrupted. */

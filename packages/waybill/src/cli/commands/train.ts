@@ -1,21 +1,25 @@
 // waybill train: dataset and code into the room, a job for a worker, and its events until it ends.
 import { existsSync } from "node:fs";
-import { cp, mkdtemp, readFile, rm, stat } from "node:fs/promises";
-import os from "node:os";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { Command, Option } from "commander";
 import {
   type ArtifactId,
+  type JobId,
   JobSpec,
   type RoomId,
   WaybillError,
   cryptoRandom,
   decodeJson,
   decodeValue,
+  isAbort,
+  messageOf,
   newJobId,
+  randomText,
 } from "@waybill/sdk/protocol";
 import * as v from "valibot";
 import type { Context } from "../context.ts";
+import { EXIT } from "../exit.ts";
 import { personName } from "../live.ts";
 import {
   byteSize,
@@ -28,7 +32,9 @@ import {
 import { formatBytes } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 import { followJob } from "./job-watch.ts";
+import { type AnnouncedPush, beginAnnouncedPush } from "./announced-push.ts";
 import { pushPath } from "./push.ts";
+import { codeOf } from "./train-code.ts";
 
 type TrainOptions = {
   readonly dataset?: string;
@@ -49,10 +55,11 @@ type TrainOptions = {
   readonly gpus?: number;
   readonly gpuMemory?: number;
   readonly detach?: boolean;
+  readonly announce?: boolean;
+  readonly direct?: boolean;
+  readonly limitUp?: string;
 };
 
-/** Files named by the command are shipped along up to this size in all; more is meant for --code or --dataset. */
-const AUTO_CODE_BYTES = 16 * 1024 * 1024;
 const MAX_CONFIG_BYTES = 512 * 1024;
 
 export function trainCommand(run: Runner): Command {
@@ -89,13 +96,23 @@ export function trainCommand(run: Runner): Command {
     .option("--min-memory <size>", "only on a worker with as much memory (16G)", byteSize)
     .option("--gpus <n>", "only on a worker with as many GPUs", wholeNumber(1))
     .option("--gpu-memory <mb>", "each GPU with as many megabytes", wholeNumber(1))
-    .option("--detach", "print the job's id and return")
+    .option("--detach", "print the job's id, push what is left of the dataset, and return")
+    .option("--no-announce", "push all of the dataset before the job is submitted")
+    .option("--no-direct", "do not serve the dataset from this machine while it is pushed")
+    .option(
+      "--limit-up <rate>",
+      "bytes of the dataset a second at most, as 512K, or by time: 08:00,512K 19:00,off",
+    )
     .description("train on a worker of the room and publish the model")
     .addHelpText(
       "after",
       `
 
-Ctrl-C leaves the job running; \`waybill job watch ID\` comes back to it.
+The job is submitted before its dataset is pushed: the worker reads it as it arrives, from this machine where it
+can be reached, and trains when it has all of it. A push that fails cancels the job.
+
+Ctrl-C leaves the job running; \`waybill job watch ID\` comes back to it. While the dataset is still being pushed
+Ctrl-C stops that, too: the job then waits 15 minutes for somebody to go on with \`waybill push PATH --announce\`.
 `,
     )
     .action(run<[string[]], TrainOptions>(train));
@@ -111,10 +128,20 @@ async function train(
   const hub = await context.client(room);
   // Field errors before anything is uploaded: the spec is complete but for the artifacts' ids.
   const spec = decodeValue(JobSpec, await specOf(command, options), "the job");
+  const { limitUp, direct = true } = options;
+  await using push =
+    options.dataset !== undefined && options.announce !== false && existsSync(options.dataset)
+      ? await beginAnnouncedPush(context, room, options.dataset, {
+          label: "dataset",
+          quiet,
+          direct,
+          ...(limitUp === undefined ? {} : { limitUp }),
+        })
+      : undefined;
   const dataset =
-    options.dataset === undefined
-      ? undefined
-      : await datasetOf(context, room, options.dataset, quiet);
+    push === undefined
+      ? await datasetOf(context, room, { ...options, quiet })
+      : { artifact: await push.artifact, name: push.name };
   const code = await codeOf(context, room, command, { ...options, quiet });
   const job = newJobId(Date.now(), cryptoRandom);
   const body = {
@@ -137,10 +164,50 @@ async function train(
   if (options.detach === true) {
     context.output.record({ job });
     context.output.line(job);
+    if (push !== undefined) await endOfPush(push, { context, room, job });
     return 0;
   }
   context.output.record({ type: "submitted", job });
-  return followJob(context, room, job, 0);
+  if (push === undefined) return followJob(context, room, job, 0);
+  push.hide();
+  const pushed = endOfPush(push, { context, room, job });
+  pushed.catch(() => undefined);
+  const exit = await followJob(context, room, job, 0);
+  // A job that has ended otherwise needs the rest no more; what was sent is there when it is tried again. A push that
+  // failed is why the job was cancelled.
+  if (exit === EXIT.ok || (await isOver(push.done))) await pushed;
+  return exit;
+}
+
+/** Waits for a dataset's push; one that fails for good cancels the job that waits for it. Throws its error. */
+async function endOfPush(
+  { done, name }: AnnouncedPush,
+  { context, room, job }: { readonly context: Context; readonly room: RoomId; readonly job: JobId },
+): Promise<void> {
+  const { output } = context;
+  try {
+    const { bytes, savedBytes } = await done;
+    output.note(
+      `dataset  ${name}: ${formatBytes(bytes)}, ${formatBytes(savedBytes)} of it were there already`,
+    );
+  } catch (error) {
+    if (isAbort(error)) throw error;
+    output.complain(`pushing dataset ${name} failed; job ${job} is cancelled`);
+    const hub = await context.client(room);
+    const by = `${personName().slice(0, 40)} (push failed)`;
+    const id = randomText(12, cryptoRandom);
+    await hub
+      .call("commandJob", { params: { room, job }, body: { id, name: "cancel", by } })
+      .catch((cause: unknown) => output.complain(`cancelling it failed: ${messageOf(cause)}`));
+    throw error;
+  }
+}
+
+/** Whether a promise is settled now. */
+async function isOver(promise: Promise<unknown>): Promise<boolean> {
+  const pending = Symbol("pending");
+  const first = await Promise.race([promise.catch(() => undefined), Promise.resolve(pending)]);
+  return first !== pending;
 }
 
 async function specOf(
@@ -211,11 +278,16 @@ function jsonOrText(text: string): unknown {
 async function datasetOf(
   context: Context,
   room: RoomId,
-  given: string,
-  quiet: boolean,
-): Promise<{ artifact: ArtifactId; name: string }> {
+  {
+    dataset: given,
+    limitUp,
+    quiet,
+  }: Pick<TrainOptions, "dataset" | "limitUp"> & { readonly quiet: boolean },
+): Promise<{ artifact: ArtifactId; name: string } | undefined> {
+  if (given === undefined) return undefined;
   if (existsSync(given)) {
-    const pushed = await pushPath(context, room, given, { label: "dataset", quiet });
+    const limits = limitUp === undefined ? {} : { limitUp };
+    const pushed = await pushPath(context, room, given, { label: "dataset", quiet, ...limits });
     context.output.note(
       `dataset  ${path.basename(path.resolve(given))}: ${formatBytes(pushed.bytes)}, ${formatBytes(pushed.savedBytes)} of it were there already`,
     );
@@ -241,60 +313,4 @@ async function datasetOf(
       { cause },
     );
   }
-}
-
-/** The folder given with --code, or else a folder made of the files that the command names below the current one. */
-async function codeOf(
-  context: Context,
-  room: RoomId,
-  command: readonly string[],
-  options: { readonly code?: string; readonly quiet: boolean },
-): Promise<ArtifactId | undefined> {
-  if (options.code !== undefined) {
-    return (await pushPath(context, room, options.code, { label: "code", quiet: options.quiet }))
-      .artifact;
-  }
-  const files = await namedFiles(command);
-  if (files.length === 0) return undefined;
-  const folder = await mkdtemp(path.join(os.tmpdir(), "waybill-code-"));
-  try {
-    for (const file of files) {
-      // With their times, so that unchanged code is not sent again.
-      await cp(file, path.join(folder, file), { preserveTimestamps: true });
-    }
-    const pushed = await pushPath(context, room, folder, {
-      name: "code",
-      label: "code",
-      quiet: options.quiet,
-    });
-    context.output.note(`code     ${files.join(", ")}`);
-    return pushed.artifact;
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-/** Relative paths of regular files below the current folder among a command's words. */
-async function namedFiles(command: readonly string[]): Promise<string[]> {
-  const files = new Set<string>();
-  let bytes = 0;
-  for (const word of command) {
-    if (path.isAbsolute(word)) continue;
-    const relative = path.relative(process.cwd(), path.resolve(word));
-    if (relative === "" || relative.startsWith("..")) continue;
-    const found = await stat(relative).catch(() => undefined);
-    if (found?.isFile() !== true || files.has(relative)) continue;
-    bytes += found.size;
-    files.add(relative);
-  }
-  if (bytes > AUTO_CODE_BYTES) {
-    throw new WaybillError(
-      "too_large",
-      `the files that the command names (${[...files].join(", ")}) have ${bytes} bytes`,
-      {
-        hint: "push large files as --dataset, or name a folder with --code",
-      },
-    );
-  }
-  return [...files];
 }

@@ -1,0 +1,133 @@
+// A push that goes on beside something else: announced, so that others read it meanwhile, and served from this machine
+// for as long as somebody may want it.
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { type AnnouncedPushOptions, type PushResult, pushAnnounced } from "@waybill/sdk/client";
+import { createByteTransport } from "@waybill/sdk/platform";
+import {
+  ArtifactName,
+  type ArtifactId,
+  type DirectAddress,
+  type RoomId,
+  WaybillError,
+  decodeValue,
+  isAbort,
+  messageOf,
+} from "@waybill/sdk/protocol";
+import { RateGate, parseRateLimit } from "@waybill/sdk/timing";
+import { type DataServer, startDataServer } from "../../data-server/data-server.ts";
+import { TreeObjects } from "../../data-server/tree-objects.ts";
+import type { Context } from "../context.ts";
+import { TransferView } from "../render/transfer-view.ts";
+
+export type AnnouncedArguments = {
+  readonly name?: string;
+  readonly keep?: boolean;
+  readonly dedupe?: boolean;
+  readonly compress?: AnnouncedPushOptions["compress"];
+  readonly limitUp?: string;
+  /** Whether this machine serves the tree meanwhile. Default: it does. */
+  readonly direct?: boolean;
+  readonly label?: string;
+  readonly quiet?: boolean;
+};
+
+/** A push under way. Disposing of it stops it and the server, and waits for both. */
+export interface AnnouncedPush extends AsyncDisposable {
+  readonly name: ArtifactName;
+  /** The artifact, as soon as others can read it; when it is not announced, once it is pushed. */
+  readonly artifact: Promise<ArtifactId>;
+  readonly done: Promise<PushResult>;
+  /** Ends the display of its progress: something else is shown. */
+  hide(): void;
+}
+
+/** Begins to push a path; throws `not_found` when it is not there. */
+export async function beginAnnouncedPush(
+  context: Context,
+  room: RoomId,
+  source: string,
+  options: AnnouncedArguments,
+): Promise<AnnouncedPush> {
+  const { output } = context;
+  const given = options.name ?? path.basename(path.resolve(source));
+  const name = decodeValue(ArtifactName, given, `name "${given}"`);
+  if (!existsSync(source)) {
+    throw new WaybillError("not_found", `there is no file or folder ${source}`);
+  }
+  // What is served directly counts against the same limit.
+  const gate =
+    options.limitUp === undefined ? undefined : new RateGate(parseRateLimit(options.limitUp));
+  const hub = await context.client(room, "transfer");
+  const transport = createByteTransport(gate === undefined ? {} : { limits: { up: gate } });
+  const label = options.label ?? `push ${name}`;
+  const view = options.quiet === true ? undefined : new TransferView({ output, label });
+  let hidden = false;
+  const stopping = new AbortController();
+  const known = Promise.withResolvers<ArtifactId>();
+  // Whoever does not wait for it hears of a failure by `done`.
+  known.promise.catch(() => undefined);
+  let server: DataServer | undefined;
+  const serve = async (tree: ConstructorParameters<typeof TreeObjects>[0]) => {
+    try {
+      server = await startDataServer({ objects: new TreeObjects(tree), gate });
+      return [...server.addresses];
+    } catch (error) {
+      output.note(`note: not served from here: ${messageOf(error)}`);
+      return [] satisfies DirectAddress[];
+    }
+  };
+  const run = async (): Promise<PushResult> => {
+    try {
+      const result = await pushAnnounced(hub, {
+        room,
+        path: source,
+        name,
+        purpose: { kind: "dataset", keep: options.keep === true },
+        dedupe: options.dedupe !== false,
+        ...(options.compress === undefined ? {} : { compress: options.compress }),
+        transport,
+        signal: AbortSignal.any([context.signal, stopping.signal]),
+        onAnnounced: ({ artifact, arriving }) => {
+          if (arriving === true) output.record({ type: "announced", artifact });
+          known.resolve(artifact);
+        },
+        ...(options.direct === false ? {} : { serve }),
+        onUnannounced: (reason) => output.note(`note: not announced: ${messageOf(reason)}`),
+        onProgress: (progress) => {
+          if (!hidden) view?.tick(progress);
+        },
+      });
+      known.resolve(result.artifact);
+      return result;
+    } catch (error) {
+      known.reject(error);
+      view?.stop();
+      if (isAbort(error) && context.signal.aborted) {
+        output.complain(
+          `push stopped; what is confirmed stays there, and who reads it waits: go on with \`waybill push ${source} --announce\``,
+        );
+      }
+      throw error;
+    } finally {
+      view?.stop();
+      transport.close();
+    }
+  };
+  const done = run();
+  done.catch(() => undefined);
+  return {
+    name,
+    artifact: known.promise,
+    done,
+    hide: () => {
+      hidden = true;
+      view?.stop();
+    },
+    async [Symbol.asyncDispose]() {
+      stopping.abort();
+      await done.catch(() => undefined);
+      await server?.stop();
+    },
+  };
+}
