@@ -1,6 +1,7 @@
 // Frames off the wire become the shards they stand for. A frame that cannot be decoded becomes bytes that no digest
 // matches: a bad frame is a bad shard, and its source is blamed for it like for any other.
 import { zstd } from "../platform/index.ts";
+import { discard } from "./discard.ts";
 import { storedContent } from "./stored-frame.ts";
 
 export type FramesToDecode = {
@@ -13,40 +14,84 @@ export type FramesToDecode = {
 };
 
 /**
- * The shards of frames that come end to end in pieces of any size, one piece for each shard. Ends with the last frame;
- * throws what `wire` throws, after the shards that came whole before. Holds one frame that is being decoded while the next one comes.
+ * The shards of frames that come end to end in pieces of any size, one piece for each shard, valid until the next one is
+ * asked for. Ends with the last frame; throws what `wire` throws, after the shards that came whole before. Holds one
+ * frame that is being decoded while the next one comes.
  */
 export async function* decodeFrames(
   wire: AsyncIterable<Uint8Array>,
-  { frameBytes, shardBytes, onSaved }: FramesToDecode,
+  frames: FramesToDecode,
 ): AsyncGenerator<Uint8Array> {
+  const gathering = new FrameGatherer(frames);
   let decoding: Promise<Uint8Array> | undefined;
-  let next = 0;
-  let frame = new Uint8Array(frameBytes[0] ?? 0);
-  let filled = 0;
   try {
     for await (const piece of wire) {
-      for (let at = 0; at < piece.length && next < frameBytes.length;) {
-        const part = piece.subarray(at, at + frame.length - filled);
-        frame.set(part, filled);
-        at += part.length;
-        filled += part.length;
-        if (filled < frame.length) break;
+      for (let at = 0; at < piece.length && !gathering.isDone;) {
+        at += gathering.add(piece.subarray(at));
+        const whole = gathering.take();
+        if (whole === undefined) continue;
         const before = decoding;
-        const size = shardBytes[next] ?? 0;
-        onSaved?.(size - frame.length);
-        decoding = decodeFrame(frame, size);
-        next += 1;
-        frame = new Uint8Array(frameBytes[next] ?? 0);
-        filled = 0;
-        if (before !== undefined) yield await before;
+        decoding = decodeFrame(whole.frame, whole.size);
+        if (before !== undefined) yield* given(before);
       }
     }
   } catch (error) {
-    if (decoding !== undefined) yield await decoding;
+    if (decoding !== undefined) yield* given(decoding);
     throw error;
   }
-  if (decoding !== undefined) yield await decoding;
+  if (decoding !== undefined) yield* given(decoding);
+}
+
+async function* given(shard: Promise<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const bytes = await shard;
+  try {
+    yield bytes;
+  } finally {
+    discard(bytes);
+  }
+}
+
+/** Puts frames together in two buffers: one is filled while what is in the other is decoded. */
+class FrameGatherer {
+  readonly #frames: FramesToDecode;
+  readonly #buffers: readonly Uint8Array[];
+  #next = 0;
+  #filled = 0;
+
+  constructor(frames: FramesToDecode) {
+    this.#frames = frames;
+    const most = frames.frameBytes.reduce((longest, length) => Math.max(longest, length), 0);
+    const two = Math.min(2, frames.frameBytes.length);
+    this.#buffers = Array.from({ length: two }, () => new Uint8Array(most));
+  }
+
+  get isDone(): boolean {
+    return this.#next === this.#frames.frameBytes.length;
+  }
+
+  /** Takes bytes up to the end of the frame; gives how many. */
+  add(bytes: Uint8Array): number {
+    const taken = bytes.subarray(0, this.#length - this.#filled);
+    this.#buffers[this.#next % 2]?.set(taken, this.#filled);
+    this.#filled += taken.length;
+    return taken.length;
+  }
+
+  /** The frame, once it is whole, and the bytes it must give. Its memory is filled again with the next but one. */
+  take(): { readonly frame: Uint8Array; readonly size: number } | undefined {
+    const length = this.#length;
+    const frame = this.#buffers[this.#next % 2]?.subarray(0, length);
+    if (this.#filled < length || frame === undefined) return undefined;
+    const size = this.#frames.shardBytes[this.#next] ?? 0;
+    this.#frames.onSaved?.(size - length);
+    this.#next += 1;
+    this.#filled = 0;
+    return { frame, size };
+  }
+
+  get #length(): number {
+    return this.#frames.frameBytes[this.#next] ?? 0;
+  }
 }
 
 /** A frame's bytes; zeros where it is damaged. Never throws. */

@@ -8,6 +8,7 @@ import {
   LEVELS,
   type Level,
   chooseLevel,
+  discard,
   frameMade,
   storedFrameBytes,
 } from "../compression/index.ts";
@@ -177,6 +178,7 @@ export class EncodedCutter {
       lengths.push(frame.bytes.length);
       crcs.push(frame.crc32);
       body.add(frame);
+      discard(frame.bytes);
       end += 1;
     } while (end < this.#init.grid.count && !ends(end));
     return { first, end, lengths, crcs };

@@ -21,7 +21,7 @@ import { type MatchBases, MatchingReader } from "./matching-reader.ts";
 import { type PartFeed, PartReader, type ReadPart } from "./part-reader.ts";
 import type { JoinedObject, Sink } from "./sink.ts";
 import type { PartBody } from "./tree-bytes.ts";
-import { type Pace, connectionAgeOf } from "./upload-pace.ts";
+import { connectionAgeOf } from "./upload-pace.ts";
 import { type TreeLayout, adoptLayout, withoutEncodings } from "./upload-plan.ts";
 import {
   type PutFailure,
@@ -32,6 +32,7 @@ import {
   beginUpload,
   nextUpload,
 } from "./upload-state.ts";
+import { WireMeter } from "./wire-meter.ts";
 
 /** Bytes that did not have to be sent, by reason. */
 export type SavedBytes = {
@@ -175,6 +176,7 @@ class UploadRun {
   /** Etags of stored bodies that are not ours, by key. */
   readonly #replaces = new Map<string, string>();
   readonly #errors = new Map<number, unknown>();
+  readonly #wire = new WireMeter(performance.now.bind(performance));
   readonly #tasks = new Set<Promise<void>>();
   readonly #first: UploadStep;
   #state: UploadState;
@@ -316,7 +318,7 @@ class UploadRun {
   }
 
   async #read(wantedBytes: number): Promise<void> {
-    const wanted = { bytes: wantedBytes, linkBytesPerS: linkRateOf(this.#state.pace) };
+    const wanted = { bytes: wantedBytes, linkBytesPerS: this.#wire.bytesPerS };
     const part = await this.#feed.next(wanted, this.#abort.signal);
     if (this.#state.uncommitted && this.#feed.twin === undefined) {
       this.#dispatch({ type: "committed" });
@@ -401,11 +403,13 @@ class UploadRun {
     let left = body.length;
     const onSent = (bytes: number) => {
       this.#sentBytes += bytes;
+      this.#wire.sent(bytes);
       left -= bytes;
       if (left === 0) this.#dispatch({ type: "handed", id });
       this.#report();
     };
     const maxConnectionAgeMs = connectionAgeOf(this.#state.pace, startedMs);
+    this.#wire.began();
     try {
       await this.#input.sink.put(permit, body, {
         ...this.#options(),
@@ -421,6 +425,8 @@ class UploadRun {
       const nowMs = performance.now();
       this.#dispatch({ type: "put-failed", id, failure, error, startedMs, openedMs, nowMs });
       return;
+    } finally {
+      this.#wire.ended();
     }
     this.#dispatch({ type: "put", id, startedMs, openedMs, nowMs: performance.now() });
   }
@@ -537,12 +543,6 @@ class UploadRun {
       partBytes: pace.partBytes,
     });
   }
-}
-
-/** What the link takes: all connections together, or one of them where something else holds them back. */
-function linkRateOf({ bytesPerS, link }: Pace): number | undefined {
-  if (bytesPerS === undefined) return link.bytesPerS;
-  return Math.max(bytesPerS, link.bytesPerS ?? 0);
 }
 
 function isWhole(held: HeldObject | undefined): boolean {
