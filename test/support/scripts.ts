@@ -71,3 +71,14 @@ writeFileSync(path.join(out, "weights.bin"), "w");
 symlinkSync("/etc/hostname", path.join(out, "stray.png"));
 console.log('{"loss": NaN}');
 `;
+
+/** Says at once when it was started and what its data set's file `big.bin` hashes to, and ends. */
+export const ARRIVAL_TRAINER = `
+import { createHash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+const started = Date.now();
+const file = readFileSync(path.join(process.env.WAYBILL_DATASET, "big.bin"));
+console.log("started", started, createHash("sha256").update(file).digest("hex"));
+writeFileSync(path.join(process.env.WAYBILL_OUTPUT, "weights.bin"), "weights");
+`;

@@ -39,7 +39,7 @@ export type ArrivingFeedInit = {
 };
 
 /** A new account is worth a request this often while the upload grows: what has landed last is read that much later. */
-const POLL_MS = 400;
+const POLL_MS = 250;
 /** Pauses grow to this when the upload has not grown for `QUIET_MS`. */
 const MAX_POLL_MS = 3000;
 const QUIET_MS = 30_000;

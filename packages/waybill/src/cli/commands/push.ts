@@ -99,7 +99,7 @@ async function pushAnnouncedPath(
     ...options,
     ...(compress === "always" ? { compress } : {}),
   });
-  return running.done;
+  return await running.done;
 }
 
 /** Pushes a path with progress; says how to resume when it is interrupted. */

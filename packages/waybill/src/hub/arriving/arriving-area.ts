@@ -55,7 +55,7 @@ export type ArrivingArea = {
 /** Readers under way finish with segments this long after an upload was completed. */
 const SEGMENTS_STAY_MS = 600_000;
 /** Readers of one upload share an account that is not older. */
-const ACCOUNT_AGE_MS = 250;
+const ACCOUNT_AGE_MS = 150;
 /** Accounts remembered. */
 const MAX_ACCOUNTS = 256;
 

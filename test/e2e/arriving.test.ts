@@ -1,0 +1,168 @@
+// A job is submitted with its data set still on the way, and trains as soon as the last byte has landed.
+import { appendFile, mkdir } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Lab } from "../support/lab.ts";
+import { writeRandomFile } from "../support/random-file.ts";
+import { ARRIVAL_TRAINER } from "../support/scripts.ts";
+import type { Line, WaybillProcess } from "../support/waybill-process.ts";
+
+const MIB = 1024 * 1024;
+const BYTES = 24 * MIB;
+
+describe("a data set on its way", () => {
+  let lab: Lab;
+  let digest: string;
+  beforeEach(async () => {
+    lab = await Lab.open({ counted: true });
+    await mkdir(lab.path("data"));
+    digest = await writeRandomFile(lab.path("data", "big.bin"), BYTES);
+    await lab.write("data/small.txt", "small");
+    await mkdir(lab.path("code"));
+    await lab.write("code/train.mjs", ARRIVAL_TRAINER);
+  });
+  afterEach(() => lab[Symbol.asyncDispose]());
+
+  /** Pushes at 8 MiB/s; resolves when it is announced. */
+  async function beginPush(...options: string[]) {
+    const push = lab.start(
+      ["push", lab.path("data"), "--announce", "--limit-up", "8M", ...options],
+      "owner",
+    );
+    const seen = await push.until((line) => line["type"] === "announced");
+    return { push, artifact: String(seen.at(-1)?.["artifact"]) };
+  }
+
+  /** A job on a data set; a viewer of its events. */
+  async function submit(dataset: string, ...options: string[]): Promise<WaybillProcess> {
+    const code = ["--code", lab.path("code"), "--detach", "--", "node", "train.mjs"];
+    const { job } = await lab.ask(["train", "-d", dataset, ...options, ...code]);
+    return lab.start(["job", "watch", String(job)], "owner");
+  }
+
+  async function endOf(push: WaybillProcess): Promise<number> {
+    await push.until((line) => line["type"] === "done");
+    return Date.now();
+  }
+
+  type Outcome = {
+    readonly state: unknown;
+    readonly reason: unknown;
+    readonly startedMs: number;
+    readonly digest: string | undefined;
+    readonly sources: Line;
+  };
+
+  async function outcomeOf(viewer: WaybillProcess): Promise<Outcome> {
+    const lines = await Array.fromAsync(viewer.rest());
+    const end = lines.findLast((line) => line["type"] === "state");
+    const said = lines.find((line) => String(line["line"]).startsWith("started "));
+    const [, startedMs, found] = String(said?.["line"] ?? "").split(" ");
+    const transfer = lines.findLast((one) => one["what"] === "dataset" && one["done"] === true);
+    return {
+      state: end?.["state"],
+      reason: end?.["reason"],
+      startedMs: Number(startedMs),
+      digest: found,
+      sources: (transfer?.["sources"] ?? {}) as Line,
+    };
+  }
+
+  it.each([
+    ["from the store's segments", ["--no-direct"], "s3"],
+    ["from the machine that pushes it", [], "http"],
+  ])("is trained on within a second of its last byte, read %s", async (_, options, source) => {
+    await lab.startWorker("desk");
+    const { push, artifact } = await beginPush(...options);
+    const viewer = await submit(artifact);
+    const [pushedMs, outcome] = await Promise.all([endOf(push), outcomeOf(viewer)]);
+    expect(outcome).toMatchObject({ state: "completed", digest });
+    expect(outcome.startedMs - pushedMs).toBeLessThan(1000);
+    expect(Number(outcome.sources[source])).toBeGreaterThan(MIB);
+  });
+
+  it("is submitted, pushed and watched by one command", async () => {
+    await lab.startWorker("desk");
+    const code = ["--code", lab.path("code"), "--", "node", "train.mjs"];
+    const train = lab.start(
+      ["train", "-d", lab.path("data"), "--limit-up", "8M", ...code],
+      "owner",
+    );
+    const lines = await Array.fromAsync(train.rest());
+    expect(await train.exit()).toBe(0);
+    const at = (type: string) => lines.findIndex((line) => line["type"] === type);
+    expect(at("announced")).toBeLessThan(at("submitted"));
+    expect(lines.findLast((line) => line["type"] === "state")).toMatchObject({
+      state: "completed",
+    });
+    const found = await lab.ask(["pull", "data", lab.path("copy")]);
+    expect(found).toMatchObject({ bytes: BYTES + 5 });
+  });
+
+  it("arrives at two workers at once", async () => {
+    const desks = [await lab.startWorker("desk"), await lab.startWorker("bench")];
+    const { push, artifact } = await beginPush("--no-direct");
+    const viewers = await Promise.all(
+      desks.map(async ({ workerId }) => submit(artifact, "--worker", workerId)),
+    );
+    const [pushedMs, ...outcomes] = await Promise.all([endOf(push), ...viewers.map(outcomeOf)]);
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ state: "completed", digest });
+      expect(outcome.startedMs - pushedMs).toBeLessThan(1500);
+    }
+  });
+
+  it("goes on when its push was killed and is run again, and sends nothing twice (I2)", async () => {
+    await lab.startWorker("desk");
+    const { push, artifact } = await beginPush("--no-direct");
+    const viewer = await submit(artifact);
+    await push.until((line) => Number(line["bytes"]) > BYTES / 3);
+    await push.kill();
+    const again = await beginPush("--no-direct");
+    expect(again.artifact).toBe(artifact);
+    await endOf(again.push);
+    expect(await outcomeOf(viewer)).toMatchObject({ state: "completed", digest });
+    // Two bodies were on their way at most.
+    expect(lab.counts.up).toBeLessThan(BYTES + 11 * MIB);
+  });
+
+  it("survives a crash of the hub", async () => {
+    await lab.startWorker("desk");
+    const { push, artifact } = await beginPush("--no-direct");
+    const viewer = await submit(artifact);
+    await push.until((line) => Number(line["bytes"]) > BYTES / 3);
+    await lab.crashHub();
+    await endOf(push);
+    expect(await outcomeOf(viewer)).toMatchObject({ state: "completed", digest });
+  });
+
+  it("fails the job with a clear reason when its upload is given up", async () => {
+    await lab.startWorker("desk");
+    const { push, artifact } = await beginPush("--no-direct");
+    const viewer = await submit(artifact);
+    await push.until((line) => Number(line["bytes"]) > BYTES / 3);
+    await push.kill();
+    const { upload } = await lab.ask(["uploads", "ls"]);
+    await lab.ask(["uploads", "rm", String(upload)]);
+    const { state, reason } = await outcomeOf(viewer);
+    expect(state).toBe("failed");
+    expect(reason).toMatch(/data stopped arriving: its upload was given up/);
+  });
+
+  it("cancels the job that waits for it when its push fails", async () => {
+    // More than is read ahead.
+    await writeRandomFile(lab.path("data", "big.bin"), 192 * MIB);
+    const code = ["--code", lab.path("code"), "--", "node", "train.mjs"];
+    const train = lab.start(
+      ["train", "-d", lab.path("data"), "--limit-up", "24M", ...code],
+      "owner",
+    );
+    await train.until((line) => line["type"] === "submitted");
+    await appendFile(lab.path("data", "big.bin"), "more");
+    const lines = await Array.fromAsync(train.rest());
+    expect(lines.findLast((line) => line["type"] === "state")).toMatchObject({
+      state: "cancelled",
+    });
+    expect(await train.exit()).not.toBe(0);
+    expect(train.errors).toMatch(/pushing dataset data failed/);
+  });
+});
