@@ -4,7 +4,7 @@ import { zstdDecompressSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ShardMap, artifactId } from "../artifact/index.ts";
 import type { ArtifactManifest } from "../protocol/index.ts";
-import { TransferFixture, digestsOf, noise } from "../testing/index.ts";
+import { RangeServer, TransferFixture, digestsOf, noise } from "../testing/index.ts";
 
 const MIB = 1024 * 1024;
 
@@ -167,5 +167,23 @@ describe("a pull of frames", () => {
     const pulled = await fixture.pull("out");
     expect(fixture.out("out")).toEqual(digestsOf(root));
     expect(pulled.report[0]?.badShards).toBe(1);
+  });
+
+  it.each(["as it is stored", "plain"])("takes it from a mirror that has it %s", async (form) => {
+    const csv = table(12 * MIB);
+    const root = fixture.tree("in", { "big.csv": csv, "noise.bin": noise(MIB, 1) });
+    await fixture.push(root);
+    const encoded = stored("big.csv.zst") ?? new Uint8Array();
+    const server = await new RangeServer([
+      form === "plain" ? ["d/big.csv", csv] : ["d/big.csv.zst", encoded],
+      ["d/noise.bin", noise(MIB, 1)],
+    ]).start();
+    try {
+      const pulled = await fixture.pull("out", { mirrors: [`${server.url}/d`] });
+      expect(fixture.out("out")).toEqual(digestsOf(root));
+      expect(pulled.sources).toEqual({ http: 13 * MIB });
+    } finally {
+      await server.stop();
+    }
   });
 });
