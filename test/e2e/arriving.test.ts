@@ -55,8 +55,8 @@ describe("a data set on its way", () => {
   async function outcomeOf(viewer: WaybillProcess): Promise<Outcome> {
     const lines = await Array.fromAsync(viewer.rest());
     const end = lines.findLast((line) => line["type"] === "state");
-    const said = lines.find((line) => String(line["line"]).startsWith("started "));
-    const [, startedMs, found] = String(said?.["line"] ?? "").split(" ");
+    const said = lines.map(({ line }) => (typeof line === "string" ? line : ""));
+    const [, startedMs, found] = said.find((line) => line.startsWith("started "))?.split(" ") ?? [];
     const transfer = lines.findLast((one) => one["what"] === "dataset" && one["done"] === true);
     return {
       state: end?.["state"],

@@ -29,6 +29,8 @@ export type ConnectInit = {
   readonly RTCPeerConnection?: PeerConnectionConstructor | undefined;
   /** Takes a renewed token to keep. */
   readonly onToken?: (token: string) => void | Promise<void>;
+  /** A data set that is still being pushed is waited for so long without a new byte. Default 15 minutes. */
+  readonly dataWaitMs?: number;
 };
 
 type Connected = Pick<
@@ -59,7 +61,7 @@ export function connectWorker(init: ConnectInit): Connected {
       if (session === undefined) throw new TypeError("the feed needs this worker's own session");
       return feedPort(session, init.RTCPeerConnection);
     },
-    transfer: transferPort(hub),
+    transfer: transferPort(hub, init.dataWaitMs),
     digest: blake3Hex,
     token: {
       current: () => hub.credential?.token,
@@ -127,7 +129,7 @@ function feedPort(
   };
 }
 
-function transferPort(hub: HubClient): TransferPort {
+function transferPort(hub: HubClient, dataWaitMs: number | undefined): TransferPort {
   const retryForMs = Number.POSITIVE_INFINITY;
   // One for all jobs: its connections to the store stay open between them.
   const transport = createByteTransport();
@@ -144,6 +146,7 @@ function transferPort(hub: HubClient): TransferPort {
         signal,
         onProgress,
         transport,
+        ...(dataWaitMs === undefined ? {} : { waitMs: dataWaitMs }),
       });
       const { bytes, seconds, sources, manifest } = pulled;
       return { bytes, seconds, sources, manifest };

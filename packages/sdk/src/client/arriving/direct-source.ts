@@ -1,5 +1,10 @@
 // The pushing machine as a source: any of the addresses it has announced that can be reached and proves to be it
 // (docs/protocol/arriving.md §4). When another machine goes on with the push, its addresses take their place.
+//
+//   artifact   ├── landed: from the store ──┼── the push is here ──▶ …   ◀── from the machine itself ──┤
+//
+// What has landed is not asked of it, and the rest from its end on: where push and reader share the machine's uplink,
+// no byte leaves it twice before the reader has them all.
 import type { ShardMap, ShardRun } from "../../artifact/index.ts";
 import { HttpMirrorSource } from "../../http/index.ts";
 import type { ByteTransport } from "../../platform/index.ts";
@@ -12,6 +17,7 @@ import {
   type SourceAdvice,
 } from "../../transfer/index.ts";
 import type { ArrivingFeed } from "./arriving-feed.ts";
+import { SegmentIndex } from "./segment-index.ts";
 
 export type DirectSourceInit = {
   readonly map: ShardMap;
@@ -20,6 +26,8 @@ export type DirectSourceInit = {
   readonly links: LinkBook;
 };
 
+/** Offered at once, so that requests can be long; or a quarter of what is left. */
+const OFFER_BYTES = 32 * 1024 * 1024;
 /** An address that has not answered by then is not counted on. */
 const PROBE_MS = 2000;
 const MAX_HELLO_BYTES = 1024;
@@ -35,18 +43,26 @@ export class DirectSource implements Source {
   readonly #stop = new AbortController();
   readonly #unsubscribe: () => void;
   #inner: HttpMirrorSource | undefined;
+  /** Shards the store has, and those that were asked for here. */
+  #landed = ShardSet.empty;
+  #asked = ShardSet.empty;
+  #offer = ShardSet.empty;
   /** The addresses that were tried last. */
   #tried = "";
   #probing: Promise<void> = Promise.resolve();
 
   constructor(init: DirectSourceInit) {
     this.#init = init;
-    this.#unsubscribe = init.feed.onChange(() => this.#look());
+    this.#unsubscribe = init.feed.onChange(() => {
+      this.#look();
+      this.#note();
+    });
     this.#look();
+    this.#note();
   }
 
   shards(): ShardSet {
-    return this.#inner === undefined ? ShardSet.empty : ShardSet.all(this.#init.map.count);
+    return this.#offer;
   }
 
   onShards(listener: () => void): () => void {
@@ -58,11 +74,25 @@ export class DirectSource implements Source {
     return this.#init.map.objectEnd(first);
   }
 
-  fetch(run: ShardRun, options: FetchOptions): AsyncIterable<Uint8Array> {
-    if (this.#inner === undefined) {
+  async *fetch(run: ShardRun, options: FetchOptions): AsyncGenerator<Uint8Array> {
+    const inner = this.#inner;
+    if (inner === undefined) {
       throw new WaybillError("unreachable", "the pushing machine cannot be reached");
     }
-    return this.#inner.fetch(run, options);
+    this.#asked = this.#asked.with(run);
+    this.#offerNext();
+    let bytes = 0;
+    try {
+      for await (const piece of inner.fetch(run, options)) {
+        bytes += piece.length;
+        yield piece;
+      }
+    } finally {
+      if (bytes < this.#init.map.bytesOf(run)) {
+        this.#asked = this.#asked.without(run);
+        this.#offerNext();
+      }
+    }
   }
 
   advice(): SourceAdvice {
@@ -90,9 +120,47 @@ export class DirectSource implements Source {
     const found = await this.#reachable(addresses);
     // Newer addresses have come meanwhile; they are next.
     if (this.#stop.signal.aborted || text !== this.#tried) return;
-    const had = this.#inner !== undefined;
     this.#inner = found === undefined ? undefined : this.#open(found);
-    if (had || this.#inner !== undefined) for (const listener of this.#listeners) listener();
+    this.#offerNext();
+  }
+
+  /** Takes notice of what has landed. */
+  #note(): void {
+    const { map, feed } = this.#init;
+    const { objects, unitBytes, done } = feed.account;
+    this.#landed = done
+      ? ShardSet.all(map.count)
+      : new SegmentIndex(map, objects, unitBytes).shards();
+    this.#offerNext();
+  }
+
+  #offerNext(): void {
+    const next = this.#nextOffer();
+    if (next.minus(this.#offer).isEmpty && this.#offer.minus(next).isEmpty) return;
+    this.#offer = next;
+    // Not from within the request that changed it.
+    queueMicrotask(() => {
+      for (const listener of this.#listeners) listener();
+    });
+  }
+
+  /** The end of what has neither landed nor been asked for, and what was asked for: it is on its way. */
+  #nextOffer(): ShardSet {
+    if (this.#inner === undefined) return ShardSet.empty;
+    const { map } = this.#init;
+    const open = ShardSet.all(map.count).minus(this.#landed).minus(this.#asked);
+    const runs = open.runs();
+    const count = runs.reduce((sum, run) => sum + run.count, 0);
+    const wanted = Math.max(Math.ceil(OFFER_BYTES / map.manifest.shardBytes), count / 4);
+    let offer = this.#asked;
+    let left = Math.ceil(wanted);
+    for (const { first, count: size } of runs.toReversed()) {
+      const taken = Math.min(size, left);
+      offer = offer.with({ first: first + size - taken, count: taken });
+      left -= taken;
+      if (left === 0) break;
+    }
+    return offer;
   }
 
   #open({ url, token }: DirectAddress): HttpMirrorSource {

@@ -21,6 +21,7 @@ type WorkerOptions = {
   readonly onlyTrainers?: boolean;
   readonly slots: number;
   readonly cache?: number;
+  readonly dataWait: number;
 };
 
 export function workerCommand(run: Runner): Command {
@@ -52,6 +53,12 @@ export function workerCommand(run: Runner): Command {
       "--cache <size>",
       "most the artifact cache may take (100G; default: half of its disk)",
       byteSize,
+    )
+    .option(
+      "--data-wait <minutes>",
+      "a job whose dataset is still being pushed fails after so long without a new byte",
+      wholeNumber(1),
+      15,
     )
     .description("take jobs of a room and run them on this machine")
     .addHelpText(
@@ -100,6 +107,7 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
       return;
     return saveRoom(context.dataDir, { hub: context.hubUrl, room, role: "worker", token });
   };
+  const dataWaitMs = options.dataWait * 60_000;
   let refused: Error | undefined;
   const ended = Promise.withResolvers<void>();
   const onEvent = (event: WorkerEvent) => {
@@ -109,7 +117,7 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
     ended.resolve();
   };
   const worker = createWorker({
-    ...connectWorker({ hub, room, name, RTCPeerConnection, onToken }),
+    ...connectWorker({ hub, room, name, RTCPeerConnection, onToken, dataWaitMs }),
     kind: decodeValue(WorkerKind, options.kind, "--kind"),
     dataDir: path.join(context.dataDir, "worker"),
     labels: options.label ?? {},
