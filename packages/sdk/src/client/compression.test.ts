@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { zstdDecompressSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ShardMap, artifactId } from "../artifact/index.ts";
-import type { ArtifactManifest } from "../protocol/index.ts";
+import { type ArtifactManifest, ModelId, ModelType, decodeValue } from "../protocol/index.ts";
 import { RangeServer, TransferFixture, digestsOf, noise } from "../testing/index.ts";
 
 const MIB = 1024 * 1024;
@@ -147,9 +147,22 @@ describe("a push of compressible files", () => {
     expect(again.sentBytes).toBe(0);
   });
 
+  it("sends large objects plain where the store wants equal parts", async () => {
+    fixture.hub.equalPartBytes = 8 * MIB;
+    const root = fixture.tree("in", { "big.csv": table(20 * MIB), "small.csv": table(MIB, 2) });
+    const pushed = await fixture.push(root);
+    expect(Object.keys(pushed.manifest.stored ?? {})).toEqual(["small.csv.zst"]);
+    expect(stored("big.csv")).toHaveLength(20 * MIB);
+    await fixture.pull("out");
+    expect(fixture.out("out")).toEqual(digestsOf(root));
+  });
+
   it("of a model stays plain, for programs that read it by themselves", async () => {
     const root = fixture.tree("in", { "w.csv": table(MIB) });
-    const pushed = await fixture.push(root, { compress: "never" });
+    const model = decodeValue(ModelId, "a1b2c3d4", "model");
+    const modelType = decodeValue(ModelType, "table", "type");
+    const purpose = { kind: "model", model, modelType } as const;
+    const pushed = await fixture.push(root, { purpose });
     expect(pushed.saved.compressed).toBe(0);
     expect(stored("w.csv")).toEqual(Buffer.from(readFileSync(join(root, "w.csv"))));
   });

@@ -156,13 +156,20 @@ export class HubDouble {
   #begin(room: string, plan: UploadPlan): RouteOutput<"beginUpload"> {
     const upload = `u_${plan.fingerprint.slice(0, 24)}`;
     const resumed = this.sessions.has(upload);
-    if (!resumed) this.sessions.set(upload, { plan: { ...plan, unitBytes: this.#unit(plan) } });
+    if (!resumed) this.sessions.set(upload, { plan: this.#adopted(plan) });
     if (room === "") throw new WaybillError("not_found", "no such room");
     return { resumed, status: this.#status(upload) };
   }
 
-  #unit({ unitBytes }: UploadPlan): number {
-    return this.equalPartBytes ?? unitBytes;
+  /** With equal parts, a unit is a part, and multipart objects are plain. */
+  #adopted(plan: UploadPlan): UploadPlan {
+    if (this.equalPartBytes === undefined) return plan;
+    const objects = plan.objects.map((object) =>
+      object.encoding === undefined || isPutAtOnce(object.size)
+        ? object
+        : { key: object.key.slice(0, -".zst".length), size: object.size },
+    );
+    return { ...plan, objects, unitBytes: this.equalPartBytes };
   }
 
   #status(upload: string): UploadStatus {
