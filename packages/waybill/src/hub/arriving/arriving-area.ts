@@ -22,7 +22,7 @@ import type { UploadSessions } from "../uploads/upload-sessions.ts";
 import { type Announcement, Announcements, readAnnounced, recordToCome } from "./announcements.ts";
 import type { Segments } from "./segments.ts";
 
-export type ArrivingRoute =
+type ArrivingRoute =
   | "announceUpload"
   | "signSegments"
   | "takeSegments"
