@@ -35,11 +35,15 @@ export async function* decodeFrames(
         if (before !== undefined) yield* given(before);
       }
     }
+    if (decoding !== undefined) yield* given(decoding);
   } catch (error) {
     if (decoding !== undefined) yield* given(decoding);
     throw error;
+  } finally {
+    // Whoever leaves early leaves a frame behind that another thread may still be reading.
+    await decoding;
+    gathering.release();
   }
-  if (decoding !== undefined) yield* given(decoding);
 }
 
 async function* given(shard: Promise<Uint8Array>): AsyncGenerator<Uint8Array> {
@@ -87,6 +91,11 @@ class FrameGatherer {
     this.#next += 1;
     this.#filled = 0;
     return { frame, size };
+  }
+
+  /** Gives the memory back; nothing is gathered any more. */
+  release(): void {
+    for (const buffer of this.#buffers) discard(buffer);
   }
 
   get #length(): number {

@@ -37,7 +37,7 @@ export const zstd: Zstd = {
   async decompress(frame, size) {
     const options = {
       maxOutputLength: Math.max(1, size),
-      chunkSize: Math.max(MIN_CHUNK_BYTES, size),
+      chunkSize: Math.max(MIN_CHUNK_BYTES, size + 1),
     };
     if (size <= SYNC_BYTES) return checkedSize(zstdDecompressSync(frame, options), size);
     const bytes = await new Promise<Uint8Array>((resolve, reject) => {
