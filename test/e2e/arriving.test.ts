@@ -1,4 +1,5 @@
 // A job is submitted with its data set still on the way, and trains as soon as the last byte has landed.
+import { createHash, randomBytes } from "node:crypto";
 import { appendFile, mkdir } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Lab } from "../support/lab.ts";
@@ -82,6 +83,31 @@ describe("a data set on its way", () => {
       expect(Number(outcome.sources[source])).toBeGreaterThan(MIB);
     },
   );
+
+  it("arrives compressed where that pays", async () => {
+    await lab.startWorker("desk");
+    const text = Buffer.from(randomBytes(20 * MIB).toString("hex"));
+    await lab.write("data/big.bin", text);
+    const { push, artifact } = await beginPush("--no-direct", "--limit-up", "5M");
+    const viewer = await submit(artifact);
+    // Read before it was whole: the first bytes of the job's data set come before the push's last.
+    let firstMs = Number.NaN;
+    const watched = (async () => {
+      const seen = await viewer.until(
+        (one) => one["what"] === "dataset" && Number(one["bytes"]) > 0,
+      );
+      firstMs = Date.now();
+      return seen;
+    })();
+    const [pushedMs] = await Promise.all([endOf(push), watched]);
+    expect(firstMs).toBeLessThan(pushedMs);
+    const outcome = await outcomeOf(viewer);
+    expect(outcome).toMatchObject({
+      state: "completed",
+      digest: createHash("sha256").update(text).digest("hex"),
+    });
+    expect(lab.counts.up).toBeLessThan(text.length * 0.7);
+  });
 
   it("is submitted, pushed and watched by one command", async () => {
     await lab.startWorker("desk");

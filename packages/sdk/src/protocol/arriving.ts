@@ -34,8 +34,16 @@ export type DirectAddress = v.InferOutput<typeof DirectAddress>;
 /** A machine's addresses; more help nobody. */
 export const DirectAddresses = v.pipe(v.array(DirectAddress), v.maxLength(16));
 
+/** Given with segments of encoded objects: the bytes of the file that they stand for. */
+const encoded = { plainBytes: v.optional(v.pipe(ByteCount, v.minValue(1))) };
+
 /** One stored segment of an object: it begins at `partOffset(part, unitBytes)`, and part 0 is the whole object. */
-export const Segment = v.object({ part: PartNumber, size: ByteCount });
+export const Segment = v.object({
+  part: PartNumber,
+  /** Stored bytes. */
+  size: ByteCount,
+  ...encoded,
+});
 export type Segment = v.InferOutput<typeof Segment>;
 
 /** What can be read of one object. */
@@ -57,7 +65,7 @@ export const Arriving = v.object({
 export type Arriving = v.InferOutput<typeof Arriving>;
 
 /** A segment whose reading is to be signed; `artifact.json` as part 0 is the announced manifest. */
-export const SegmentName = v.object({ key: ObjectKey, part: PartNumber });
+export const SegmentName = v.object({ key: ObjectKey, part: PartNumber, ...encoded });
 export type SegmentName = v.InferOutput<typeof SegmentName>;
 
 /** A URL that reads one segment. */

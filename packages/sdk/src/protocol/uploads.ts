@@ -133,6 +133,8 @@ export const PartToSign = v.object({
   /** Bytes of the body. */
   size: ByteCount,
   crc32: Crc32Base64,
+  /** Bytes of the file that a part of an encoded object stands for. Only segments need it. */
+  plainBytes: v.optional(WholeBytes),
   /** Part 0 only: `etag` of the stored body that this one replaces; without it nothing may be there. */
   replaces: v.optional(v.pipe(v.string(), v.regex(/^(?:W\/)?"[\x21\x23-\x7e]{1,200}"$/))),
 });

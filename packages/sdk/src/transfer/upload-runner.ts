@@ -374,9 +374,13 @@ class UploadRun {
   async #sign(ids: readonly number[]): Promise<void> {
     const askedMs = performance.now();
     const wanted = ids.map((id) => {
-      const { key, part, size, crc32 } = this.#part(id);
+      const { key, part, size, crc32, plainBytes } = this.#part(id);
       const etag = part === 0 ? this.#replaces.get(key) : undefined;
-      return { key, part, size, crc32, ...(etag === undefined ? {} : { replaces: etag }) };
+      return {
+        ...{ key, part, size, crc32 },
+        ...(plainBytes === undefined ? {} : { plainBytes }),
+        ...(etag === undefined ? {} : { replaces: etag }),
+      };
     });
     const { sink } = this.#input;
     const permits = await sink.authorise(wanted, this.#options());

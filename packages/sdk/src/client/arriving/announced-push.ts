@@ -30,8 +30,8 @@ export type AnnouncedPushOptions = Omit<PushOptions, "wrapSink"> & {
 };
 
 /**
- * Pushes a data set and announces it. Objects are stored as they are unless `compress` says otherwise: readers cannot
- * use frames before the manifest that describes them. Throws as `pushArtifact`.
+ * Pushes a data set and announces it. Throws as `pushArtifact`; what keeps it from being announced keeps it from
+ * nothing else.
  */
 export async function pushAnnounced(
   hub: HubCalls,
@@ -56,7 +56,6 @@ export async function pushAnnounced(
   const announcer = new Announcer(hub, options, { scan, ...tree }, transport);
   try {
     return await pushArtifact(hub, {
-      compress: "never",
       ...options,
       name,
       scan,

@@ -14,7 +14,8 @@ import type { FetchOptions, LinkBook, Source, SourceAdvice } from "../../transfe
 import { ShardSet } from "../../transfer/index.ts";
 import type { HubCalls } from "../push.ts";
 import type { ArrivingFeed } from "./arriving-feed.ts";
-import { SegmentIndex, type SegmentPiece } from "./segment-index.ts";
+import { EncodedSegments } from "./encoded-segments.ts";
+import { type PlacedSegment, SegmentIndex, type SegmentPiece } from "./segment-index.ts";
 
 export type ArrivingSourceInit = {
   readonly hub: HubCalls;
@@ -40,6 +41,7 @@ export class ArrivingSource implements Source {
   readonly window = WINDOW;
   readonly #init: ArrivingSourceInit;
   readonly #reader: RangeReader;
+  readonly #encoded: EncodedSegments;
   /** Segments whose URLs the reader has. */
   readonly #signed = new Set<string>();
   readonly #listeners = new Set<() => void>();
@@ -57,6 +59,9 @@ export class ArrivingSource implements Source {
       keys: [],
       sign: async (keys, { signal }) => this.#sign(keys, signal),
     });
+    this.#encoded = new EncodedSegments(init.map, (segment, options) =>
+      this.#readStored({ segment, offset: 0, size: segment.storedBytes }, 0, options),
+    );
     this.#index = this.#indexNow();
     this.#shards = this.#shardsNow();
     this.#unsubscribe = feed.onChange(() => {
@@ -81,7 +86,7 @@ export class ArrivingSource implements Source {
 
   async *fetch(run: ShardRun, options: FetchOptions): AsyncGenerator<Uint8Array> {
     if (!this.#init.feed.account.done) {
-      yield* this.#fromSegments(this.#init.map.rangeOf(run), options);
+      yield* this.#fromSegments(this.#init.map.plainRangeOf(run), options);
       return;
     }
     const opened = (this.#stored ??= this.#init.openStored());
@@ -101,6 +106,7 @@ export class ArrivingSource implements Source {
 
   async close(): Promise<void> {
     this.#unsubscribe();
+    this.#encoded.close();
     const stored = await this.#stored?.catch(() => undefined);
     await stored?.close?.();
   }
@@ -108,12 +114,15 @@ export class ArrivingSource implements Source {
   async *#fromSegments(range: ObjectRange, options: FetchOptions): AsyncGenerator<Uint8Array> {
     let done = 0;
     for (const piece of this.#index.pieces(range)) {
-      yield* this.#piece(piece, done, options);
+      yield* piece.segment.firstShard === undefined
+        ? this.#readStored(piece, done, options)
+        : this.#encoded.read(piece, options);
       done += piece.size;
     }
   }
 
-  async *#piece(
+  /** Bytes of a segment as they are stored; `done` bytes of the run came before them. */
+  async *#readStored(
     { segment, offset, size }: SegmentPiece,
     done: number,
     options: FetchOptions,
@@ -122,7 +131,7 @@ export class ArrivingSource implements Source {
     const shifted = into === undefined ? {} : { into: (at: number) => into(at + done) };
     const range = { key: nameOf(segment), start: offset, size };
     try {
-      yield* this.#reader.read(range, { ...options, ...shifted }, segment.size);
+      yield* this.#reader.read(range, { ...options, ...shifted }, segment.storedBytes);
     } catch (error) {
       // Segments go when the artifact is there; the rest of the object is no less to be had.
       if (!(error instanceof WaybillError) || error.code !== "not_found") throw error;
@@ -137,15 +146,15 @@ export class ArrivingSource implements Source {
     const { hub, room, artifact } = this.#init;
     const wanted = new Set(names);
     const segments: SegmentName[] = names.map(parseName);
-    for (const { key, part } of this.#index.segments()) {
+    for (const segment of this.#index.segments()) {
       if (segments.length >= Math.min(SIGN_AHEAD, LIMITS.signBatch)) break;
-      const name = nameOf({ key, part });
-      if (!wanted.has(name) && !this.#signed.has(name)) segments.push({ key, part });
+      const name = nameOf(segment);
+      if (!wanted.has(name) && !this.#signed.has(name)) segments.push(parseName(name));
     }
     const input = { params: { room, artifact }, body: { segments } };
     const { reads } = await hub.call("signArriving", input, { signal, retryForMs: 0 });
-    return reads.map(({ key, part, url }) => {
-      const name = nameOf({ key, part });
+    return reads.map(({ url, ...segment }) => {
+      const name = segmentName(segment);
       this.#signed.add(name);
       return { key: name, url };
     });
@@ -162,11 +171,22 @@ export class ArrivingSource implements Source {
   }
 }
 
-function nameOf({ key, part }: SegmentName): string {
-  return `${part}/${key}`;
+/** What the reader calls a segment. */
+function nameOf({ key, part, size, firstShard }: PlacedSegment): string {
+  return segmentName({
+    key,
+    part,
+    ...(firstShard === undefined || part === 0 ? {} : { plainBytes: size }),
+  });
+}
+
+function segmentName({ key, part, plainBytes }: SegmentName): string {
+  return `${part}${plainBytes === undefined ? "" : `.${plainBytes}`}/${key}`;
 }
 
 function parseName(name: string): SegmentName {
   const slash = name.indexOf("/");
-  return { part: Number(name.slice(0, slash)), key: name.slice(slash + 1) };
+  const [part, plain] = name.slice(0, slash).split(".").map(Number);
+  const key = name.slice(slash + 1);
+  return { part: part ?? 0, key, ...(plain === undefined ? {} : { plainBytes: plain }) };
 }

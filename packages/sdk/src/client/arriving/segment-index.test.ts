@@ -83,6 +83,24 @@ describe("a segment index", () => {
     ]);
   });
 
+  it("places segments of encoded objects by the shards that their frames stand for", () => {
+    // Shards of the pack begin at 0, 1024, 1536, 2560, 3072, 4096, 4608, 5632, 6144, …
+    const files = Object.fromEntries(["a", "b", "c", "d", "e", "f"].map((path) => [path, 1536]));
+    const packed = mapOf("packed", files);
+    const segments = [{ part: 2, size: 99, plainBytes: 2560 }];
+    const index = new SegmentIndex(packed, [{ key: "pack.bin.zst", segments }], 4500);
+    expect(index.shards().runs()).toEqual([{ first: 6, count: 3 }]);
+    const [piece] = index.pieces({ key: "pack.bin", start: 5632, size: 512 });
+    expect(piece).toMatchObject({
+      segment: { key: "pack.bin.zst", start: 4608, size: 2560, storedBytes: 99, firstShard: 6 },
+      offset: 1024,
+      size: 512,
+    });
+    expect(new SegmentIndex(plain, [{ key: "none.zst", segments }], UNIT).shards().isEmpty).toBe(
+      true,
+    );
+  });
+
   it("has nothing of what it is not told", () => {
     expect(new SegmentIndex(plain, [], UNIT).shards().isEmpty).toBe(true);
   });

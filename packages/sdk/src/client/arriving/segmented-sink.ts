@@ -36,10 +36,9 @@ export type SegmentedSinkInit = {
 export class SegmentedSink implements Sink {
   readonly id: string;
   readonly #init: SegmentedSinkInit;
-  readonly #segments = new WeakSet<SignedPart>();
+  /** What the permits of segments were asked for. */
+  readonly #segments = new WeakMap<SignedPart, PartToSign>();
   readonly #queue: SegmentToTake[] = [];
-  /** Objects whose stored bytes are not their plain ones: readers could not use their segments. */
-  #encoded: ReadonlySet<string> = new Set();
   #status: UploadStatus | undefined;
   #isOn = false;
   #refusal: string | undefined;
@@ -59,8 +58,6 @@ export class SegmentedSink implements Sink {
   async begin(plan: UploadPlan, options: SinkOptions): Promise<UploadStatus> {
     const status = await this.#init.inner.begin(plan, options);
     this.#status = status;
-    const encoded = status.objects.filter(({ encoding }) => encoding !== undefined);
-    this.#encoded = new Set(encoded.map(({ key }) => key));
     this.#isOn = status.state === "open" && (await this.#init.announce(status, options));
     return status;
   }
@@ -70,8 +67,7 @@ export class SegmentedSink implements Sink {
   }
 
   async authorise(parts: readonly PartToSign[], options: SinkOptions): Promise<Permits> {
-    const isSegment = ({ key, part }: PartToSign) =>
-      this.#isOn && part > 0 && key !== MANIFEST_KEY && !this.#encoded.has(key);
+    const isSegment = ({ key, part }: PartToSign) => this.#isOn && part > 0 && key !== MANIFEST_KEY;
     const asSegments = parts.filter(isSegment);
     const asParts = parts.filter((part) => !isSegment(part));
     const answers = await Promise.all([
@@ -87,10 +83,9 @@ export class SegmentedSink implements Sink {
   async put(permit: SignedPart, body: Uint8Array, options: PutOptions): Promise<void> {
     if (this.#error !== undefined) throw this.#error;
     await this.#init.inner.put(permit, body, options);
-    if (!this.#segments.has(permit)) return;
-    const { key, part, headers } = permit;
-    const crc32 = headers["x-amz-checksum-crc32"] ?? "";
-    this.#queue.push({ key, part, size: body.length, crc32 });
+    const segment = this.#segments.get(permit);
+    if (segment === undefined) return;
+    this.#queue.push(segment);
     this.#take(options.signal);
   }
 
@@ -126,7 +121,11 @@ export class SegmentedSink implements Sink {
     const { hub, retryForMs } = this.#init;
     const input = { params: this.#inUpload(), body: { parts: [...parts] } };
     const permits = await hub.call("signSegments", input, { signal, retryForMs });
-    for (const permit of permits.parts) this.#segments.add(permit);
+    const byName = new Map(parts.map((one) => [`${one.part}/${one.key}`, one]));
+    for (const permit of permits.parts) {
+      const segment = byName.get(`${permit.part}/${permit.key}`);
+      if (segment !== undefined) this.#segments.set(permit, segment);
+    }
     return permits;
   }
 

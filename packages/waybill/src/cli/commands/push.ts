@@ -93,12 +93,9 @@ async function pushAnnouncedPath(
   context: Context,
   room: RoomId,
   source: string,
-  { compress, ...options }: PushArguments & AnnounceOptions,
+  options: PushArguments & AnnounceOptions,
 ): Promise<PushResult> {
-  await using running = await beginAnnouncedPush(context, room, source, {
-    ...options,
-    ...(compress === "always" ? { compress } : {}),
-  });
+  await using running = await beginAnnouncedPush(context, room, source, options);
   return await running.done;
 }
 

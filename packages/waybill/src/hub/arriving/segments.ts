@@ -2,6 +2,7 @@
 // (docs/protocol/arriving.md §2). The store makes parts of them by copying; what a segment is, its key says.
 //
 //   {room}/arriving/{upload}/{part}/{key}         in the uploads bucket, wherever the upload's own bytes go
+//   {room}/arriving/{upload}/{part}.{n}/{key}     of an encoded object: frames of n bytes of the file
 //   {room}/arriving/{upload}/0/artifact.json      the announced manifest
 import {
   ANNOUNCED_MANIFEST_BYTES,
@@ -33,7 +34,12 @@ export type SegmentsDeps = {
 };
 
 /** A stored segment. */
-type Found = { readonly key: string; readonly part: number; readonly size: number };
+type Found = {
+  readonly key: string;
+  readonly part: number;
+  readonly size: number;
+  readonly plainBytes?: number | undefined;
+};
 
 /** Where an object lies, as a GET of it is signed. */
 export type StoredAt = { readonly bucket: string; readonly key: string };
@@ -58,10 +64,10 @@ export class Segments {
     const { presigner, presignSeconds } = this.#deps;
     const headers = parts.map(({ crc32 }) => ({ "x-amz-checksum-crc32": crc32 }));
     const { urls, expiresAtMs, validForMs } = await presigner.sign(
-      parts.map(({ key, part, size }, at) => ({
+      parts.map(({ size, ...name }, at) => ({
         method: "PUT" as const,
         bucket: this.#bucket.name,
-        key: segmentKey(doc, { key, part }),
+        key: segmentKey(doc, name),
         headers: { ...headers[at], "content-length": String(size) },
       })),
       presignSeconds,
@@ -82,13 +88,15 @@ export class Segments {
   async take(doc: UploadDoc, segments: readonly SegmentToTake[]): Promise<CopiedPart[]> {
     for (const segment of segments) {
       checkPart(doc, segment);
+      checkEncoding(doc, segment);
       if (segment.part === 0) {
         throw new WaybillError("invalid_request", `${segment.key} is put at once, not in segments`);
       }
     }
     const ready = await this.#deps.opener.open(doc, new Set(segments.map(({ key }) => key)));
-    return mapLimited(segments, PARALLEL, async ({ key, part, size, crc32 }) => {
-      const reason = await this.#takeOne(ready, { key, part, size }, crc32);
+    return mapLimited(segments, PARALLEL, async ({ crc32, ...segment }) => {
+      const { key, part } = segment;
+      const reason = await this.#takeOne(ready, segment, crc32);
       return {
         key,
         part,
@@ -127,18 +135,20 @@ export class Segments {
       this.#found(doc),
       sizesBelow(this.#deps.placeOf(atOnce), atOnce.prefix),
     ]);
-    const objects = new Map<string, { part: number; size: number }[]>();
-    const note = ({ key, part, size }: Found) => {
+    const objects = new Map<string, Omit<Found, "key">[]>();
+    const note = ({ key, ...segment }: Found) => {
       const segments = objects.get(key) ?? [];
-      segments.push({ part, size });
+      segments.push(segment);
       objects.set(key, segments);
     };
     for (const { key, size, encoding } of doc.plan.objects) {
-      if (encoding === undefined && whole.get(key) === size) note({ key, part: 0, size });
+      const stored = whole.get(key);
+      if (encoding === undefined && stored === size) note({ key, part: 0, size });
+      if (encoding !== undefined && stored !== undefined) {
+        note({ key, part: 0, size: stored, plainBytes: size });
+      }
     }
-    for (const segment of found) {
-      if (plannedObject(doc.plan, segment.key)?.encoding === undefined) note(segment);
-    }
+    for (const segment of found) note(segment);
     return [...objects].map(([key, segments]) => ({ key, segments }));
   }
 
@@ -182,11 +192,19 @@ export class Segments {
     for await (const { key: whole, size } of this.#bucket.list(prefix)) {
       const rest = whole.slice(prefix.length);
       const slash = rest.indexOf("/");
-      const part = Number(rest.slice(0, slash));
+      const numbers = /^(\d+)(?:\.(\d+))?$/.exec(rest.slice(0, slash));
       const key = rest.slice(slash + 1);
+      const part = Number(numbers?.[1]);
+      const plain = numbers?.[2];
       const planned = plannedObject(doc.plan, key);
-      if (planned === undefined || part < 1 || isPutAtOnce(planned.size)) continue;
-      found.push({ key, part, size });
+      if (planned === undefined || !(part >= 1) || isPutAtOnce(planned.size)) continue;
+      if ((planned.encoding === undefined) !== (plain === undefined)) continue;
+      found.push({
+        key,
+        part,
+        size,
+        ...(plain === undefined ? {} : { plainBytes: Number(plain) }),
+      });
     }
     return found;
   }
@@ -231,6 +249,15 @@ function checkSegment(doc: UploadDoc, body: PartToSign): void {
     });
   }
   checkPart(doc, body);
+  checkEncoding(doc, body);
+}
+
+/** Throws `invalid_request` unless segments of encoded objects, and no others, say what they stand for. */
+function checkEncoding(doc: UploadDoc, { key, plainBytes }: SegmentName): void {
+  const isEncoded = plannedObject(doc.plan, key)?.encoding !== undefined;
+  if (isEncoded === (plainBytes !== undefined)) return;
+  const problem = isEncoded ? "lacks" : "must not have";
+  throw new WaybillError("invalid_request", `a segment of ${key} ${problem} plainBytes`);
 }
 
 function obeys(doc: UploadDoc, segment: Found): boolean {
@@ -253,7 +280,8 @@ function prefixOf(room: RoomId, upload: UploadId): string {
 
 function segmentKey(
   { room, upload }: Pick<UploadDoc, "room" | "upload">,
-  { key, part }: SegmentName,
+  { key, part, plainBytes }: SegmentName,
 ): string {
-  return `${prefixOf(room, upload)}${part}/${key}`;
+  const plain = plainBytes === undefined ? "" : `.${plainBytes}`;
+  return `${prefixOf(room, upload)}${part}${plain}/${key}`;
 }
