@@ -80,7 +80,8 @@ export class DownloadEdit {
     const first = request.receivedBytes === 0 && bytes > 0;
     const firstAfterMs = first ? nowMs - request.startedMs : undefined;
     const busy = busyRequests(this.#state, source.id);
-    const after = moved(source, bytes, { busy, nowMs, firstAfterMs });
+    const { leftBytes } = this.#state;
+    const after = moved(source, bytes, { busy, nowMs, firstAfterMs, leftBytes });
     this.#setRequest(receivedBy(request, bytes, nowMs));
     this.#setSource(after);
     return after.window.size > source.window.size;

@@ -291,6 +291,7 @@ function described(source: Source) {
     kind: source.kind,
     cost: source.cost,
     window: source.window,
+    expectedAnswerMs: source.expectedAnswerMs,
     has: source.shards(),
     mayGain: source.onShards !== undefined,
     runEnd: (first: number) => source.runEnd?.(first) ?? Number.POSITIVE_INFINITY,

@@ -15,6 +15,9 @@ const KILL_SHARE = 64;
 const KILL_REQUESTS = 4;
 /** But never so little that answers' times are a burden: shards are safe as they arrive, whole request or not. */
 const LEAST_ANSWERS = 16;
+/** On far paths connections take several answers to come up to speed: at first a request has so much for each millisecond. */
+const FAR_BYTES_PER_MS = 25 * 1024;
+const FAR_MS = 25;
 
 type Sized = {
   readonly source: SourceState;
@@ -33,7 +36,11 @@ export function requestBytes(
   if (isProbing(source) || isSick(source)) return 0;
   const windows = peers.reduce((sum, one) => sum + one.places, 0);
   const perRequest = bytesPerS === undefined ? undefined : bytesPerS / places;
-  const least = ((perRequest ?? 0) * LEAST_ANSWERS * (source.pathMs ?? 0)) / 1000;
+  const answerMs = source.pathMs ?? source.expectedAnswerMs ?? 0;
+  const least = Math.max(
+    ((perRequest ?? 0) * LEAST_ANSWERS * answerMs) / 1000,
+    answerMs < FAR_MS ? 0 : answerMs * FAR_BYTES_PER_MS,
+  );
   const seconds = Math.min(REQUEST_S, (advice.maxRequestMs ?? Infinity) / 1000);
   return Math.min(
     perRequest === undefined ? UNKNOWN_BYTES : perRequest * seconds,

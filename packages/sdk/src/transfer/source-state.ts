@@ -47,6 +47,8 @@ export type SourceState = {
   readonly firstByteMs: number | undefined;
   /** The shortest of them: the path's own, however busy its ends are. */
   readonly pathMs: number | undefined;
+  /** What the first answer was expected to take. */
+  readonly expectedAnswerMs: number | undefined;
   /** Requests that failed in a row, those of one moment counted once. */
   readonly failures: number;
   readonly failingSinceMs: number | undefined;
@@ -61,6 +63,8 @@ export type SourceState = {
 export type NewSource = Pick<SourceState, "id" | "kind" | "cost" | "runEnd" | "has" | "mayGain"> & {
   /** Most requests at once. */
   readonly window: number;
+  /** Milliseconds its first answer will probably take. */
+  readonly expectedAnswerMs?: number | undefined;
 };
 
 /** Rates of sources forget what is older than a few of these. */
@@ -90,7 +94,7 @@ const BLAME: Readonly<Record<SourceKind, { readonly tries: number; readonly ban:
 
 /** `beside`: whether it works together with others from the start. */
 export function newSource(
-  { window, ...source }: NewSource,
+  { window, expectedAnswerMs, ...source }: NewSource,
   beside: boolean,
   nowMs: number,
 ): SourceState {
@@ -100,10 +104,11 @@ export function newSource(
     refusedWhy: undefined,
     suspect: ShardSet.empty,
     bad: new Map(),
-    window: startWindow(window, beside, nowMs),
+    window: startWindow(window, beside, nowMs, expectedAnswerMs),
     meter: startMeter(nowMs),
     firstByteMs: undefined,
     pathMs: undefined,
+    expectedAnswerMs,
     failures: 0,
     failingSinceMs: undefined,
     pausedUntilMs: -Infinity,
@@ -178,22 +183,33 @@ export function rested(source: SourceState, busy: number, nowMs: number): Source
 export function moved(
   source: SourceState,
   bytes: number,
-  { busy, nowMs, firstAfterMs }: { busy: number; nowMs: number; firstAfterMs: number | undefined },
+  {
+    busy,
+    nowMs,
+    firstAfterMs,
+    leftBytes,
+  }: { busy: number; nowMs: number; firstAfterMs: number | undefined; leftBytes: number },
 ): SourceState {
   const { firstByteMs: known } = source;
   const firstByteMs =
     firstAfterMs === undefined || known === undefined
       ? (known ?? firstAfterMs)
       : known + FIRST_BYTE_WEIGHT * (firstAfterMs - known);
+  const pathMs =
+    firstAfterMs === undefined ? source.pathMs : Math.min(source.pathMs ?? Infinity, firstAfterMs);
   return {
     ...tallied(source, { receivedBytes: bytes }),
     firstByteMs,
-    pathMs:
-      firstAfterMs === undefined
-        ? source.pathMs
-        : Math.min(source.pathMs ?? Infinity, firstAfterMs),
+    pathMs,
     meter: advanceMeter(source.meter, bytes, nowMs, TAU_MS),
-    window: widen(source.window, bytes, busy, firstByteMs, nowMs),
+    window: widen(source.window, {
+      bytes,
+      busy,
+      answerMs: firstByteMs,
+      pathMs,
+      leftBytes,
+      nowMs,
+    }),
   };
 }
 

@@ -1,13 +1,30 @@
 import { describe, expect, it } from "vitest";
-import { type SourceWindow, halve, refuseMore, startWindow, widen } from "./source-window.ts";
+import {
+  type Arrival,
+  type SourceWindow,
+  halve,
+  refuseMore,
+  startWindow,
+  widen,
+} from "./source-window.ts";
 
 /** An epoch of a second in which so many bytes came, all places in use. */
 const start = (max = 32, beside = false) => {
   const fresh = startWindow(max, beside, 0);
-  return widen(fresh, 0, fresh.size, 20, 0);
+  return came(fresh, { bytes: 0, nowMs: 0 });
 };
+const came = (window: SourceWindow, arrival: Partial<Arrival>) =>
+  widen(window, {
+    bytes: 400,
+    busy: window.size,
+    answerMs: 20,
+    pathMs: 20,
+    leftBytes: Infinity,
+    nowMs: 0,
+    ...arrival,
+  });
 const epoch = (window: SourceWindow, bytes: number, atS: number) =>
-  widen(window, bytes, window.size, 20, atS * 1000);
+  came(window, { bytes, nowMs: atS * 1000 });
 
 describe("a source's window", () => {
   it("starts at four, beside others at two, and never above its own limit", () => {
@@ -16,9 +33,25 @@ describe("a source's window", () => {
     expect(startWindow(1, false, 0).size).toBe(1);
   });
 
-  it("grows at once by one for every 25 ms of the first answer, by eight at most", () => {
-    const after = (answerMs: number) => widen(startWindow(32, false, 0), 1, 4, answerMs, 10).size;
-    expect([5, 50, 150, 900].map(after)).toEqual([4, 6, 10, 12]);
+  it("grows at once by one for every 25 ms of the first answer, by four at most", () => {
+    const after = (answerMs: number) =>
+      came(startWindow(32, false, 0), { answerMs, nowMs: 10 }).size;
+    expect([5, 50, 150, 900].map(after)).toEqual([4, 6, 8, 8]);
+  });
+
+  it("starts as large where it is known how long the first answer will take", () => {
+    const expected = (answerMs: number) => startWindow(32, false, 0, answerMs);
+    expect([5, 50, 150, 900].map((answerMs) => expected(answerMs).size)).toEqual([4, 6, 8, 8]);
+    // An answer that is sooner takes nothing back.
+    expect(came(expected(150), { answerMs: 10, nowMs: 10 }).size).toBe(8);
+    expect(startWindow(32, true, 0, 150).size).toBe(2);
+  });
+
+  it("takes no step while answers wait in a queue, nor when the end is near", () => {
+    expect(came(start(), { nowMs: 1000 }).size).toBe(8);
+    expect(came(start(), { nowMs: 1000, answerMs: 60 }).size).toBe(4);
+    expect(came(start(), { nowMs: 1000, leftBytes: 700 }).size).toBe(4);
+    expect(came(start(), { nowMs: 1000, leftBytes: 900 }).size).toBe(8);
   });
 
   it("doubles as long as that brings more, and takes back the step that does not", () => {
@@ -39,13 +72,14 @@ describe("a source's window", () => {
 
   it("learns nothing from epochs in which places were free", () => {
     const window = start();
-    expect(widen(window, 1e9, 2, 20, 1000).size).toBe(4);
+    expect(came(window, { bytes: 1e9, busy: 2, nowMs: 1000 }).size).toBe(4);
   });
 
   it("waits longer on long paths", () => {
     const window = start();
-    expect(widen(window, 400, 4, 300, 2000).size).toBe(4);
-    expect(widen(window, 400, 4, 300, 2400).size).toBe(8);
+    const far = { answerMs: 300, pathMs: 300 };
+    expect(came(window, { ...far, nowMs: 2000 }).size).toBe(4);
+    expect(came(window, { ...far, nowMs: 2400 }).size).toBe(8);
   });
 
   it("is halved by failures, those of one moment once, and recovers", () => {

@@ -26,9 +26,14 @@ const START = 4;
 const START_BESIDE = 2;
 /** On long paths each connection idles for an answer's time and is slow to start: one more for every 25 ms of it. */
 const MS_PER_MORE = 25;
-const MOST_MORE = 8;
+const MOST_MORE = 4;
 /** One probe: long enough for a connection to come up to speed. */
 const EPOCH_MS = 1000;
+/** What is left takes fewer epochs: too late for a step. */
+const TAIL_EPOCHS = 2;
+/** Answers that take so much longer than the path's own have waited in a queue. */
+const QUEUED = 1.25;
+const QUEUED_MS = 20;
 /** On long paths an epoch is this many answer times. */
 const EPOCH_ANSWERS = 8;
 /** A step pays when it brings this share of the growth it was meant to bring. */
@@ -41,10 +46,19 @@ const HALVE_EVERY_MS = 1000;
 /** A refusal says little about the time after the next minute. */
 const CEILING_MS = 60_000;
 
-/** A window that may grow to `max`; `beside` other sources it starts smaller. */
-export function startWindow(max: number, beside: boolean, nowMs: number): SourceWindow {
+/**
+ * A window that may grow to `max`; `beside` other sources it starts smaller, and where the first answer is expected to
+ * take long, larger.
+ */
+export function startWindow(
+  max: number,
+  beside: boolean,
+  nowMs: number,
+  answerMs?: number,
+): SourceWindow {
+  const start = beside ? START_BESIDE : START + moreFor(answerMs ?? 0);
   return {
-    size: Math.min(beside ? START_BESIDE : START, max),
+    size: Math.min(start, max),
     max,
     fitted: beside,
     doubling: true,
@@ -58,20 +72,28 @@ export function startWindow(max: number, beside: boolean, nowMs: number): Source
   };
 }
 
-/** Bytes came while `busy` requests were under way; ends the epoch when its time is over. */
-export function widen(
-  window: SourceWindow,
-  bytes: number,
-  busy: number,
-  answerMs: number | undefined,
-  nowMs: number,
-): SourceWindow {
+/** What came of a source, and how it does. */
+export type Arrival = {
+  readonly bytes: number;
+  /** Requests under way. */
+  readonly busy: number;
+  /** Milliseconds to an answer's first byte, weighted; undefined before the first. */
+  readonly answerMs: number | undefined;
+  /** The shortest of them. */
+  readonly pathMs: number | undefined;
+  /** What the whole transfer still lacks. */
+  readonly leftBytes: number;
+  readonly nowMs: number;
+};
+
+/** Bytes came; ends the epoch when its time is over. */
+export function widen(window: SourceWindow, arrival: Arrival): SourceWindow {
+  const { bytes, busy, answerMs, nowMs } = arrival;
   if (!window.fitted && answerMs !== undefined) return fit(window, answerMs, nowMs);
   const epochBytes = window.epochBytes + bytes;
   const passed = nowMs - window.epochMs;
-  if (passed < Math.max(EPOCH_MS, EPOCH_ANSWERS * (answerMs ?? 0))) {
-    return { ...window, epochBytes };
-  }
+  const lastsMs = Math.max(EPOCH_MS, EPOCH_ANSWERS * (answerMs ?? 0));
+  if (passed < lastsMs) return { ...window, epochBytes };
   const next = { ...window, epochMs: nowMs, epochBytes: 0 };
   // A window that is not full says nothing about its size.
   if (busy < window.size) return { ...next, before: undefined };
@@ -86,16 +108,28 @@ export function widen(
     }
   }
   const max = Math.min(window.max, nowMs < window.ceilingUntilMs ? window.ceiling : Infinity);
-  if (nowMs < window.holdUntilMs || window.size >= max) return { ...next, before: undefined };
+  const isHeld = nowMs < window.holdUntilMs || window.size >= max || isQueued(arrival);
+  // The end would come before new connections were up to speed, and would wait for them.
+  const isTail = (arrival.leftBytes * 1000) / bytesPerS < TAIL_EPOCHS * lastsMs;
+  if (isHeld || isTail) return { ...next, before: undefined };
   const size = Math.min(max, window.doubling ? window.size * 2 : window.size + 1);
   return { ...next, size, before: { size: window.size, bytesPerS } };
 }
 
+/** Answers wait in the link's queue: it is full, and more connections would only fill the queue. */
+function isQueued({ answerMs, pathMs }: Arrival): boolean {
+  if (answerMs === undefined || pathMs === undefined) return false;
+  return answerMs > QUEUED * pathMs && answerMs - pathMs > QUEUED_MS;
+}
+
 /** The first answer came: a far source gets more requests at once without a probe. */
 function fit(window: SourceWindow, answerMs: number, nowMs: number): SourceWindow {
-  const more = Math.min(MOST_MORE, Math.floor(answerMs / MS_PER_MORE));
-  const size = Math.min(window.max, window.size + more);
+  const size = Math.max(window.size, Math.min(window.max, START + moreFor(answerMs)));
   return { ...window, size, fitted: true, epochMs: nowMs, epochBytes: 0 };
+}
+
+function moreFor(answerMs: number): number {
+  return Math.min(MOST_MORE, Math.floor(answerMs / MS_PER_MORE));
 }
 
 /** The server refused a request while it served `busy` others: so many it lets in. */

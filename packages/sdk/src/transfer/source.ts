@@ -37,6 +37,8 @@ export interface Source {
   readonly cost: "free" | "paid";
   /** Most requests it serves at once; the scheduler begins with fewer and finds out how many pay. */
   readonly window: number;
+  /** Milliseconds an answer will probably take, where that is known before the first one. */
+  readonly expectedAnswerMs?: number | undefined;
 
   /** Shards it has now. */
   shards(): ShardSet;
