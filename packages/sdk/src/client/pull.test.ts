@@ -3,9 +3,11 @@ import { rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type HubDouble, TransferFixture, digestsOf, noise } from "../testing/index.ts";
-import { localTree } from "./index.ts";
+import { RoomId, decodeValue } from "../protocol/index.ts";
+import { localTree, pullArtifact } from "./index.ts";
 
 const MIB = 1024 * 1024;
+const room = decodeValue(RoomId, "lab", "room");
 let fixture: TransferFixture;
 let hub: HubDouble;
 let base: string;
@@ -43,6 +45,35 @@ describe("a pull", () => {
     expect(out("out")).toEqual(digestsOf(root));
   });
 
+  it("asks the hub once before its first byte, and the store for nothing but the files", async () => {
+    const root = tree("data", sizes);
+    await push(root);
+    hub.calls.length = 0;
+    const served: string[] = [];
+    hub.store.fault = ({ method, key }) => {
+      if (method === "GET") served.push(key.slice(key.indexOf("/") + 1));
+      return undefined;
+    };
+    await pull("out");
+    expect(hub.calls).toEqual(["resolveArtifact"]);
+    expect(new Set(served)).toEqual(new Set(["big.bin", "dir/small.txt"]));
+    expect(out("out")).toEqual(digestsOf(root));
+  });
+
+  it("takes the store's own manifest when the one that came with the record is damaged", async () => {
+    const root = tree("data", sizes);
+    await push(root);
+    const client = hub.client();
+    const call: typeof client.call = async (name, input, options) => {
+      const answer = await client.call(name, input, options);
+      if (name !== "resolveArtifact") return answer;
+      const { reading } = answer as { reading?: object };
+      return { ...answer, reading: { ...reading, manifest: "{}" } };
+    };
+    await pullArtifact({ call }, { room, ref: "data", dir: join(base, "out") });
+    expect(out("out")).toEqual(digestsOf(root));
+  });
+
   it("I9: signs again when its URLs expire on the way", async () => {
     const root = tree("data", sizes);
     await push(root);
@@ -69,6 +100,7 @@ describe("a pull", () => {
   it("reads a damaged manifest again", async () => {
     const root = tree("data", sizes);
     await push(root);
+    hub.givesReading = false;
     faults("GET", { type: "flip", at: 100 });
     await pull("out");
     expect(out("out")).toEqual(digestsOf(root));

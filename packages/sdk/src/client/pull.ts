@@ -1,6 +1,6 @@
 // Pull: an artifact of a room becomes a folder of this machine. Composes the hub's records and signed reads,
 // the store as a source, mirrors, whatever other sources the caller has, and the download machine.
-import { ShardMap, decodeManifest } from "../artifact/index.ts";
+import { ShardMap } from "../artifact/index.ts";
 import { type ByteTransport, createByteTransport, files } from "../platform/index.ts";
 import {
   type ArtifactId,
@@ -17,11 +17,9 @@ import { httpMirror } from "../http/index.ts";
 import {
   RangeReader,
   type RangeReaderInit,
-  type ReadManifest,
   S3Source,
   type SignReads,
   readKeys,
-  readManifest,
 } from "../s3/index.ts";
 import {
   LinkBook,
@@ -36,6 +34,7 @@ import {
   pullTree,
 } from "../transfer/index.ts";
 import { type ArrivingPull, openArriving } from "./arriving/pull-arriving.ts";
+import { fetchManifest, givenManifest } from "./pull-manifest.ts";
 import type { HubCalls } from "./push.ts";
 
 export type PullOptions = {
@@ -99,8 +98,6 @@ const DEFAULT_RETRY_MS = 600_000;
 const DEFAULT_WAIT_MS = 900_000;
 /** The record of an artifact is written right after its completion. */
 const RECORD_MS = 30_000;
-/** Readings of a manifest that does not match its id before it is called damaged. */
-const MANIFEST_TRIES = 3;
 
 /**
  * Pulls an artifact. Resumes what an earlier pull into the same folder left. Throws `not_found`, `conflict`
@@ -125,15 +122,19 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       `the artifact ${JSON.stringify(options.ref)}`,
     );
     const callOptions = { signal, retryForMs };
-    const record = await hub.call("resolveArtifact", { params: { room, ref } }, callOptions);
-    const { artifact } = record;
+    const askedMs = performance.now();
+    const asked = { params: { room, ref }, query: { reading: "1" as const } };
+    const record = await hub.call("resolveArtifact", asked, callOptions);
+    // A connection and an answer.
+    const expectedAnswerMs = (performance.now() - askedMs) / 2;
+    const { artifact, reading } = record;
     // One try: while the hub is away, other sources may have what is needed.
     const sign: SignReads = async (keys, { signal: own }) => {
       const input = { params: { room, artifact }, body: { keys: [...keys] } };
       const { reads } = await hub.call("signReads", input, { signal: own, retryForMs: 0 });
       return reads;
     };
-    const base = { sign, transport, links };
+    const base = { sign, transport, links, signed: reading?.reads };
     const reader = new RangeReader({ ...base, keys: [MANIFEST_KEY] });
     const readOptions = { retryForMs, signal, onRetry };
     if (record.arriving === true) {
@@ -147,9 +148,12 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       const init = { hub, room, record, transport, links, waitMs, retryForMs, signal, openStored };
       arriving = await openArriving(init);
     }
-    const manifest = arriving?.manifest ?? (await fetchManifest(reader, record, readOptions));
+    const manifest =
+      arriving?.manifest ??
+      givenManifest(record) ??
+      (await fetchManifest(reader, record, readOptions));
     let report: readonly SourceReport[] = [];
-    const stored = arriving?.sources ?? storedIn(reader.origins, base);
+    const stored = arriving?.sources ?? storedIn(reader.origins, base, expectedAnswerMs);
     const { cacheDir } = options;
     const { bytes, sources } = await pullTree({
       artifact,
@@ -204,6 +208,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
 function storedIn(
   origins: readonly string[],
   base: Omit<RangeReaderInit, "keys" | "origin">,
+  expectedAnswerMs: number,
 ): SourceFactory[] {
   return origins.map((origin) => ({ map }) => {
     const reader = new RangeReader({ ...base, keys: readKeys(map), origin });
@@ -211,6 +216,7 @@ function storedIn(
       id: origins.length > 1 ? `s3 ${new URL(origin).host}` : "s3",
       map,
       reader,
+      expectedAnswerMs,
     });
   });
 }
@@ -229,20 +235,4 @@ function completeRecord(
     throw new WaybillError("storage_failed", `${record.name} is being completed`);
   };
   return retry(once, { forMs: RECORD_MS, signal, capMs: 1000 });
-}
-
-async function fetchManifest(
-  reader: RangeReader,
-  record: ArtifactRecord,
-  options: Omit<ReadManifest, "bytes">,
-): Promise<ArtifactManifest> {
-  for (let tries = 1; ; tries++) {
-    const text = await readManifest(reader, { ...options, bytes: record.manifestBytes });
-    try {
-      return decodeManifest(text, record.artifact);
-    } catch (error) {
-      // A flipped bit on the way may also break its syntax; a damaged copy stays damaged.
-      if (!(error instanceof WaybillError) || tries >= MANIFEST_TRIES) throw error;
-    }
-  }
 }

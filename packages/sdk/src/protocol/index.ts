@@ -97,6 +97,7 @@ export {
   partOffset,
   unitBytesFor,
 } from "./uploads.ts";
+export { INLINE_MANIFEST_BYTES, INLINE_READS, Reading, ReadableArtifact } from "./reading.ts";
 export {
   ANNOUNCED_MANIFEST_BYTES,
   DirectAddress,

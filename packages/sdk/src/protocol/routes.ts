@@ -25,11 +25,14 @@ export const ROUTES = {
 
 export type RouteName = keyof typeof ROUTES;
 type Entry<N extends RouteName> = (typeof ROUTES)[N];
+type RequiredKeys<T> = { [K in keyof T]-?: undefined extends T[K] ? never : K }[keyof T];
 type InputOf<N extends RouteName, K extends "params" | "query" | "body"> =
   Entry<N> extends { readonly [P in K]: infer S extends v.GenericSchema }
-    ? { readonly [P in K]: v.InferInput<S> }
+    ? [RequiredKeys<v.InferInput<S>>] extends [never]
+      ? { readonly [P in K]?: v.InferInput<S> }
+      : { readonly [P in K]: v.InferInput<S> }
     : { readonly [P in K]?: never };
-/** What a caller gives: `params`, `query` and `body` where the route has them. */
+/** What a caller gives: `params`, `query` and `body` where the route has them; one without a required member may be left out. */
 export type RouteInput<N extends RouteName> = InputOf<N, "params"> &
   InputOf<N, "query"> &
   InputOf<N, "body">;

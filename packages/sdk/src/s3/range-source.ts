@@ -36,6 +36,8 @@ export type RangeReaderInit = {
   readonly links?: LinkBook | undefined;
   /** Uses URLs of this origin only, where the signer gives several of one key; default: the first of each key. */
   readonly origin?: string | undefined;
+  /** URLs that were signed before, in the signer's order. */
+  readonly signed?: readonly SignedRead[] | undefined;
 };
 
 /** Keys signed with the one that is needed: few enough that none expires unused. */
@@ -60,6 +62,7 @@ export class RangeReader {
     const { transport, idleMs, links = new LinkBook() } = init;
     this.#deps = { transport, idleMs, links };
     this.#order = new Map(init.keys.map((key, index) => [key, index]));
+    this.#learn(init.signed ?? []);
   }
 
   /**
@@ -132,18 +135,23 @@ export class RangeReader {
     const ahead = this.#init.keys
       .slice(at, at + Math.min(SIGN_AHEAD, LIMITS.signBatch))
       .filter((other) => other === key || !this.#urls.has(other));
-    const { sign, origin: own } = this.#init;
+    this.#learn(await this.#init.sign(ahead.length > 0 ? ahead : [key], { signal }));
+    const url = this.#urls.get(key);
+    if (url === undefined) throw new WaybillError("not_found", `the hub signs no read of ${key}`);
+    return url;
+  }
+
+  /** Keeps the URLs that are for this reader. */
+  #learn(reads: readonly SignedRead[]): void {
+    const { origin: own } = this.#init;
     const fresh = new Map<string, string>();
-    for (const read of await sign(ahead.length > 0 ? ahead : [key], { signal })) {
+    for (const read of reads) {
       const { origin } = new URL(read.url);
       this.#origins.add(origin);
       const mine = own === undefined ? !fresh.has(read.key) : own === origin;
       if (mine) fresh.set(read.key, read.url);
     }
     for (const [name, url] of fresh) this.#urls.set(name, url);
-    const url = this.#urls.get(key);
-    if (url === undefined) throw new WaybillError("not_found", `the hub signs no read of ${key}`);
-    return url;
   }
 }
 
@@ -156,11 +164,19 @@ export class S3Source implements Source {
   readonly kind = "s3";
   readonly cost = "paid";
   readonly window = WINDOW;
+  readonly expectedAnswerMs: number | undefined;
   readonly #map: ShardMap;
   readonly #reader: RangeReader;
 
-  constructor(init: { readonly id: string; readonly map: ShardMap; readonly reader: RangeReader }) {
+  /** `expectedAnswerMs`: an answer's time on another way to where the store probably is. */
+  constructor(init: {
+    readonly id: string;
+    readonly map: ShardMap;
+    readonly reader: RangeReader;
+    readonly expectedAnswerMs?: number | undefined;
+  }) {
     this.id = init.id;
+    this.expectedAnswerMs = init.expectedAnswerMs;
     this.#map = init.map;
     this.#reader = init.reader;
   }

@@ -9,10 +9,12 @@ import {
   type ArtifactManifest,
   type ArtifactRecord,
   ErrorBody,
+  INLINE_READS,
   LIMITS,
   MANIFEST_KEY,
   ROUTES,
   ROUTE_NAMES,
+  type Reading,
   type RouteBody,
   type RouteName,
   type RouteOutput,
@@ -30,7 +32,7 @@ import { crc32Base64 } from "../transfer/index.ts";
 import { StoreDouble } from "./store-double.ts";
 
 type Session = { readonly plan: UploadPlan; artifact?: string };
-type Handler = (params: Record<string, string>, body: unknown) => unknown;
+type Handler = (params: Record<string, string>, body: unknown, query: URLSearchParams) => unknown;
 
 export class HubDouble {
   readonly store: StoreDouble;
@@ -46,6 +48,8 @@ export class HubDouble {
   validForMs = 3_600_000;
   /** Copies that are not made. */
   refuseCopy: (part: { readonly key: string; readonly part: number }) => boolean = () => false;
+  /** Whether records come with what reading needs, when asked for. */
+  givesReading = true;
   /** Bytes that were copied instead of sent. */
   copiedBytes = 0;
   #server: Server | undefined;
@@ -117,14 +121,18 @@ export class HubDouble {
       this.records.set(record.artifact, { ...record, name });
       return { ...record, name };
     },
-    resolveArtifact: ({ ref }) => this.#resolve(ref ?? ""),
+    resolveArtifact: ({ ref }, _, query) => {
+      const record = this.#resolve(ref ?? "");
+      const reading = this.givesReading && query.has("reading") ? this.#reading(record) : undefined;
+      return { ...record, ...(reading === undefined ? {} : { reading }) };
+    },
     signReads: ({ artifact }, body) => this.#reads(artifact ?? "", body as RouteBody<"signReads">),
   };
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) if (Buffer.isBuffer(chunk)) chunks.push(chunk);
-    const path = (request.url ?? "").split("?")[0] ?? "";
+    const [path = "", query] = (request.url ?? "").split("?");
     const answer = (status: number, value: unknown) =>
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
     try {
@@ -136,7 +144,10 @@ export class HubDouble {
       const text = Buffer.concat(chunks).toString("utf8");
       const body = schema === undefined ? undefined : decodeValue(schema, JSON.parse(text), name);
       const { response: shape } = routeOf(name);
-      answer(200, decodeValue(shape, this.#handlers[name]?.(params, body), name));
+      answer(
+        200,
+        decodeValue(shape, this.#handlers[name]?.(params, body, new URLSearchParams(query)), name),
+      );
     } catch (error) {
       const code = error instanceof WaybillError ? error.code : "internal";
       const status = error instanceof WaybillError ? error.status : 500;
@@ -333,6 +344,15 @@ export class HubDouble {
       );
     if (record === undefined) throw new WaybillError("not_found", `no artifact ${ref}`);
     return record;
+  }
+
+  #reading(record: ArtifactRecord): Reading {
+    const manifest = new TextDecoder().decode(
+      this.store.read(`${this.#uploadOf(record.artifact)}/${MANIFEST_KEY}`),
+    );
+    const objects = manifestObjects(decodeManifest(manifest, record.artifact));
+    const keys = [MANIFEST_KEY, ...objects.map(({ key }) => key).slice(0, INLINE_READS)];
+    return { ...this.#reads(record.artifact, { keys }), manifest };
   }
 
   #reads(artifact: string, { keys }: RouteBody<"signReads">): RouteOutput<"signReads"> {

@@ -192,6 +192,8 @@ export function createAreas(init: AreasInit): Areas {
         records,
         presigner: storage.presigner,
         presignSeconds,
+        buckets: [storage.uploads.bucket, roomsBucket],
+        log,
         arriving: (room, ref) => arriving.resolve(room, ref),
       }).handlers,
       ...createReceiptsArea({

@@ -1,6 +1,5 @@
 // Upload sessions, artifacts and signed reads.
 import * as v from "valibot";
-import { ResolvedArtifact } from "../arriving.ts";
 import { ArtifactRecord } from "../artifact.ts";
 import { ArtifactId, ArtifactName, Crc32Base64, RoomId, Timestamp, UploadId } from "../ids.ts";
 import {
@@ -14,6 +13,7 @@ import {
   UploadStatus,
   UploadSummary,
 } from "../uploads.ts";
+import { ReadableArtifact } from "../reading.ts";
 import { LIMITS } from "../version.ts";
 import { ALL, DOERS, WRITERS, route } from "./route.ts";
 
@@ -112,7 +112,8 @@ export const TRANSFER_ROUTES = {
     summary:
       "An artifact by id, by unique prefix of its id (at least 8 digits) or by name (the newest)",
     params: v.object({ room: RoomId, ref: v.union([ArtifactId, ArtifactName]) }),
-    response: ResolvedArtifact,
+    query: v.object({ reading: v.optional(v.literal("1")) }),
+    response: ReadableArtifact,
   }),
   adoptArtifact: route({
     method: "POST",

@@ -1,4 +1,4 @@
-import { artifactId } from "@waybill/sdk/artifact";
+import { artifactId, decodeManifest } from "@waybill/sdk/artifact";
 import { MANIFEST_KEY } from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
 import { TestHub } from "../hub.fixture.ts";
@@ -58,6 +58,44 @@ describe("an upload", () => {
     expect(storage.read(reads[1]?.url ?? "")).toBeDefined();
     const { artifacts } = await client.call("listArtifacts", { params: { room } });
     expect(artifacts).toEqual([record]);
+  });
+
+  it("is resolved with its manifest and signed reads, when they are asked for", async () => {
+    const { pushTree, client, room, storage } = await setup();
+    const { record } = await pushTree(small, { name: "letters" });
+    const resolve = (query: { reading?: "1" }) =>
+      client.call("resolveArtifact", { params: { room, ref: "letters" }, query });
+    expect((await resolve({})).reading).toBeUndefined();
+    for (const _ of [1, 2]) {
+      const { reading } = await resolve({ reading: "1" });
+      expect(artifactId(decodeManifest(reading?.manifest ?? "", record.artifact))).toBe(
+        record.artifact,
+      );
+      expect(reading?.reads.map(({ key }) => key).sort()).toEqual(
+        [MANIFEST_KEY, ...small.keys()].sort(),
+      );
+      const beta = reading?.reads.find(({ key }) => key === "dir/b.txt");
+      expect(new TextDecoder().decode(storage.read(beta?.url ?? ""))).toBe("beta");
+    }
+  });
+
+  it("with many objects, or a manifest the store has lost, is resolved with what there is", async () => {
+    const { pushTree, client, room, storage } = await setup();
+    const resolve = (ref: string) =>
+      client.call("resolveArtifact", { params: { room, ref }, query: { reading: "1" } });
+    const many = tinyTree(
+      Object.fromEntries(Array.from({ length: 33 }, (_, at) => [`${at}.txt`, `${at}`])),
+    );
+    await pushTree(many, { name: "many" });
+    const { reading } = await resolve("many");
+    expect(reading?.reads.map(({ key }) => key)).toEqual([MANIFEST_KEY]);
+    expect(reading?.manifest).toBeDefined();
+    const { record } = await pushTree(small, { name: "lost" });
+    const prefix = record.s3Path.slice(record.s3Path.indexOf("/") + 1);
+    await storage.uploads.bucket.delete([prefix + MANIFEST_KEY]);
+    const lost = (await resolve("lost")).reading;
+    expect(lost?.manifest).toBeUndefined();
+    expect(lost?.reads.map(({ key }) => key)).toEqual([MANIFEST_KEY]);
   });
 
   it("joins large objects from parts and keeps the rest as they are", async () => {
