@@ -7,6 +7,7 @@ import {
   paceConfirmed,
   paceFailed,
   paceTick,
+  permitsAheadOf,
   startPace,
 } from "./upload-pace.ts";
 import { partRule } from "./upload-plan.ts";
@@ -83,6 +84,17 @@ function send(totalBytes: number, link: Link, most = 3600_000) {
 }
 
 describe("the pace of an upload", () => {
+  it("begins with more at once where a round trip is long, and waits there for warm connections", () => {
+    const start = (pathMs: number, concurrency = Infinity) =>
+      startPace(rule, GIB, concurrency, pathMs);
+    expect([1, 50, 150, 600].map((pathMs) => start(pathMs).window)).toEqual([2, 4, 8, 8]);
+    expect(start(150, 3).window).toBe(3);
+    expect(flightOf(start(1)).bodies).toBe(24);
+    expect(flightOf(start(150)).bodies).toBe(8);
+    expect(permitsAheadOf(start(1))).toBe(5 * MIB);
+    expect(permitsAheadOf(start(150))).toBe(20 * MIB);
+  });
+
   it("starts with two of the smallest parts", () => {
     expect(startPace(rule, GIB)).toMatchObject({ window: 2, partBytes: 5 * MIB });
     expect(startPace(rule, GIB, 1).window).toBe(1);

@@ -13,6 +13,14 @@ const MEMORY_BYTES = 64 * MIB;
 const LEAST_MEMORY_BYTES = 40 * MIB;
 /** On a fast link more bodies at once give nothing. */
 const FAST_WINDOW = 4;
+const START_WINDOW = 2;
+/** On long paths connections are slow to start: one more for every 25 ms of the hub's answer. */
+const MS_PER_MORE = 25;
+const MOST_MORE = 6;
+/** A path of such round trips is far, in milliseconds. */
+const FAR_MS = 20;
+/** Parts that wait with permits there. */
+const SIGNED_AHEAD = 4;
 /**
  * Where one connection is slow for its distance or loss (5 MiB in more than 2 s), as many as other tools use;
  * then 24 × 5 MiB are in memory, and a kill costs half of that.
@@ -46,6 +54,8 @@ export type PaceBounds = {
   readonly budgetBytes: number;
   /** The caller's own bound of the window. */
   readonly maxWindow: number;
+  /** Milliseconds of a round trip, roughly. */
+  readonly pathMs: number;
 };
 
 export type Pace = {
@@ -69,15 +79,22 @@ export type Pace = {
 };
 
 /**
- * The pace of a new push: two smallest parts at once, until the link is known. In flight are at most 1/64 of
+ * The pace of a new push: two smallest parts at once, and more on a far path (`pathMs`: a round trip, roughly), until
+ * the link is known. In flight are at most 1/64 of
  * the push (three of the smallest parts, when that is more), so that a kill costs less than 2 % from 1 GiB on.
  */
-export function startPace(rule: PartRule, totalBytes: number, concurrency = Infinity): Pace {
+export function startPace(
+  rule: PartRule,
+  totalBytes: number,
+  concurrency = Infinity,
+  pathMs = 0,
+): Pace {
+  const first = START_WINDOW + Math.min(MOST_MORE, Math.floor(pathMs / MS_PER_MORE));
   const budgetBytes = Math.max(3 * rule.minBytes, totalBytes / 64);
   return {
-    bounds: { rule, budgetBytes, maxWindow: Math.max(1, concurrency) },
+    bounds: { rule, budgetBytes, maxWindow: Math.max(1, concurrency), pathMs },
     partBytes: rule.minBytes,
-    window: Math.min(2, Math.max(1, concurrency)),
+    window: Math.min(first, Math.max(1, concurrency)),
     link: FRESH_LINK,
     bytesPerS: undefined,
     trial: undefined,
@@ -89,8 +106,20 @@ export function startPace(rule: PartRule, totalBytes: number, concurrency = Infi
 }
 
 /** What may be on the wire: bytes of bodies that are not handed over yet, and bodies at once. */
-export function flightOf({ window, partBytes, bounds }: Pace): { bytes: number; bodies: number } {
-  return { bytes: window * Math.max(partBytes, bounds.rule.minBytes), bodies: MAX_BODIES };
+export function flightOf(pace: Pace): { bytes: number; bodies: number } {
+  const { window, partBytes, bounds } = pace;
+  const bodies = isFar(pace) ? Math.min(window, MAX_BODIES) : MAX_BODIES;
+  return { bytes: window * Math.max(partBytes, bounds.rule.minBytes), bodies };
+}
+
+/** Bytes of bodies that should wait with permits for their turn: on a far path a permit is long in coming. */
+export function permitsAheadOf(pace: Pace): number {
+  return (isFar(pace) ? SIGNED_AHEAD : 1) * pace.partBytes;
+}
+
+/** Whether a connection that is warm is worth waiting for: a new one takes many round trips to come up to speed. */
+function isFar({ bounds }: Pace): boolean {
+  return bounds.pathMs >= FAR_MS;
 }
 
 /** Memory of bodies that are read and not confirmed: those on the wire, and as many ahead. */

@@ -1,7 +1,7 @@
 // Everything of an upload that may start now: reads, the seal, one signing, one batch of copies, puts, the completion.
 import { LIMITS } from "../protocol/index.ts";
 import type { PartBytes, UploadEffect, UploadState, UploadStep } from "./upload-events.ts";
-import { flightOf, memoryOf } from "./upload-pace.ts";
+import { flightOf, memoryOf, permitsAheadOf } from "./upload-pace.ts";
 import { inMemoryCount, withSlots } from "./upload-slots.ts";
 
 /** Reads under way: one from the disk while one is hashed. */
@@ -76,8 +76,8 @@ function startSigning(from: UploadState, effects: UploadEffect[]): UploadState {
   const { bytes } = flightOf(from.pace);
   const goesAtOnce = from.totalBytes <= from.pace.bounds.budgetBytes;
   const more = from.source !== "sealed" && inMemoryCount(from) < MAX_SLOTS;
-  // One more than fits the wire: the next body does not wait for its permit.
-  const worthIt = ready.length >= SIGN_TOGETHER || permitted < bytes + from.pace.partBytes;
+  // More than fits the wire: the next body does not wait for its permit.
+  const worthIt = ready.length >= SIGN_TOGETHER || permitted < bytes + permitsAheadOf(from.pace);
   if (more && (goesAtOnce || !worthIt) && from.memory + sum(from.reads) < memoryOf(from.pace)) {
     return from;
   }

@@ -117,8 +117,13 @@ export async function runUpload(input: UploadInput): Promise<UploadOutcome> {
   const { scan, plan, sink } = input;
   const signal = input.signal ?? new AbortController().signal;
   signal.throwIfAborted();
+  const askedMs = performance.now();
+  let pathMs = 0;
   const [status, bases] = await Promise.all([
-    sink.begin(plan, { signal }),
+    sink.begin(plan, { signal }).finally(() => {
+      // A connection and an answer.
+      pathMs = (performance.now() - askedMs) / 2;
+    }),
     input.findBases?.(signal),
   ]);
   const layout = adoptLayout(status);
@@ -131,7 +136,7 @@ export async function runUpload(input: UploadInput): Promise<UploadOutcome> {
   const compression: CompressionPace = startCompression(input.alwaysCompress !== true);
   const init = { scan, layout, held, compression };
   const feed = bases === undefined ? new PartReader(init) : new MatchingReader({ ...init, bases });
-  return new UploadRun(input, layout, held, feed, bases).run();
+  return new UploadRun(input, { layout, held, feed, bases, pathMs }).run();
 }
 
 /** The sink completed this upload before: whether with the bytes of this tree, only the bytes can tell. */
@@ -162,6 +167,16 @@ async function hashOnly(
   }
 }
 
+/** What is known when the parts begin to travel. */
+type Begun = {
+  readonly layout: TreeLayout;
+  readonly held: ReadonlyMap<string, HeldObject>;
+  readonly feed: PartFeed;
+  readonly bases: MatchBases | undefined;
+  /** Milliseconds of a round trip, roughly. */
+  readonly pathMs: number;
+};
+
 class UploadRun {
   readonly #input: UploadInput;
   readonly #layout: TreeLayout;
@@ -188,13 +203,7 @@ class UploadRun {
   #adopted = false;
   #settle: { resolve: () => void; reject: (error: unknown) => void } | undefined;
 
-  constructor(
-    input: UploadInput,
-    layout: TreeLayout,
-    held: ReadonlyMap<string, HeldObject>,
-    feed: PartFeed,
-    bases: MatchBases | undefined,
-  ) {
+  constructor(input: UploadInput, { layout, held, feed, bases, pathMs }: Begun) {
     this.#input = input;
     this.#layout = layout;
     this.#held = held;
@@ -207,6 +216,7 @@ class UploadRun {
       retryForMs,
       ...(concurrency === undefined ? {} : { concurrency }),
       uncommitted: bases?.twin !== undefined,
+      pathMs,
     });
     this.#state = this.#first.state;
     for (const [key, { whole }] of held) {

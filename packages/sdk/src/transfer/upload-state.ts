@@ -34,6 +34,8 @@ export type UploadStart = {
   readonly retryForMs: number;
   readonly concurrency?: number;
   readonly uncommitted?: boolean;
+  /** Milliseconds of a round trip, as far as it is known. */
+  readonly pathMs?: number;
 };
 
 /** Fresh permits refused in a row before the refusal is taken for an answer (wrong clocks, wrong keys). */
@@ -45,12 +47,12 @@ const PERMIT_MARGIN_MS = 30_000;
 
 /** The first state and its effects. */
 export function beginUpload(start: UploadStart): UploadStep {
-  const { rule, totalBytes, retryForMs, concurrency, uncommitted = false } = start;
+  const { rule, totalBytes, retryForMs, concurrency, uncommitted = false, pathMs } = start;
   return proceed({
     phase: "sending",
     retryForMs,
     totalBytes,
-    pace: startPace(rule, totalBytes, concurrency),
+    pace: startPace(rule, totalBytes, concurrency, pathMs),
     uncommitted,
     source: "reading",
     reads: [],
