@@ -279,6 +279,8 @@ export class Connection {
     for (let at = 0; at < body.length;) {
       const sliceBytes = Math.min(this.#sliceBytes, gate?.pieceBytes ?? this.#sliceBytes);
       const slice = body.subarray(at, at + sliceBytes);
+      if (gate !== undefined) await this.#pay(slice.length, gate);
+      if (this.#decided) return;
       const startedMs = performance.now();
       if (!(await this.#write(slice)) || this.#decided) return;
       const tookMs = performance.now() - startedMs;
@@ -288,15 +290,18 @@ export class Connection {
         this.#sliceBytes = Math.max(SLICE_BYTES.least, this.#sliceBytes / 2);
       at += slice.length;
       onSent?.(slice.length);
-      if (gate === undefined || at === body.length) continue;
-      this.#gated = true;
-      try {
-        await gate.pass(slice.length, this.#signal);
-      } finally {
-        this.#gated = false;
-      }
     }
     this.#unsent = false;
+  }
+
+  /** Pays for bytes before they go: a body's last slice counts like the others, although nothing follows it. */
+  async #pay(bytes: number, gate: RateGate): Promise<void> {
+    this.#gated = true;
+    try {
+      await gate.pass(bytes, this.#signal);
+    } finally {
+      this.#gated = false;
+    }
   }
 
   /** Whether the bytes went to the kernel. */

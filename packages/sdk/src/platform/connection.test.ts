@@ -247,6 +247,19 @@ describe("limits", () => {
     expect(up).toBeGreaterThan(450);
     expect(down).toBeGreaterThan(450);
   });
+
+  it("count bodies that are one slice, and the last slices of others", async () => {
+    const port = await serve((request, response) => {
+      request.resume();
+      request.on("end", () => response.end("ok"));
+    });
+    const transport = open({ limits: { up: parseRateLimit("1M") } });
+    const startMs = performance.now();
+    for (let bodies = 0; bodies < 8; bodies++) {
+      await transport.put({ url: `http://127.0.0.1:${port}/`, body: new Uint8Array(100_000) });
+    }
+    expect(performance.now() - startMs).toBeGreaterThan(600);
+  });
 });
 
 describe("addresses", () => {
