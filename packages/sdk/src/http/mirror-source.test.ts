@@ -146,6 +146,34 @@ describe("a mirror", () => {
     await expect(read(0, 1, fresh)).rejects.toThrow(/where this client does not go/);
   });
 
+  it("forgets where it led as soon as a portal answers there, and never sends its login there", async () => {
+    const other = await serverOf(sample);
+    const location = `${other.url}/digits/pack.bin`;
+    const own = new HttpMirrorSource(
+      `${server.url.replace("http://", "http://me:secret@")}/digits`,
+      sample.map,
+      { transport },
+    );
+    const moved = { type: "answer", status: 302, headers: { location } } as const;
+    // A portal that the mirror's address leads to is not remembered at all.
+    once(server, moved);
+    once(other, portal);
+    await expect(read(0, 1, own)).rejects.toThrow(/a portal may want you to log in/);
+    expect(await reads(0, 1, own)).toBe(true);
+    expect(other.requests).toBe(1);
+    // What was well there once is asked again there, without the login, until it is not.
+    once(server, moved);
+    expect(await reads(0, 1, own)).toBe(true);
+    expect(await reads(0, 1, own)).toBe(true);
+    expect(other.requests).toBe(3);
+    expect(other.headers.authorization).toBeUndefined();
+    once(other, portal);
+    await expect(read(0, 1, own)).rejects.toMatchObject({ retryable: true });
+    expect(await reads(0, 1, own)).toBe(true);
+    expect(other.requests).toBe(4);
+    await other.stop();
+  });
+
   it("with a login in its URL gets it as a header, and the login shows nowhere", async () => {
     const url = `${server.url.replace("http://", "http://me:s%C3%A9cret@")}/digits?sig=abc`;
     const own = new HttpMirrorSource(url, sample.map, { transport });

@@ -32,7 +32,7 @@ export class HttpMirrorSource implements Source {
   readonly #base: URL;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #deps: RangedGetDeps;
-  /** Where redirections led, by key. */
+  /** Where redirections led, by key, for as long as all goes well there. */
   readonly #moved = new Map<string, string>();
   /** The host that served last, for advice. */
   #host: string;
@@ -108,20 +108,18 @@ export class HttpMirrorSource implements Source {
         const rest = { key: range.key, start: range.start + done, size: range.size - done };
         const { into } = options;
         const shifted = into === undefined ? {} : { into: (at: number) => into(at + done) };
-        return rangedGet(
+        const from = this.#moved.get(range.key) ?? this.#urlOf(range.key);
+        const pieces = rangedGet(
           this.#deps,
           {
-            url: this.#moved.get(range.key) ?? this.#urlOf(range.key),
-            headers: this.#headers,
+            url: from,
+            headers: this.#headersFor(from),
             range: rest,
             objectBytes,
             pin,
             // Known to serve no ranges, it is asked for long rests of objects only.
             maySkip: this.#wholeObjects,
-            refusal: (refusal, url) => {
-              this.#moved.delete(range.key);
-              return mirrorError(range.key, url, refusal);
-            },
+            refusal: (refusal, url) => mirrorError(range.key, url, refusal),
             onWhole: () => (this.#wholeObjects = true),
             onRedirect: (url) => {
               this.#moved.set(range.key, url);
@@ -130,9 +128,27 @@ export class HttpMirrorSource implements Source {
           },
           { ...options, ...shifted },
         );
+        return this.#forgetting(range.key, pieces);
       },
       options.signal,
     );
+  }
+
+  /** Whatever fails, the next request begins at the mirror itself: what it led to may be a portal, or gone. */
+  async *#forgetting(key: string, pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    try {
+      yield* pieces;
+    } catch (error) {
+      this.#moved.delete(key);
+      throw error;
+    }
+  }
+
+  /** The login is for the mirror alone, not for where it led. */
+  #headersFor(url: string): Readonly<Record<string, string>> {
+    if (new URL(url).origin === this.#base.origin) return this.#headers;
+    const { authorization: _, ...others } = this.#headers;
+    return others;
   }
 
   #urlOf(key: string): string {

@@ -26,7 +26,7 @@ export type RangedGet = {
   readonly maySkip?: boolean;
   /** Told when the server answered with the whole object: it serves no ranges. */
   readonly onWhole?: () => void;
-  /** Told where redirections led. */
+  /** Told where redirections led, when what was asked for is there. */
   readonly onRedirect?: (url: string) => void;
 };
 
@@ -92,6 +92,7 @@ export async function* rangedGet(
       throw get.refusal({ ...answer, text: await textOf(answer) }, url);
     }
     await checkAnswer(answer, get, new URL(url).host);
+    if (url !== get.url) get.onRedirect?.(url);
     skip = answer.status === 200 ? range.start : 0;
     let left = range.size;
     for await (const whole of answer.body) {
@@ -139,7 +140,6 @@ async function ask(
     });
     const location = answer.header("location");
     if (!REDIRECTS.has(answer.status) || location === undefined) {
-      if (hops > 0) get.onRedirect?.(url);
       return { answer, url };
     }
     await textOf(answer);

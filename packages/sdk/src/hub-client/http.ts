@@ -12,7 +12,7 @@ import {
   messageOf,
   routeOf,
 } from "../protocol/index.ts";
-import { type RetryOptions, abortReason, retry } from "../timing/index.ts";
+import { abortReason, retry } from "../timing/index.ts";
 import type { Identity } from "./identity.ts";
 
 /** What a caller proves itself with. */
@@ -24,8 +24,16 @@ export type HubClientInit = {
   readonly credential?: Credential;
   /** How long calls are tried again while the hub is unreachable; every route is idempotent. Default 30 s. */
   readonly retryForMs?: number;
+  /**
+   * The same for a hub that was never heard of and whose address nobody answers at: the host's name does not exist, or
+   * it refuses connections. The address is probably wrong, then. Default: no less than otherwise.
+   */
+  readonly firstAnswerForMs?: number;
   readonly fetch?: typeof globalThis.fetch;
-  readonly onRetry?: RetryOptions["onRetry"];
+  /** Told before each wait, with the time after which the call is given up. */
+  readonly onRetry?: (error: unknown, waitMs: number, leftMs: number) => void;
+  /** Told of each call that the hub has answered, with a refusal too. */
+  readonly onAnswer?: () => void;
 };
 
 export type CallOptions = {
@@ -40,12 +48,18 @@ export type CallOptions = {
 const MAX_ANSWER_BYTES = 64 * LIMITS.httpBodyBytes;
 /** One request without an answer for this long is given up and tried again. */
 const REQUEST_TIMEOUT_MS = 30_000;
+/** What the system says of an address with nobody there. `EAI_AGAIN` is not among them: this machine is offline, then. */
+const NOBODY_THERE: ReadonlySet<string> = new Set(["ECONNREFUSED", "ENOTFOUND"]);
+const PORTAL_HINT =
+  "a login page of the network may be in the way: open any page in a browser; else check that --hub names a Waybill hub";
 
 /** Client of one hub; holds no state but its credential. */
 export class HubClient {
   readonly url: string;
   readonly #init: HubClientInit;
   #credential: Credential | undefined;
+  /** A hub has answered: the address is right. */
+  #isHeard = false;
 
   constructor(init: HubClientInit) {
     this.url = init.url.replace(/\/+$/, "");
@@ -71,11 +85,17 @@ export class HubClient {
     input: RouteInput<N>,
     options: CallOptions = {},
   ): Promise<RouteOutput<N>> {
+    const { onRetry, firstAnswerForMs = Infinity } = this.#init;
+    const patienceMs = options.retryForMs ?? this.#init.retryForMs ?? 30_000;
+    const forMs = (error: unknown) =>
+      !this.#isHeard && isNobodyThere(error) ? Math.min(patienceMs, firstAnswerForMs) : patienceMs;
+    const startMs = Date.now();
     return retry(() => this.#once(name, input, options), {
-      forMs: options.retryForMs ?? this.#init.retryForMs ?? 30_000,
+      forMs,
       signal: options.signal,
       capMs: 2000,
-      ...(this.#init.onRetry === undefined ? {} : { onRetry: this.#init.onRetry }),
+      onRetry: (error, waitMs) =>
+        onRetry?.(error, waitMs, Math.max(0, startMs + forMs(error) - Date.now())),
     });
   }
 
@@ -108,7 +128,19 @@ export class HubClient {
       signal: options.signal,
     });
     const response = ROUTES[name].response as v.GenericSchema<unknown, RouteOutput<N>>;
-    return decodeJson(response, text, `the hub's answer to ${name}`, MAX_ANSWER_BYTES);
+    const answer = this.#decode(response, text, `the hub's answer to ${name}`);
+    this.#heard();
+    return answer;
+  }
+
+  /** What is no JSON came from somebody else; JSON of another shape from a hub of another version. */
+  #decode<T>(schema: v.GenericSchema<unknown, T>, text: string, what: string): T {
+    try {
+      return decodeJson(schema, text, what, MAX_ANSWER_BYTES);
+    } catch (error) {
+      if (!(error instanceof WaybillError) || !(error.cause instanceof SyntaxError)) throw error;
+      throw this.#unreached("what came is no answer of a hub", error);
+    }
   }
 
   async #exchange(
@@ -122,7 +154,8 @@ export class HubClient {
     let response: Response;
     let text: string;
     try {
-      response = await send(`${this.url}${path}`, { ...rest, signal: either });
+      // A redirection is never a hub's; following one would take the call to a stranger.
+      response = await send(`${this.url}${path}`, { ...rest, redirect: "manual", signal: either });
       text = await response.text();
     } catch (cause) {
       if (signal?.aborted === true) throw abortReason(signal);
@@ -134,9 +167,47 @@ export class HubClient {
         hint: "start it with `waybill hub`, or name another with --hub or WAYBILL_HUB",
       });
     }
+    const stranger = strangerOf(response);
+    if (stranger !== undefined) throw this.#unreached(stranger);
     if (response.ok) return text;
-    throw errorOf(response, text, this.url);
+    const error = errorOf(response, text, this.url);
+    if (parseErrorBody(text) !== undefined) this.#heard();
+    throw error;
   }
+
+  #unreached(why: string, cause?: unknown): WaybillError {
+    const message = `hub ${this.url} could not be reached: ${why}`;
+    return new WaybillError("unreachable", message, {
+      hint: PORTAL_HINT,
+      ...(cause === undefined ? {} : { cause }),
+    });
+  }
+
+  #heard(): void {
+    this.#isHeard = true;
+    this.#init.onAnswer?.();
+  }
+}
+
+/** What says that somebody else has answered in the hub's place; undefined for what a hub may have said. */
+function strangerOf({ ok, status, type, headers }: Response): string | undefined {
+  if (type === "opaqueredirect" || (status >= 300 && status < 400)) {
+    const location = headers.get("location");
+    // The query may hold a session.
+    const to = location === null ? "" : ` to ${location.replace(/[?#].*$/s, "").slice(0, 200)}`;
+    return `something in between redirects${to}, which is not followed`;
+  }
+  const isPage = ok && /html/i.test(headers.get("content-type") ?? "");
+  return isPage ? "a web page came in its place" : undefined;
+}
+
+function isNobodyThere(error: unknown): boolean {
+  return (
+    error instanceof WaybillError &&
+    error.code === "unreachable" &&
+    error.cause !== undefined &&
+    NOBODY_THERE.has(reasonOf(error.cause))
+  );
 }
 
 function fillPath(path: string, params: object): string {

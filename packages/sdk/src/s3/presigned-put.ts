@@ -1,6 +1,6 @@
 // The S3 side of an upload: one PUT per presigned URL. Says in our words what a store's refusal means, so
 // that the upload's machine knows whether to sign again, wait, or stop (docs/protocol/artifact.md §7).
-import type { ByteTransport, ConnectionFacts } from "../platform/index.ts";
+import type { ByteTransport, ConnectionFacts, PutAnswer } from "../platform/index.ts";
 import { type SignedPart, WaybillError } from "../protocol/index.ts";
 import { storeError } from "./store-error.ts";
 
@@ -36,6 +36,7 @@ export function createPresignedPut(transport: ByteTransport, idleMs?: number): P
       ...(idleMs === undefined ? {} : { idleMs }),
     });
     if (answer.status >= 200 && answer.status < 300) {
+      checkStore(permit, answer);
       const stored = answer.header("x-amz-checksum-crc32");
       const expected = headers["x-amz-checksum-crc32"];
       if (stored === undefined || expected === undefined || stored === expected) return;
@@ -50,4 +51,15 @@ export function createPresignedPut(transport: ByteTransport, idleMs?: number): P
       answer,
     );
   };
+}
+
+/** Throws unless a success is a store's: every store names what it keeps by an `ETag`, a portal's page does not. */
+function checkStore({ key, url }: SignedPart, answer: PutAnswer): void {
+  const isPage = /html/i.test(answer.header("content-type") ?? "");
+  if (!isPage && answer.header("etag") !== undefined) return;
+  throw new WaybillError(
+    "storage_failed",
+    `${new URL(url).host} answered the upload of ${key} with ${isPage ? "a web page" : `${answer.status} and no ETag`}: a portal may want you to log in`,
+    { hint: "a login page of the network may be in the way: open any page in a browser" },
+  );
 }

@@ -222,6 +222,18 @@ describe("a presigned put", () => {
     await expect(putting).rejects.not.toThrow(/permit=/);
   });
 
+  it.each([
+    ["a login page", { ...html }],
+    ["a success without an ETag", { type: "answer", status: 200, body: "ok" } as const],
+    ["a redirection to a login page", { type: "answer", status: 302 } as const],
+    ["a login page that calls itself an error", { ...html, status: 404 } as const],
+  ])("that is answered with %s may be tried again, for no store said it", async (_, fault) => {
+    fixture.store.fault = () => fault;
+    const putting = putPart();
+    await expect(putting).rejects.toMatchObject({ code: "storage_failed", retryable: true });
+    await expect(putting).rejects.not.toThrow(/permit=/);
+  });
+
   it("whose bytes arrive damaged may be tried again", async () => {
     await expect(putPart(1)).rejects.toMatchObject({ code: "storage_failed", retryable: true });
   });

@@ -35,7 +35,11 @@ const BY_S3_CODE: Readonly<Record<string, ErrorCode>> = {
 export function storeError(what: string, url: string, refusal: Refusal): WaybillError {
   const s3Code = /<Code>\s*([A-Za-z0-9]+)\s*<\/Code>/.exec(refusal.text)?.[1];
   const { host } = new URL(url);
-  const code = (s3Code === undefined ? undefined : BY_S3_CODE[s3Code]) ?? byStatus(refusal.status);
+  const isPage = s3Code === undefined && /html/i.test(refusal.header("content-type") ?? "");
+  // Stores answer in XML: a page is some portal's or proxy's, whatever its status says.
+  const code = isPage
+    ? "storage_failed"
+    : ((s3Code === undefined ? undefined : BY_S3_CODE[s3Code]) ?? byStatus(refusal.status));
   const seconds = Number(refusal.header("retry-after"));
   return new WaybillError(
     code,
@@ -55,6 +59,8 @@ function byStatus(status: number): ErrorCode {
   if (status === 412) return "precondition_failed";
   if (status === 413) return "too_large";
   if (status === 507) return "storage_full";
+  // Presigned URLs lead to the store itself: what redirects is something in between.
+  if (status >= 300 && status < 400) return "storage_failed";
   if (status === 408 || status === 429 || status >= 500) return "storage_failed";
   return "invalid_request";
 }

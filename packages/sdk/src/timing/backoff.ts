@@ -45,8 +45,11 @@ export function abortReason(signal: AbortSignal): Error {
 }
 
 export type RetryOptions = BackoffOptions & {
-  /** Gives up when the next try would start later than this after the first; `Infinity` never gives up. */
-  readonly forMs: number;
+  /**
+   * Gives up when the next try would start later than this after the first; `Infinity` never gives up. A function
+   * decides it for each error.
+   */
+  readonly forMs: number | ((error: unknown) => number);
   readonly signal?: AbortSignal | undefined;
   readonly now?: () => number;
   readonly sleep?: (ms: number, signal?: AbortSignal) => Promise<void>;
@@ -69,7 +72,8 @@ export async function retry<T>(
       if (signal?.aborted === true || !isRetryable(error)) throw error;
       const wished = error instanceof WaybillError ? (error.retryAfterMs ?? 0) : 0;
       const waitMs = Math.max(wished, backoffMs(attempt, options));
-      if (now() + waitMs - startMs > options.forMs) throw error;
+      const forMs = typeof options.forMs === "number" ? options.forMs : options.forMs(error);
+      if (now() + waitMs - startMs > forMs) throw error;
       options.onRetry?.(error, waitMs);
       await sleep(waitMs, signal);
     }
