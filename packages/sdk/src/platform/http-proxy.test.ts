@@ -5,6 +5,7 @@ import { text } from "node:stream/consumers";
 import * as tls from "node:tls";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type NodeTransportInit, createByteTransport } from "./http.node.ts";
+import { useProxiesOfEnvironment } from "./proxy.node.ts";
 import { type ProxySeen, bodyOf, listen, proxyServer, selfSigned } from "./transport.fixture.ts";
 
 const closers: (() => void)[] = [];
@@ -130,6 +131,12 @@ describe("bulk HTTP through a proxy", () => {
 });
 
 describe("fetch and WebSocket through a proxy", () => {
+  it("are refused by one that is no HTTP proxy, in words that hold no password", () => {
+    const use = () => useProxiesOfEnvironment({ HTTPS_PROXY: "ftp://me:s3cret@far.test" });
+    expect(use).toThrow("the proxy in the environment is not an HTTP proxy");
+    expect(() => useProxiesOfEnvironment({ http_proxy: "http://[bad" })).toThrow("not an HTTP");
+  });
+
   it("are switched on for a whole program", async () => {
     const server = http.createServer(echo);
     server.on("upgrade", (_request, socket) => socket.end("HTTP/1.1 400 No\r\n\r\n"));

@@ -27,7 +27,7 @@ export function proxyFor(target: URL, env: ProxyEnvironment): Proxy | undefined 
 /**
  * Makes `fetch` and `WebSocket` of this process go through the environment's proxies, as bulk bytes do by
  * themselves; a program calls it once, when it starts. Gives whether it could: Node 24.14 or newer can, older ones
- * need NODE_USE_ENV_PROXY=1 from the start. True when no proxy is named.
+ * need NODE_USE_ENV_PROXY=1 from the start. True when no proxy is named. Throws `invalid_request` for one that is no URL.
  */
 export function useProxiesOfEnvironment(env: ProxyEnvironment = process.env): boolean {
   const all = setting(env, "all_proxy");
@@ -38,8 +38,8 @@ export function useProxiesOfEnvironment(env: ProxyEnvironment = process.env): bo
   if (typeof set !== "function") return false;
   const exempt = ["localhost", ".localhost", "127.0.0.1", "[::1]", "::1", setting(env, "no_proxy")];
   set({
-    ...(plain === undefined ? {} : { http_proxy: plain }),
-    ...(secure === undefined ? {} : { https_proxy: secure }),
+    ...(plain === undefined ? {} : { http_proxy: proxyUrl(plain).href }),
+    ...(secure === undefined ? {} : { https_proxy: proxyUrl(secure).href }),
     no_proxy: exempt.filter((entry) => entry !== undefined).join(","),
   });
   return true;
@@ -64,14 +64,18 @@ function setting(env: ProxyEnvironment, name: string): string | undefined {
   );
 }
 
-function parseProxy(text: string): Proxy {
+/** A proxy's URL; without a scheme it is `http:`. Throws `invalid_request`, and does not repeat what may hold a password. */
+function proxyUrl(text: string): URL {
   const whole = text.includes("://") ? text : `http://${text}`;
   const url = URL.canParse(whole) ? new URL(whole) : undefined;
-  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) {
-    throw new WaybillError("invalid_request", "the proxy in the environment is not an HTTP proxy", {
-      hint: "set HTTPS_PROXY to http://HOST:PORT, or unset HTTPS_PROXY, HTTP_PROXY and ALL_PROXY",
-    });
-  }
+  if (url !== undefined && (url.protocol === "http:" || url.protocol === "https:")) return url;
+  throw new WaybillError("invalid_request", "the proxy in the environment is not an HTTP proxy", {
+    hint: "set HTTPS_PROXY to http://HOST:PORT, or unset HTTPS_PROXY, HTTP_PROXY and ALL_PROXY",
+  });
+}
+
+function parseProxy(text: string): Proxy {
+  const url = proxyUrl(text);
   const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
   const host = hostOf(url);
   const secure = url.protocol === "https:";

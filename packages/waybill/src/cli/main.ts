@@ -1,6 +1,5 @@
 // The `waybill` command: one file per command in commands/, composed here.
 import { setFlagsFromString } from "node:v8";
-import { useProxiesOfEnvironment } from "@waybill/sdk/platform";
 import { Command, CommanderError } from "commander";
 import { hubCommand } from "./commands/hub.ts";
 import { jobCommand } from "./commands/job.ts";
@@ -85,7 +84,6 @@ function limitYoungGeneration(): void {
 /** Runs the command line; sets `process.exitCode`. */
 export async function main(argv: readonly string[]): Promise<void> {
   limitYoungGeneration();
-  useProxiesOfEnvironment();
   // `waybill … | head` closes our stdout early; that is no error of ours.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(EXIT.ok);

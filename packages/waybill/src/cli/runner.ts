@@ -1,4 +1,5 @@
-// Turns a command's function into a commander action: context, Ctrl-C, errors and the exit code.
+// Turns a command's function into a commander action: proxies, context, Ctrl-C, errors and the exit code.
+import { useProxiesOfEnvironment } from "@waybill/sdk/platform";
 import type { Command } from "commander";
 import { type CommonOptions, Context } from "./context.ts";
 import { EXIT, reportFailure } from "./exit.ts";
@@ -43,6 +44,7 @@ export const run: Runner =
     const args = given.slice(0, -2) as unknown as A;
     const { signal, dispose } = interruptible();
     try {
+      useProxiesOfEnvironment();
       const context = new Context(options, signal);
       process.exitCode = (await body(context, args, options)) ?? EXIT.ok;
     } catch (error) {
