@@ -52,7 +52,8 @@ async function list(context: Context): Promise<void> {
 async function show(context: Context, [ref]: [string]): Promise<void> {
   const room = await context.room();
   const hub = await context.client(room);
-  const record = await hub.call(
+  // Signed reads come only when they are asked for; they would be no one's to print.
+  const { reading: _, ...record } = await hub.call(
     "resolveArtifact",
     { params: { room, ref } },
     { signal: context.signal },
