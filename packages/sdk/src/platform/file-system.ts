@@ -67,8 +67,8 @@ export interface FileSystem {
    */
   flushFileSystem(directory: string): Promise<boolean>;
   /**
-   * Takes a lock that dies with this process; throws `conflict` while another living process holds it.
-   * Gives what releases it.
+   * Takes a lock that dies with this process; throws `conflict` while a living process holds it, this one included.
+   * Makes the folder it lies in. Gives what releases it.
    */
   lock(path: string, what: string): () => void;
 }

@@ -2,10 +2,10 @@
 import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { WaybillError } from "../protocol/index.ts";
-import { codeOf, ioError } from "./file-errors.node.ts";
+import { codeOf, ioError } from "./file-errors.ts";
 import type { FileSystem } from "./file-system.ts";
 import { factsOf } from "./file-facts.node.ts";
+import { takeLock } from "./lock.node.ts";
 import { openDirect, openFile } from "./open-file.node.ts";
 
 export const files: FileSystem = {
@@ -59,7 +59,8 @@ export const files: FileSystem = {
     return openFile(name, handle, mode === "write-direct" ? await openDirect(name) : undefined);
   },
   flushFileSystem: (directory) => flushFileSystem(directory),
-  lock: (name, what) => takeLock(name, what),
+  lock: (name, what) =>
+    takeLock(name, what, (folder) => attempt("create folder", folder, () => makeFolders(folder))),
 };
 
 /** `mkdir -p`. Node's own never returns where the system says ENOENT for a folder that is there (/proc). */
@@ -103,37 +104,6 @@ async function flushFileSystem(directory: string): Promise<boolean> {
     // A system without the option, or a disk with an error, which flushing file by file will name.
     child.on("close", (code) => resolve(code === 0));
   });
-}
-
-function takeLock(name: string, what: string): () => void {
-  for (;;) {
-    try {
-      fs.writeFileSync(name, String(process.pid), { flag: "wx" });
-      return () => fs.rmSync(name, { force: true });
-    } catch (cause) {
-      if (codeOf(cause) !== "EEXIST") throw ioError("lock", name, cause);
-      const holder = Number(fs.readFileSync(name, "utf8"));
-      if (holder === process.pid || (holder > 0 && isAlive(holder))) {
-        throw new WaybillError("conflict", `${what} is in use by process ${holder}`, {
-          hint: `wait for it, or remove ${name} if that process is another program`,
-          cause,
-        });
-      }
-      fs.rmSync(name, { force: true });
-    }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return codeOf(error) === "EPERM";
-  }
-  if (process.platform !== "linux") return true;
-  // A process that has ended keeps its number until its parent asks; in containers nobody may.
-  const stat = orNothing(`/proc/${pid}/stat`, () => fs.readFileSync(`/proc/${pid}/stat`, "latin1"));
-  return stat === undefined || !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
 }
 
 function attempt<T>(verb: string, name: string, run: () => T): T {

@@ -1,9 +1,7 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import * as browser from "./files.browser.ts";
 import { files } from "./files.node.ts";
 
@@ -73,38 +71,6 @@ describe("files", () => {
     files.makeDirectory(join(dir, "a/b/c"));
     expect(files.lookAt(join(dir, "a/b/c"))?.kind).toBe("directory");
     expect(() => files.makeDirectory("/proc/waybill/x")).toThrow(code("local_io"));
-  });
-
-  it("are locked by one process at a time, and by none that has died", () => {
-    const path = join(dir, "lock");
-    const unlock = files.lock(path, "the folder");
-    expect(() => files.lock(path, "the folder")).toThrow(`in use by process ${process.pid}`);
-    unlock();
-    // Beyond the largest process id there is.
-    writeFileSync(path, "4194305");
-    files.lock(path, "the folder")();
-    writeFileSync(path, "");
-    files.lock(path, "the folder")();
-  });
-
-  it("are not locked by a process that has ended and was not asked for", async ({ skip }) => {
-    skip(process.platform !== "linux", "only Linux tells");
-    // The child ends when the shell has become a program that waits for nobody.
-    const shell = spawn("sh", ["-c", "sleep 0.1 & echo $!; exec sleep 60"], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    try {
-      const [first] = (await once(shell.stdout, "data")) as [Buffer];
-      const pid = first.toString().trim();
-      await vi.waitFor(
-        () => expect(readFileSync(`/proc/${pid}/stat`, "latin1")).toContain(") Z "),
-        5000,
-      );
-      writeFileSync(join(dir, "lock"), pid);
-      files.lock(join(dir, "lock"), "the folder")();
-    } finally {
-      shell.kill("SIGKILL");
-    }
   });
 
   it("are flushed together where the system can", async () => {

@@ -8,6 +8,7 @@ export { allocatePages } from "#platform/page-memory";
 export { nextTurn } from "#platform/turn";
 export { zstd } from "#platform/zstd";
 export type { Zstd } from "./zstd.ts";
+export { ioError } from "./file-errors.ts";
 export { TimeSlice } from "./time-slice.ts";
 export type { Hasher } from "./hasher.ts";
 export type {

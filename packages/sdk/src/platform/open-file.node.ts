@@ -1,7 +1,7 @@
 // An open file of Node. Two handles when it is written directly: whole pages go past the page cache through
 // one (O_DIRECT), what is left of them through the other (docs/decisions/0010-pull-writes.md).
 import * as fs from "node:fs";
-import { codeOf, ioError } from "./file-errors.node.ts";
+import { codeOf, ioError } from "./file-errors.ts";
 import { factsOf } from "./file-facts.node.ts";
 import type { OpenFile } from "./file-system.ts";
 import { beginsOnPage } from "./page-memory.node.ts";

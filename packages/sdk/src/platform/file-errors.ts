@@ -9,7 +9,7 @@ export function codeOf(error: unknown): string | undefined {
 }
 
 /** The sentence for each reason people meet; the rest keeps the system's own words. */
-export function ioError(verb: string, name: string, cause: unknown): Error {
+export function ioError(verb: string, name: string, cause: unknown): WaybillError {
   if (cause instanceof WaybillError) return cause;
   switch (codeOf(cause)) {
     case "ENOSPC":
@@ -39,6 +39,8 @@ export function ioError(verb: string, name: string, cause: unknown): Error {
         `cannot ${verb} ${name}: something on its path is not a folder`,
         { cause },
       );
+    case "EISDIR":
+      return new WaybillError("local_io", `cannot ${verb} ${name}: it is a folder`, { cause });
     case "EMFILE":
     case "ENFILE":
       return new WaybillError("local_io", `cannot ${verb} ${name}: too many open files`, {
