@@ -1,23 +1,30 @@
 import { spawnSync } from "node:child_process";
 import {
+  appendFileSync,
   chmodSync,
+  closeSync,
   existsSync,
+  ftruncateSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   readdirSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Tree, baseOf, noise } from "../delta/match.fixture.ts";
 import type { ArtifactId, ArtifactManifest } from "../protocol/index.ts";
+import { lockDestination } from "./destination.ts";
 import { heldInMemory } from "./memory-source.fixture.ts";
 import { pullTree } from "./pull-tree.ts";
+import type { Source } from "./source.ts";
 import { TreeKeeper } from "./tree-keeper.ts";
 
 let dir: string;
@@ -128,6 +135,95 @@ describe("a pull that was cut off", () => {
     for (const [name, bytes] of Object.entries(tree)) {
       expect(readFileSync(join(dir, name)).equals(bytes)).toBe(true);
     }
+  });
+});
+
+describe("what lies in the destination", () => {
+  it("I1: is checked where an unfinished file should hold zeros, and put right without fetching", async () => {
+    const big = new Uint8Array(10 * SHARD_BYTES);
+    big.set(noise(SHARD_BYTES, 1), 0);
+    big.set(noise(SHARD_BYTES, 2), 9 * SHARD_BYTES);
+    const tree = { "sparse.bin": big };
+    const { manifest } = baseOf(tree, SHARD_BYTES);
+    const { map, source, askedBytes } = heldInMemory(tree, manifest);
+    const keeper = await TreeKeeper.open(map, dir, artifact);
+    await keeper.keep({ first: 0, count: 1 }, big.subarray(0, SHARD_BYTES));
+    await keeper.close();
+    const part = keeper.partPath(0);
+    const file = openSync(part, "r+");
+    writeSync(file, "not zeros", 3 * SHARD_BYTES + 5);
+    // Holes behind the end are holes whatever was there.
+    ftruncateSync(file, 6 * SHARD_BYTES + 7);
+    closeSync(file);
+    askedBytes();
+    await pullTree({ artifact, manifest, dir, sources: [() => source] });
+    expect(readFileSync(join(dir, "sparse.bin")).equals(big)).toBe(true);
+    expect(askedBytes()).toBe(SHARD_BYTES);
+  });
+
+  it("I1: bytes behind the checked ones of an unfinished file are cut off", async () => {
+    const tree = { small: noise(500, 1), other: noise(600, 2) };
+    const manifest = manifestOf(tree);
+    const { map, source } = heldInMemory(tree, manifest);
+    const keeper = await TreeKeeper.open(map, dir, artifact);
+    const first = { first: 0, count: 1 };
+    for await (const piece of source.fetch(first, { signal: new AbortController().signal })) {
+      await keeper.keep(first, piece);
+    }
+    await keeper.close();
+    appendFileSync(keeper.partPath(0), "more");
+    await pullTree({ artifact, manifest, dir, sources: [() => source] });
+    for (const [name, bytes] of Object.entries(tree)) {
+      expect(readFileSync(join(dir, name)).equals(bytes)).toBe(true);
+    }
+  });
+
+  it("and appeared during the pull is not replaced, unless overwriting was asked for", async () => {
+    const tree = { a: noise(100, 1), b: noise(100, 2) };
+    const manifest = manifestOf(tree);
+    const { source } = heldInMemory(tree, manifest);
+    const meanwhile: Source = {
+      ...source,
+      fetch: (run, options) => {
+        writeFileSync(join(dir, "b"), "theirs");
+        return source.fetch(run, options);
+      },
+    };
+    const pull = async (overwrite: boolean) =>
+      pullTree({ artifact, manifest, dir, overwrite, sources: [() => meanwhile] });
+    await expect(pull(false)).rejects.toMatchObject({
+      code: "conflict",
+      message: expect.stringMatching(/b appeared while it was being pulled$/),
+    });
+    expect(readFileSync(join(dir, "b"), "utf8")).toBe("theirs");
+    await pull(true);
+    expect(readFileSync(join(dir, "b")).equals(tree.b)).toBe(true);
+  });
+
+  it("is one artifact's at a time", async () => {
+    const one = { x: noise(100, 1) };
+    const two = { x: noise(100, 2) };
+    const first = heldInMemory(one, manifestOf(one));
+    const second = heldInMemory(two, manifestOf(two));
+    const taken: unknown[] = [];
+    const watched: Source = {
+      ...first.source,
+      fetch: (run, options) => {
+        taken.push(lockDestination(dir, { waitMs: 0 }).catch((error: unknown) => error));
+        return first.source.fetch(run, options);
+      },
+    };
+    await pullTree({ artifact, manifest: manifestOf(one), dir, sources: [() => watched] });
+    expect(await taken[0]).toMatchObject({ code: "conflict" });
+    const other = {
+      artifact: "cd".repeat(32) as ArtifactId,
+      manifest: manifestOf(two),
+      dir,
+      sources: [() => second.source],
+    };
+    await expect(pullTree(other)).rejects.toThrow("holds other content under x");
+    expect(readdirSync(dir)).toEqual(["x"]);
+    expect(readFileSync(join(dir, "x")).equals(one.x)).toBe(true);
   });
 });
 

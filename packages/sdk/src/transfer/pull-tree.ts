@@ -8,13 +8,15 @@ import {
   type ArtifactManifest,
   WaybillError,
 } from "../protocol/index.ts";
+import { assertFolder, assertOutsideState, lockDestination } from "./destination.ts";
 import { type DownloadInput, runDownload } from "./download-runner.ts";
 import { checkShards } from "./local-tree-source.ts";
 import { OlderFilesSource } from "./older-files-source.ts";
 import { OlderFiles } from "./older-files.ts";
 import { ShardSet } from "./shard-set.ts";
 import type { OpenArtifact, Source, SourceFactory, SourceKind } from "./source.ts";
-import { TreeKeeper, assertFolder } from "./tree-keeper.ts";
+import { TreeKeeper } from "./tree-keeper.ts";
+import { layZeros } from "./zero-shards.ts";
 
 export type PullProgress = {
   /** Verified bytes, those that were there before included. */
@@ -43,23 +45,38 @@ export type PullTreeInput = {
 
 /**
  * Pulls the tree; resumes what an earlier pull left in `dir`. Gives bytes by kind of source. Throws
- * `conflict` (files with other content, before anything is changed), `no_source_left`, `storage_full`,
+ * `conflict` (files with other content, before anything is changed; files that appeared meanwhile; another pull into
+ * the folder), `no_source_left`, `storage_full`,
  * `local_io`, `unsafe_path`, or the signal's reason.
  */
 export async function pullTree(
   input: PullTreeInput,
 ): Promise<{ bytes: number; sources: Partial<Record<SourceKind, number>> }> {
   const map = new ShardMap(input.manifest);
+  assertOutsideState(input.manifest.files.map(({ path }) => path));
   const dir = files.absolute(input.dir);
+  const unlock = await lockDestination(dir, { signal: input.signal });
+  try {
+    return await pullLocked(input, map, dir);
+  } finally {
+    unlock();
+  }
+}
+
+async function pullLocked(
+  input: PullTreeInput,
+  map: ShardMap,
+  dir: string,
+): Promise<{ bytes: number; sources: Partial<Record<SourceKind, number>> }> {
   const tally = new Tally(map.bytes, input.onProgress);
   const there = await lookAround(map, dir, input);
   tally.add("cache", there.bytes);
-  const { readSoon = false } = input;
-  const keeper = await TreeKeeper.open(map, dir, input.artifact, { readSoon });
+  const { readSoon = false, overwrite = false } = input;
+  const keeper = await TreeKeeper.open(map, dir, input.artifact, { readSoon, overwrite });
   try {
     for (const index of there.right) keeper.skip(index);
     const known = await resumeParts(map, keeper, there.done, input.signal);
-    const resumed = known.union(await layZeros(map, keeper, there.done.union(known)));
+    const resumed = known.union(await layZeros(map, keeper, there.done.union(known), input.signal));
     if (!resumed.isEmpty) tally.add("cache", bytesOf(map, resumed));
     await keeper.keepEmptyFiles();
     const open = { artifact: input.artifact, manifest: input.manifest, map };
@@ -124,15 +141,11 @@ async function lookAround(
   dir: string,
   { overwrite = false, signal }: PullTreeInput,
 ): Promise<Surroundings> {
-  const facts = files.follow(dir);
   const right: number[] = [];
   let done = ShardSet.empty;
   const replaced: Replaced[] = [];
   const inTheWay: string[] = [];
-  if (facts !== undefined && facts.kind !== "directory") {
-    throw new WaybillError("conflict", `${dir} is in the way: it is not a folder`);
-  }
-  const fresh = facts === undefined || files.names(dir).every((name) => name === PULL_STATE_FOLDER);
+  const fresh = files.names(dir).every((name) => name === PULL_STATE_FOLDER);
   const slice = new TimeSlice();
   const folders = new Set<string>();
   for (const [index, file] of fresh ? [] : map.manifest.files.entries()) {
@@ -221,20 +234,6 @@ async function fromReplaced(
     if (crcs !== undefined) await older.search(path, name, signal);
   }
   return OlderFilesSource.open(map, older.places);
-}
-
-/** Counts shards of zeros that are not there as kept: they are holes in the file that is laid out. */
-async function layZeros(map: ShardMap, keeper: TreeKeeper, done: ShardSet): Promise<ShardSet> {
-  const zeros = keeper.zeros.minus(done);
-  for (const run of zeros.runs()) {
-    for (let first = run.first; first < run.first + run.count;) {
-      const own = map.shardsOf(map.fileOf(first));
-      const end = Math.min(run.first + run.count, own.first + own.count);
-      await keeper.resume({ first, count: end - first });
-      first = end;
-    }
-  }
-  return zeros;
 }
 
 function bytesOf(map: ShardMap, shards: ShardSet): number {

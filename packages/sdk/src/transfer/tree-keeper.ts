@@ -3,11 +3,11 @@
 import { PULL_STATE_FOLDER, type ShardMap, type ShardRun } from "../artifact/index.ts";
 import { type OpenFile, TimeSlice, files } from "../platform/index.ts";
 import { type ArtifactId, WaybillError } from "../protocol/index.ts";
+import { assertFolder } from "./destination.ts";
 import type { ShardKeeper } from "./download-runner.ts";
 import { FilePlacer } from "./file-placer.ts";
 import { Journal } from "./journal.ts";
 import { ShardSet } from "./shard-set.ts";
-import { zeroShards } from "./zero-shards.ts";
 
 /** Up to this a synchronous write is shorter than the overhead of an asynchronous one. */
 const SMALL_FILE_BYTES = 256 * 1024;
@@ -31,6 +31,8 @@ export type KeeperOptions = {
    * stay in it. Otherwise big ones go past it: less work, and no memory taken from others.
    */
   readonly readSoon?: boolean;
+  /** Replace what has got a file's name since the destination was looked at; otherwise it is a `conflict`. */
+  readonly overwrite?: boolean;
 };
 
 export class TreeKeeper implements ShardKeeper {
@@ -48,11 +50,9 @@ export class TreeKeeper implements ShardKeeper {
   readonly #slice = new TimeSlice();
   readonly #journal: Journal;
   readonly #placer: FilePlacer;
-  readonly #unlock: () => void;
+  readonly #overwrite: boolean;
   /** Shards the journal of an earlier pull names; they are to be checked and then given to `resume`. */
   readonly noted: ShardSet;
-  /** Shards of zeros in files of several shards: nothing has to be fetched for them, or written. */
-  readonly zeros: ShardSet;
   #closed = false;
 
   private constructor(init: {
@@ -61,7 +61,7 @@ export class TreeKeeper implements ShardKeeper {
     readonly state: string;
     readonly journal: Journal;
     readonly noted: ShardSet;
-    readonly unlock: () => void;
+    readonly overwrite: boolean;
     readonly mode: "write" | "write-direct";
   }) {
     this.#mode = init.mode;
@@ -71,34 +71,27 @@ export class TreeKeeper implements ShardKeeper {
     this.#journal = init.journal;
     this.#placer = new FilePlacer(init.dir);
     this.noted = init.noted;
-    this.zeros = zeroShards(init.map);
-    this.#unlock = init.unlock;
+    this.#overwrite = init.overwrite;
   }
 
   /**
-   * Begins or resumes in `dir`. Throws `conflict` while another process pulls the same artifact there, and
-   * `local_io` where nothing can be written.
+   * Begins or resumes in `dir`, which the caller has locked. Throws `conflict` when something else lies where
+   * unfinished bytes go, and `local_io` where nothing can be written.
    */
   static async open(
     map: ShardMap,
     dir: string,
     artifact: ArtifactId,
-    { readSoon = false }: KeeperOptions = {},
+    { readSoon = false, overwrite = false }: KeeperOptions = {},
   ): Promise<TreeKeeper> {
     const top = files.join(dir, PULL_STATE_FOLDER);
     assertFolder(top);
     const state = files.join(top, artifact.slice(0, 16));
     assertFolder(state);
     files.makeDirectory(state);
-    const unlock = files.lock(files.join(state, "lock"), `the pull into ${dir}`);
-    try {
-      const { journal, noted } = await Journal.open(files.join(state, "journal"), artifact);
-      const mode = readSoon ? "write" : "write-direct";
-      return new TreeKeeper({ map, dir, state, journal, noted, unlock, mode });
-    } catch (error) {
-      unlock();
-      throw error;
-    }
+    const { journal, noted } = await Journal.open(files.join(state, "journal"), artifact);
+    const mode = readSoon ? "write" : "write-direct";
+    return new TreeKeeper({ map, dir, state, journal, noted, overwrite, mode });
   }
 
   /** Where the unfinished bytes of a file lie. */
@@ -110,7 +103,9 @@ export class TreeKeeper implements ShardKeeper {
   async resume(run: ShardRun): Promise<void> {
     const file = this.#map.fileOf(run.first);
     if (this.#map.shardsOf(file).count === 1 && !this.#whole.has(file)) {
-      await this.#finishSmall(file, this.#map.file(file).size);
+      const { size } = this.#map.file(file);
+      await this.#cut(file, size);
+      await this.#finishSmall(file, size);
       return;
     }
     this.#kept = this.#kept.with(run);
@@ -157,10 +152,9 @@ export class TreeKeeper implements ShardKeeper {
     await this.#placer.finish();
     await this.close();
     files.remove(this.#state);
-    files.removeEmpty(files.join(this.#dir, PULL_STATE_FOLDER));
   }
 
-  /** Closes files and gives the folder free; what has arrived stays for the next pull. */
+  /** Closes files; what has arrived stays for the next pull. */
   async close(): Promise<void> {
     const open = [...this.#open.values()];
     this.#open.clear();
@@ -169,7 +163,6 @@ export class TreeKeeper implements ShardKeeper {
     if (this.#closed) return;
     this.#closed = true;
     await this.#journal.close();
-    this.#unlock();
   }
 
   async #write(index: number, offset: number, bytes: Uint8Array): Promise<void> {
@@ -193,6 +186,18 @@ export class TreeKeeper implements ShardKeeper {
       } finally {
         await file.close();
       }
+    }
+  }
+
+  /** Cuts off what lies behind the bytes that were checked. */
+  async #cut(index: number, size: number): Promise<void> {
+    const path = this.partPath(index);
+    if (files.lookAt(path)?.size === size) return;
+    const file = await files.open(path, "write");
+    try {
+      await file.resize(size);
+    } finally {
+      await file.close();
     }
   }
 
@@ -253,13 +258,18 @@ export class TreeKeeper implements ShardKeeper {
     return part;
   }
 
-  /** Renames finished bytes to their own name. */
+  /**
+   * Renames finished bytes to their own name. Whatever has that name by now was not there when the destination was
+   * looked at: it is somebody's, and stays, unless overwriting was asked for.
+   */
   #place(index: number, from: string): void {
     const { path, executable, mode } = this.#map.file(index);
     this.#makeFolders(path);
     if (mode !== undefined) files.setMode(from, mode);
     else if (executable === true) files.setExecutable(from, true);
-    files.rename(from, files.join(this.#dir, path));
+    const target = files.join(this.#dir, path);
+    if (!this.#overwrite && files.lookAt(target) !== undefined) throw appeared(target);
+    files.rename(from, target);
   }
 
   /** Makes the folders of a path; one that is a link would lead bytes out of the destination. */
@@ -275,13 +285,9 @@ export class TreeKeeper implements ShardKeeper {
   }
 }
 
-/** Whether a folder is there; throws `conflict` when it is a link or anything else. */
-export function assertFolder(path: string): boolean {
-  const facts = files.lookAt(path);
-  if (facts === undefined || facts.kind === "directory") return facts !== undefined;
-  const what = facts.kind === "symlink" ? "a link, which is not followed" : "not a folder";
-  throw new WaybillError("conflict", `${path} is in the way: it is ${what}`, {
-    hint: "remove it, or pull into another folder",
+function appeared(target: string): WaybillError {
+  return new WaybillError("conflict", `${target} appeared while it was being pulled`, {
+    hint: "move it away and run the same command again, or replace it with --overwrite: what has arrived is kept",
   });
 }
 
