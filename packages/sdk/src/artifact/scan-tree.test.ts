@@ -141,7 +141,25 @@ describe("a scan of a tree", () => {
     write(".waybill/0123456789abcdef/journal");
     expect(await paths()).toEqual(["x"]);
     expect((await scanTree(root)).warnings).toHaveLength(1);
+    rmSync(join(root, ".waybill"), { recursive: true });
+    write(".waybill/lock");
+    expect(await paths()).toEqual(["x"]);
   });
+
+  it("ends where links between folders make paths without end, also when it may leave things out", async () => {
+    for (let at = 0; at < 60; at++) {
+      write(`d${at}/x`);
+      if (at === 0) continue;
+      symlinkSync(`../d${at - 1}`, join(root, `d${at}/a`));
+      symlinkSync(`../d${at - 1}`, join(root, `d${at}/b`));
+    }
+    await expect(paths()).rejects.toMatchObject({
+      code: "unsafe_path",
+      message: expect.stringMatching(/is reached by more than 10000 paths: links in/),
+    });
+    const skipping = scanTree(root, { unsendable: "skip" });
+    await expect(skipping).rejects.toMatchObject({ code: "unsafe_path" });
+  }, 60_000);
 
   it("stops when it is cancelled", async () => {
     write("x");

@@ -1,11 +1,16 @@
 // Lists what a push would send: every regular file below a folder (or one file), in the manifest's order.
 // Holds metadata only. Links are followed while they stay inside the tree.
-import { WaybillError, messageOf } from "../protocol/index.ts";
+import { LIMITS, WaybillError, messageOf } from "../protocol/index.ts";
 import { type FileFacts, TimeSlice, files } from "../platform/index.ts";
 import { assertSafePath, comparePaths, findCollisions } from "./path-safety.ts";
 
 /** Where pulls keep what is not whole yet, inside their destination (docs/protocol/artifact.md §8). */
 export const PULL_STATE_FOLDER = ".waybill";
+
+/** Paths that lead to one folder: n folders that link to the next one twice have 2^n. */
+const MAX_WAYS = 10_000;
+/** What a manifest holds of a file beside its path, at the least. */
+const MIN_ENTRY_BYTES = 30;
 
 export type ScannedFile = {
   readonly path: string;
@@ -79,6 +84,12 @@ class TreeWalk {
   /** What was left out, and why. */
   readonly skipped: string[] = [];
   readonly #slice = new TimeSlice();
+  /** How many times each folder was entered. */
+  readonly #ways = new Map<string, number>();
+  /** Bytes of a manifest that holds what was found, at the least. */
+  #manifestBytes = 0;
+  /** Ends the scan, whatever may be left out. */
+  #limit: WaybillError | undefined;
 
   constructor(root: string, options: ScanOptions) {
     this.#root = root;
@@ -99,7 +110,7 @@ class TreeWalk {
       try {
         await this.#entry(path, files.join(absolute, name), realPaths);
       } catch (error) {
-        if (!this.#skips || !(error instanceof WaybillError)) throw error;
+        if (!this.#skips || !(error instanceof WaybillError) || error === this.#limit) throw error;
         this.skipped.push(`left out: ${error.message}`);
       }
     }
@@ -112,6 +123,7 @@ class TreeWalk {
     const facts = own.kind === "symlink" ? this.#behindLink(entry) : own;
     switch (facts.kind) {
       case "file":
+        this.#countFile(path);
         this.found.push(scanned(path, facts));
         return;
       case "directory":
@@ -129,7 +141,7 @@ class TreeWalk {
 
   #isPullState(folder: string): boolean {
     if (files.lookAt(folder)?.kind !== "directory") return false;
-    const isState = files.names(folder).some((name) => /^[0-9a-f]{16}$/.test(name));
+    const isState = files.names(folder).some((name) => /^(lock|[0-9a-f]{16})$/.test(name));
     this.hasPullState ||= isState;
     return isState;
   }
@@ -165,7 +177,32 @@ class TreeWalk {
         hint: "remove the link",
       });
     }
+    this.#countWay(real);
     return [...realPaths, real];
+  }
+
+  #countFile(path: string): void {
+    this.#manifestBytes += MIN_ENTRY_BYTES + path.length;
+    if (this.#manifestBytes <= LIMITS.manifestBytes) return;
+    this.#limit = new WaybillError(
+      "invalid_request",
+      `${this.#root} holds more than the ${this.found.length} files an artifact can name`,
+      { hint: "push its folders one by one, or put the files into archives" },
+    );
+    throw this.#limit;
+  }
+
+  /** Every folder once is what a tree without links has; links multiply it. */
+  #countWay(real: string): void {
+    const ways = (this.#ways.get(real) ?? 0) + 1;
+    this.#ways.set(real, ways);
+    if (ways <= MAX_WAYS) return;
+    this.#limit = new WaybillError(
+      "unsafe_path",
+      `${real} is reached by more than ${MAX_WAYS} paths: links in ${this.#root} lead from folder to folder`,
+      { hint: "remove links between folders; each path through them would be a folder of its own" },
+    );
+    throw this.#limit;
   }
 }
 
