@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
@@ -51,6 +52,21 @@ describe("a receipt's file", () => {
         code: "local_io",
         hint: expect.stringContaining("--receipt"),
       });
+    }
+  });
+
+  it("is refused in words where the disk is read-only", async ({ skip }) => {
+    const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", "ro", "tmpfs", dir]);
+    if (status !== 0) return skip("mounting needs root");
+    try {
+      const about = path.join(dir, "digits");
+      await expect(prepareReceiptFile(true, about)).rejects.toMatchObject({
+        code: "local_io",
+        message: `cannot write the receipt ${about}.receipt.json: its disk is read-only`,
+        hint: "name another file: --receipt FILE",
+      });
+    } finally {
+      spawnSync("umount", ["-l", dir]);
     }
   });
 });

@@ -1,8 +1,8 @@
 // Receipts of push and pull as files: where they go, that nothing else is overwritten, and how they are written.
 import { open, rename, rm } from "node:fs/promises";
 import path from "node:path";
-import { files } from "@waybill/sdk/platform";
-import { type ArtifactManifest, type RoomId, WaybillError, messageOf } from "@waybill/sdk/protocol";
+import { files, ioError } from "@waybill/sdk/platform";
+import { type ArtifactManifest, type RoomId, WaybillError } from "@waybill/sdk/protocol";
 import {
   type Receipt,
   type TransferFacts,
@@ -132,9 +132,10 @@ export async function orderReceipt(
 }
 
 function cannotWrite(file: string, cause: unknown): WaybillError {
-  if (cause instanceof WaybillError && cause.code !== "local_io") return cause;
-  return new WaybillError("local_io", `cannot write the receipt ${file}: ${messageOf(cause)}`, {
+  const error = ioError("write", `the receipt ${file}`, cause);
+  if (error.code !== "local_io") return error;
+  return new WaybillError("local_io", error.message, {
     hint: "name another file: --receipt FILE",
-    cause,
+    cause: error,
   });
 }
