@@ -60,6 +60,20 @@ describe("a pull", () => {
     expect(out("out")).toEqual(digestsOf(root));
   });
 
+  it("is called what it was asked for by, and by its newest name when that was an id", async () => {
+    await push(tree("data", { "a.txt": "one" }));
+    const client = hub.client();
+    const call: typeof client.call = async (name, input, options) => {
+      const answer = await client.call(name, input, options);
+      return name === "resolveArtifact" ? { ...answer, name: "newest" } : answer;
+    };
+    const dir = join(base, "out");
+    const { name, artifact } = await pullArtifact({ call }, { room, ref: "data", dir });
+    expect(name).toBe("data");
+    const byId = await pullArtifact({ call }, { room, ref: artifact.slice(0, 8), dir });
+    expect(byId.name).toBe("newest");
+  });
+
   it("takes the store's own manifest when the one that came with the record is damaged", async () => {
     const root = tree("data", sizes);
     await push(root);

@@ -83,6 +83,7 @@ export type PullOptions = {
 
 export type PullResult = {
   readonly artifact: ArtifactId;
+  /** The name it was asked for by, or its newest one when that was an id. */
   readonly name: string;
   readonly files: number;
   readonly bytes: number;
@@ -190,7 +191,8 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
     });
     return {
       artifact,
-      name: record.name,
+      // One artifact may have several names: it is called what it was asked for by.
+      name: artifact.startsWith(ref) ? record.name : ref,
       files: manifest.files.length,
       bytes,
       seconds: (performance.now() - startMs) / 1000,

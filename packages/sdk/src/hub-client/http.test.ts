@@ -78,7 +78,7 @@ describe("a call of the hub", () => {
       const client = clientOf(fetch, {
         retryForMs: 600_000,
         firstAnswerForMs: 300,
-        onRetry: (error, _, leftMs) => told.push([error, leftMs]),
+        onRetry: (error, _, { leftMs }) => told.push([error, leftMs]),
       });
       await expect(list(client)).rejects.toThrow(code);
       expect(told[0]?.[0]).toBeInstanceOf(WaybillError);

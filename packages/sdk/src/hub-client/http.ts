@@ -18,6 +18,9 @@ import type { Identity } from "./identity.ts";
 /** What a caller proves itself with. */
 export type Credential = { readonly token: string; readonly identity: Identity };
 
+/** How long a call has been tried, and how much longer it will be. */
+export type Patience = { readonly elapsedMs: number; readonly leftMs: number };
+
 export type HubClientInit = {
   /** Base URL, such as `http://127.0.0.1:8700`. */
   readonly url: string;
@@ -30,8 +33,8 @@ export type HubClientInit = {
    */
   readonly firstAnswerForMs?: number;
   readonly fetch?: typeof globalThis.fetch;
-  /** Told before each wait, with the time after which the call is given up. */
-  readonly onRetry?: (error: unknown, waitMs: number, leftMs: number) => void;
+  /** Told before each wait. */
+  readonly onRetry?: (error: unknown, waitMs: number, patience: Patience) => void;
   /** Told of each call that the hub has answered, with a refusal too. */
   readonly onAnswer?: () => void;
 };
@@ -94,8 +97,10 @@ export class HubClient {
       forMs,
       signal: options.signal,
       capMs: 2000,
-      onRetry: (error, waitMs) =>
-        onRetry?.(error, waitMs, Math.max(0, startMs + forMs(error) - Date.now())),
+      onRetry: (error, waitMs) => {
+        const elapsedMs = Date.now() - startMs;
+        onRetry?.(error, waitMs, { elapsedMs, leftMs: Math.max(0, forMs(error) - elapsedMs) });
+      },
     });
   }
 

@@ -1,5 +1,11 @@
 // Talking to a hub: typed HTTP calls, the key that signs them, the signaling session.
-export { HubClient, type HubClientInit, type CallOptions, type Credential } from "./http.ts";
+export {
+  HubClient,
+  type HubClientInit,
+  type CallOptions,
+  type Credential,
+  type Patience,
+} from "./http.ts";
 export {
   generateIdentityKey,
   loadIdentity,

@@ -81,4 +81,19 @@ describe("retry", () => {
     );
     expect(waits).toEqual([3000]);
   });
+
+  it("has its own patience for each error when that is asked for", async () => {
+    const errors = ["away", "away", "wrong"];
+    const running = retry(
+      async () => {
+        throw new WaybillError("unreachable", errors.shift() ?? "");
+      },
+      {
+        ...clock(),
+        forMs: (error) => (error instanceof Error && error.message === "wrong" ? 500 : 60_000),
+      },
+    );
+    await expect(running).rejects.toThrow("wrong");
+    expect(errors).toEqual([]);
+  });
 });

@@ -11,6 +11,7 @@ import {
   savedRooms,
 } from "./credentials.ts";
 import { Output } from "./render/output.ts";
+import type { RetryNotice } from "./render/retry-notice.ts";
 
 const DEFAULT_HUB = "http://127.0.0.1:8700";
 
@@ -26,6 +27,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** How long commands keep trying while the hub is away. A transfer outlives a hub's restart. */
 const PATIENCE_MS = { command: 3000, transfer: 10 * 60_000 };
+/** How long a transfer that has not begun tries an address where nobody is: it is probably mistyped. */
+const FIRST_ANSWER_MS = 30_000;
 
 export class Context {
   readonly output: Output;
@@ -93,12 +96,21 @@ export class Context {
     return hubs.sort((a, b) => Number(b === likely) - Number(a === likely));
   }
 
-  /** A client that acts in `room` as a person: the token from WAYBILL_TOKEN or the saved one. */
-  async client(room: RoomId, patience: keyof typeof PATIENCE_MS = "command"): Promise<HubClient> {
+  /**
+   * A client that acts in `room` as a person: the token from WAYBILL_TOKEN or the saved one. `notice` tells of calls
+   * that are tried again.
+   */
+  async client(
+    room: RoomId,
+    patience: keyof typeof PATIENCE_MS = "command",
+    notice?: RetryNotice,
+  ): Promise<HubClient> {
     return new HubClient({
       url: this.hubUrl,
       credential: await this.credential(room),
       retryForMs: PATIENCE_MS[patience],
+      firstAnswerForMs: FIRST_ANSWER_MS,
+      ...(notice === undefined ? {} : { onRetry: notice.failed, onAnswer: notice.worked }),
     });
   }
 

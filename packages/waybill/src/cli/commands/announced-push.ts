@@ -18,6 +18,7 @@ import { RateGate, parseRateLimit } from "@waybill/sdk/timing";
 import { type DataServer, startDataServer } from "../../data-server/data-server.ts";
 import { TreeObjects } from "../../data-server/tree-objects.ts";
 import type { Context } from "../context.ts";
+import { RetryNotice } from "../render/retry-notice.ts";
 import { TransferView } from "../render/transfer-view.ts";
 
 export type AnnouncedArguments = {
@@ -58,11 +59,16 @@ export async function beginAnnouncedPush(
   // What is served directly counts against the same limit.
   const gate =
     options.limitUp === undefined ? undefined : new RateGate(parseRateLimit(options.limitUp));
-  const hub = await context.client(room, "transfer");
+  let hidden = options.quiet === true;
+  const unlessHidden = {
+    note: (text: string) => (hidden ? undefined : output.note(text)),
+    record: (value: object) => (hidden ? undefined : output.record(value)),
+  };
+  const notice = new RetryNotice({ output: unlessHidden });
+  const hub = await context.client(room, "transfer", new RetryNotice({ output: unlessHidden }));
   const transport = createByteTransport(gate === undefined ? {} : { limits: { up: gate } });
   const label = options.label ?? `push ${name}`;
   const view = options.quiet === true ? undefined : new TransferView({ output, label });
-  let hidden = false;
   const stopping = new AbortController();
   const known = Promise.withResolvers<ArtifactId>();
   // Whoever does not wait for it hears of a failure by `done`.
@@ -95,7 +101,9 @@ export async function beginAnnouncedPush(
         },
         ...(options.direct === false ? {} : { serve }),
         onUnannounced: (reason) => output.note(`note: not announced: ${messageOf(reason)}`),
+        onRetry: (error, waitMs) => notice.failed(error, waitMs),
         onProgress: (progress) => {
+          notice.progressed(progress.bytes);
           if (!hidden) view?.tick(progress);
         },
       });

@@ -12,6 +12,7 @@ import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { openLive } from "../live.ts";
 import { JobView } from "../render/job-view.ts";
+import { RetryNotice } from "../render/retry-notice.ts";
 
 /** Exit code of a job's outcome. */
 function exitCodeOf(state: JobState): number {
@@ -27,7 +28,9 @@ export async function followJob(
   sinceSeq: number,
 ): Promise<number> {
   const { output, signal } = context;
-  const hub = await context.client(room, "transfer");
+  // With --json there is an event on every line, and nothing else.
+  const people = { note: output.note.bind(output), record: () => undefined };
+  const hub = await context.client(room, "transfer", new RetryNotice({ output: people }));
   await using live = await openLive(context, room, hub);
   const view = new JobView(job);
   let last: JobEvent | undefined;

@@ -5,6 +5,7 @@ import { type RoomId, isAbort } from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
 import { withRoom } from "../options.ts";
 import { type ReceiptOption, orderReceipt } from "../receipt-file.ts";
+import { RetryNotice } from "../render/retry-notice.ts";
 import { sourceReport } from "../render/source-report.ts";
 import { summaryLine } from "../render/transfer-summary.ts";
 import { TransferView } from "../render/transfer-view.ts";
@@ -77,11 +78,13 @@ export async function pullInto(
   room: RoomId,
   what: { readonly ref: string; readonly dir: string; readonly label: string } & PullOptions,
 ): Promise<PullResult> {
-  const hub = await context.client(room, "transfer");
+  const { output } = context;
+  const hub = await context.client(room, "transfer", new RetryNotice({ output }));
   const { transport, ...policy } = pullPolicy(what);
   let report: readonly SourceReport[] | undefined;
   let retries = 0;
-  const view = new TransferView({ output: context.output, label: what.label });
+  const view = new TransferView({ output, label: what.label });
+  const notice = new RetryNotice({ output });
   try {
     return await pullArtifact(hub, {
       ...policy,
@@ -91,15 +94,20 @@ export async function pullInto(
       dir: what.dir,
       overwrite: what.overwrite === true,
       signal: context.signal,
-      onProgress: ({ bytes, total, sources }) =>
-        view.tick({ bytes, total, ...savedFrom(sources), sources, retries }),
-      onRetry: () => (retries += 1),
+      onProgress: ({ bytes, total, sources }) => {
+        notice.progressed(bytes);
+        view.tick({ bytes, total, ...savedFrom(sources), sources, retries });
+      },
+      onRetry: (error, waitMs) => {
+        retries += 1;
+        notice.failed(error, waitMs);
+      },
       onReport: (facts) => (report = facts),
     });
   } catch (error) {
     view.stop();
     if (isAbort(error))
-      context.output.complain(
+      output.complain(
         "pull stopped; verified shards are kept: run the same command again to go on",
       );
     throw error;

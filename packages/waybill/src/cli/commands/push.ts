@@ -16,6 +16,7 @@ import type { Context } from "../context.ts";
 import { withRoom } from "../options.ts";
 import { type ReceiptOption, orderReceipt } from "../receipt-file.ts";
 import { formatTime } from "../render/format.ts";
+import { RetryNotice } from "../render/retry-notice.ts";
 import { summaryLine } from "../render/transfer-summary.ts";
 import { TransferView } from "../render/transfer-view.ts";
 import type { Runner } from "../runner.ts";
@@ -113,11 +114,14 @@ export async function pushPath(
   }
   const { limitUp } = options;
   const limits = limitUp === undefined ? {} : { limits: { up: parseRateLimit(limitUp) } };
-  const hub = await context.client(room, "transfer");
+  const { output } = context;
+  const quiet = options.quiet === true;
+  const newNotice = () => (quiet ? undefined : new RetryNotice({ output }));
+  const hub = await context.client(room, "transfer", newNotice());
   const transport = createByteTransport(limits);
   const label = options.label ?? `push ${name}`;
-  const view =
-    options.quiet === true ? undefined : new TransferView({ output: context.output, label });
+  const view = quiet ? undefined : new TransferView({ output, label });
+  const notice = newNotice();
   try {
     return await pushArtifact(hub, {
       room,
@@ -128,12 +132,16 @@ export async function pushPath(
       ...(options.compress === undefined ? {} : { compress: options.compress }),
       transport,
       signal: context.signal,
-      ...(view === undefined ? {} : { onProgress: view.tick }),
+      onRetry: (error, waitMs) => notice?.failed(error, waitMs),
+      onProgress: (progress) => {
+        notice?.progressed(progress.bytes);
+        view?.tick(progress);
+      },
     });
   } catch (error) {
     view?.stop();
     if (isAbort(error))
-      context.output.complain(
+      output.complain(
         "push stopped; what is confirmed stays there: run the same command again to go on",
       );
     throw error;
