@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { codeOf, ioError } from "./file-errors.ts";
-import type { FileSystem } from "./file-system.ts";
+import type { FileFacts, FileSystem } from "./file-system.ts";
 import { factsOf } from "./file-facts.node.ts";
 import { takeLock } from "./lock.node.ts";
 import { openDirect, openFile } from "./open-file.node.ts";
@@ -12,8 +12,9 @@ export const files: FileSystem = {
   join: (root, ...relative) => path.join(root, ...relative),
   absolute: (name) => path.resolve(name),
   baseName: (name) => path.basename(path.resolve(name)),
-  lookAt: (name) => orNothing(name, () => factsOf(fs.lstatSync(name))),
-  follow: (name) => orNothing(name, () => factsOf(fs.statSync(name))),
+  // Without an exception where nothing is there: pulls ask before they put each file in place.
+  lookAt: (name) => orNothing(name, () => factsOrNothing(fs.lstatSync(name, quietly))),
+  follow: (name) => orNothing(name, () => factsOrNothing(fs.statSync(name, quietly))),
   realPath: (name) => attempt("resolve", name, () => fs.realpathSync.native(name)),
   names: (directory) => attempt("list", directory, () => fs.readdirSync(directory)),
   makeDirectory: (name) => attempt("create folder", name, () => makeFolders(name)),
@@ -62,6 +63,12 @@ export const files: FileSystem = {
   lock: (name, what) =>
     takeLock(name, what, (folder) => attempt("create folder", folder, () => makeFolders(folder))),
 };
+
+const quietly = { throwIfNoEntry: false } as const;
+
+function factsOrNothing(stats: fs.Stats | undefined): FileFacts | undefined {
+  return stats === undefined ? undefined : factsOf(stats);
+}
 
 /** `mkdir -p`. Node's own never returns where the system says ENOENT for a folder that is there (/proc). */
 function makeFolders(name: string): void {
@@ -114,7 +121,7 @@ function attempt<T>(verb: string, name: string, run: () => T): T {
   }
 }
 
-function orNothing<T>(name: string, run: () => T): T | undefined {
+function orNothing<T>(name: string, run: () => T | undefined): T | undefined {
   try {
     return run();
   } catch (cause) {
