@@ -117,6 +117,11 @@ export function permitsAheadOf(pace: Pace): number {
   return (isFar(pace) ? SIGNED_AHEAD : 1) * pace.partBytes;
 }
 
+/** Parts whose permits are asked for by the first call, when there are as many. */
+export function firstPermitsOf(pace: Pace): number {
+  return isFar(pace) ? pace.window : 1;
+}
+
 /** Whether a connection that is warm is worth waiting for: a new one takes many round trips to come up to speed. */
 function isFar({ bounds }: Pace): boolean {
   return bounds.pathMs >= FAR_MS;

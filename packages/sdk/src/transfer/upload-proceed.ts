@@ -1,7 +1,7 @@
 // Everything of an upload that may start now: reads, the seal, one signing, one batch of copies, puts, the completion.
 import { LIMITS } from "../protocol/index.ts";
 import type { PartBytes, UploadEffect, UploadState, UploadStep } from "./upload-events.ts";
-import { flightOf, memoryOf, permitsAheadOf } from "./upload-pace.ts";
+import { firstPermitsOf, flightOf, memoryOf, permitsAheadOf } from "./upload-pace.ts";
 import { inMemoryCount, withSlots } from "./upload-slots.ts";
 
 /** Reads under way: one from the disk while one is hashed. */
@@ -78,7 +78,14 @@ function startSigning(from: UploadState, effects: UploadEffect[]): UploadState {
   const more = from.source !== "sealed" && inMemoryCount(from) < MAX_SLOTS;
   // More than fits the wire: the next body does not wait for its permit.
   const worthIt = ready.length >= SIGN_TOGETHER || permitted < bytes + permitsAheadOf(from.pace);
-  if (more && (goesAtOnce || !worthIt) && from.memory + sum(from.reads) < memoryOf(from.pace)) {
+  // The first ones of a far push set out together: those signed by a second call would be a round trip behind.
+  const gathers =
+    permitted === 0 && from.sentBytes === 0 && ready.length < firstPermitsOf(from.pace);
+  if (
+    more &&
+    (goesAtOnce || gathers || !worthIt) &&
+    from.memory + sum(from.reads) < memoryOf(from.pace)
+  ) {
     return from;
   }
   effects.push({ type: "sign", ids: ready });

@@ -191,6 +191,16 @@ describe("an upload", () => {
     expect(new Machine().send(read(0))).toContainEqual({ type: "sign", ids: [0] });
   });
 
+  it("signs the first wave of a far push by one call, and all of a short one", () => {
+    const machine = new Machine({ pathMs: 150 });
+    for (let id = 0; id < 7; id++) expect(kinds(machine.send(read(id)))).not.toContain("sign");
+    const ids = [0, 1, 2, 3, 4, 5, 6, 7];
+    expect(machine.send(read(7))).toContainEqual({ type: "sign", ids });
+    const short = new Machine({ pathMs: 150, totalBytes: 20 * MIB });
+    short.send(read(0), read(1), read(2), read(3), readAll, readAll);
+    expect(short.send(sealed)).toContainEqual({ type: "sign", ids: [0, 1, 2, 3] });
+  });
+
   it("I2: confirms what is held without sending it", () => {
     const machine = new Machine();
     machine.send(read(0, "held"), read(1, "held"));
