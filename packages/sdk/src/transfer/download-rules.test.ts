@@ -168,6 +168,29 @@ describe("the tail (rules 7 and 8)", () => {
     ]);
   });
 
+  it("of its own is taken over where that connection is much slower, and left alone where it is not", () => {
+    // Two requests of one source for half of the file each; the second one is through after two seconds.
+    const split = (slowShards: number) => {
+      const machine = new Machine(64);
+      machine.add(mirror("a", 2, 64));
+      const [one, two] = [...machine.state.requests.values()];
+      if (one === undefined || two === undefined) throw new Error("two requests are under way");
+      const requests = new Map([
+        [1, { ...one, end: 32 }],
+        [2, { ...two, first: 32, next: 32, end: 64 }],
+      ]);
+      machine.state = { ...machine.state, missing: ShardSet.empty, requests };
+      machine.nowMs = 2000;
+      machine.send({ type: "received", request: 1, bytes: slowShards * 1024 });
+      machine.send({ type: "matched", request: 1, count: slowShards });
+      machine.send({ type: "received", request: 2, bytes: 32 * 1024 });
+      return machine.finish(2);
+    };
+    expect(fetches(split(4))).toMatchObject([{ source: "a" }]);
+    expect(kinds(split(4))).toContain("shorten");
+    expect(fetches(split(30))).toEqual([]);
+  });
+
   it("is never taken from a cheaper source", () => {
     const machine = tail(8);
     expect(fetches(machine.add(source("s3")))).toEqual([]);

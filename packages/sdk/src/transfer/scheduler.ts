@@ -42,6 +42,9 @@ const UNKNOWN_NEED_MS = 1000;
 /** A hedge must promise this: its cost is at most one request's bytes. */
 const HEDGE_FACTOR = 2;
 const HEDGE_GAIN_MS = 250;
+/** Taking the end of a request of the same source must promise this, and so many answer times. */
+const SPLIT_GAIN_MS = 250;
+const SPLIT_ANSWERS = 2;
 /** A request that has been silent for so long is stuck. */
 const STUCK_MS = 2000;
 
@@ -226,13 +229,19 @@ function steal(
   expected: number | undefined,
 ): Choice | undefined {
   const owner = state.sources.get(victim.source);
-  if (owner === undefined || owner.id === helper.source.id) return undefined;
+  if (owner === undefined) return undefined;
   if (rankIn(state, owner) < helper.rank) return undefined;
   const left = victim.end - victim.next;
   const share = stolenShare(helper, leftBytes(victim, map), expected);
   // The shard that is arriving stays.
   const count = Math.min(Math.floor(left * share), left - 1);
   if (count < 1) return undefined;
+  if (owner.id === helper.source.id) {
+    // Its own other connection is closed for it: only where that one is slow, not where all are even.
+    const gainMs = (expected ?? 0) * (count / left);
+    const answerMs = helper.source.firstByteMs ?? UNKNOWN_FIRST_BYTE_MS;
+    if (gainMs < SPLIT_GAIN_MS + SPLIT_ANSWERS * answerMs) return undefined;
+  }
   const run = { first: victim.end - count, count };
   if (!canFetch(helper, run)) return undefined;
   return { type: "steal", from: victim.id, end: run.first, source: helper.source.id, run };
