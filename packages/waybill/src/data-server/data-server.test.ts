@@ -1,6 +1,7 @@
 // docs/protocol/arriving.md §4: what the pushing machine gives, to whom, and what it does not.
 import { mkdtemp, mkdir, rm, utimes, writeFile } from "node:fs/promises";
 import { request } from "node:http";
+import { type Socket, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { manifestObjects, scanTree } from "@waybill/sdk/artifact";
@@ -45,6 +46,21 @@ async function setup(options: Omit<DataServerInit, "objects"> & { readonly layou
 
 async function bytesOf(response: Response): Promise<Buffer> {
   return Buffer.from(await response.arrayBuffer());
+}
+
+/** Connections that say nothing; `closed` resolves when the server has ended one. */
+async function idleConnections(url: string, count: number) {
+  const { hostname, port } = new URL(url);
+  const sockets: { readonly socket: Socket; readonly closed: Promise<unknown> }[] = [];
+  for (let at = 0; at < count; at++) {
+    const socket = connect({ host: hostname, port: Number(port) });
+    socket.on("error", () => undefined);
+    endings.push(async () => socket.destroy());
+    sockets.push({ socket, closed: new Promise((resolve) => socket.once("close", resolve)) });
+    await new Promise((resolve) => socket.once("connect", resolve));
+    socket.resume();
+  }
+  return sockets;
 }
 
 describe("a data server", () => {
@@ -187,6 +203,32 @@ describe("a data server", () => {
     expect(refused.headers.get("retry-after")).toBe("1");
     await Promise.all(answers.map(async (answer) => answer.body?.cancel()));
     await expect.poll(async () => (await get("/objects/empty")).status).toBe(200);
+  });
+
+  it("keeps few idle connections of one address, and serves its readers meanwhile", async () => {
+    const { get, url } = await setup({ door: { strangersPerAddress: 4, strangerMs: 60_000 } });
+    const idle = await idleConnections(url, 12);
+    // The newest four stay; the others are closed by the server.
+    await Promise.all(idle.slice(0, 8).map(async ({ closed }) => closed));
+    for (let round = 0; round < 3; round++) {
+      expect((await get("/objects/empty")).status).toBe(200);
+    }
+  });
+
+  it("closes connections that do not show the token in time, also in the middle of a request", async () => {
+    const { get, url } = await setup({ door: { strangerMs: 50 } });
+    const idle = await idleConnections(url, 3);
+    idle[0]?.socket.write("GET /objects/big.bin HTTP/1.1\r\nhost: x\r\n");
+    await Promise.all(idle.map(async ({ closed }) => closed));
+    expect((await get("/objects/empty")).status).toBe(200);
+  });
+
+  it("keeps the connection of a reader, and nobody else's", async () => {
+    const { get, url } = await setup({ door: { strangerMs: 50 } });
+    expect((await get("/objects/empty")).headers.get("connection")).toBe("keep-alive");
+    for (const path of [`/hello?nonce=${"0".repeat(32)}`, "/objects/empty"]) {
+      expect((await fetch(url + path)).headers.get("connection")).toBe("close");
+    }
   });
 
   it("shares the push's limit among all readers", async () => {

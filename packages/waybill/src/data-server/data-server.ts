@@ -11,6 +11,7 @@ import { type DirectAddress, WaybillError, isAbort } from "@waybill/sdk/protocol
 import type { RateGate } from "@waybill/sdk/timing";
 import { addressesOf } from "./addresses.ts";
 import { parseRange } from "./byte-range.ts";
+import { Doorkeeper, type DoorkeeperInit } from "./doorkeeper.ts";
 import type { TreeObjects } from "./tree-objects.ts";
 
 export type DataServerInit = {
@@ -19,8 +20,10 @@ export type DataServerInit = {
   readonly gate?: RateGate | undefined;
   /** Where it listens. Default: every address, at any free port. */
   readonly listen?: { readonly host?: string; readonly port?: number };
-  /** Connections at once; further ones are refused with 503. Default 64. */
+  /** Requests at once; further ones are refused with 503. Default 64. */
   readonly maxConnections?: number;
+  /** Bounds of connections that have not shown the token. */
+  readonly door?: DoorkeeperInit;
 };
 
 export interface DataServer extends AsyncDisposable {
@@ -38,16 +41,21 @@ const NONCE = /^[0-9a-f]{32,64}$/;
 /** A reader that takes nothing for this long has gone. */
 const IDLE_MS = 60_000;
 const HEADERS_MS = 10_000;
+/** Sockets besides those of requests: readers keep some for later, and strangers have theirs. */
+const SPARE_SOCKETS = 128;
 
 /** Begins to serve; throws `local_io` when no port can be had. */
 export async function startDataServer(init: DataServerInit): Promise<DataServer> {
   const token = randomBytes(32);
-  const service = new Service(init, token);
+  const door = new Doorkeeper(init.door);
+  const service = new Service(init, token, door);
   const server = createServer({ headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS }, (i, o) =>
     service.answer(i, o),
   );
   server.keepAliveTimeout = IDLE_MS;
   server.setTimeout(IDLE_MS);
+  server.maxConnections = (init.maxConnections ?? MAX_CONNECTIONS) + SPARE_SOCKETS;
+  server.on("connection", (socket) => door.opened(socket));
   const { host, port = 0 } = init.listen ?? {};
   await listen(server, port, host);
   const { port: bound } = server.address() as AddressInfo;
@@ -89,9 +97,15 @@ class Service {
   readonly #maxConnections: number;
   readonly #token: Buffer;
   readonly #tokenHash: Buffer;
+  readonly #door: Doorkeeper;
   #active = 0;
 
-  constructor({ objects, gate, maxConnections = MAX_CONNECTIONS }: DataServerInit, token: Buffer) {
+  constructor(
+    { objects, gate, maxConnections = MAX_CONNECTIONS }: DataServerInit,
+    token: Buffer,
+    door: Doorkeeper,
+  ) {
+    this.#door = door;
     this.#objects = objects;
     this.#gate = gate;
     this.#maxConnections = maxConnections;
@@ -100,6 +114,10 @@ class Service {
   }
 
   answer(request: IncomingMessage, response: ServerResponse): void {
+    const isReader = this.#isAuthorised(request.headers.authorization);
+    if (isReader) this.#door.admit(request.socket);
+    // Nobody keeps a connection without the token.
+    else response.setHeader("connection", "close");
     if (this.#active >= this.#maxConnections) {
       response.setHeader("retry-after", "1");
       refuse(response, 503);
@@ -107,14 +125,18 @@ class Service {
     }
     this.#active += 1;
     response.once("close", () => (this.#active -= 1));
-    this.#route(request, response).catch((error: unknown) => {
+    this.#route(request, response, isReader).catch((error: unknown) => {
       // The reader has gone, or the file: an answer that has begun can only be cut off.
       if (response.headersSent || isAbort(error)) response.destroy();
       else refuse(response, 500);
     });
   }
 
-  async #route(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #route(
+    request: IncomingMessage,
+    response: ServerResponse,
+    isReader: boolean,
+  ): Promise<void> {
     const { method, url = "/" } = request;
     if (method !== "GET" && method !== "HEAD") {
       response.setHeader("allow", "GET, HEAD");
@@ -126,7 +148,7 @@ class Service {
       this.#hello(new URLSearchParams(query).get("nonce") ?? "", response);
       return;
     }
-    if (!this.#isAuthorised(request.headers.authorization)) {
+    if (!isReader) {
       response.setHeader("www-authenticate", "Bearer");
       refuse(response, 401);
       return;
