@@ -44,7 +44,7 @@ export async function machineIdentity(dataDir: string): Promise<Identity> {
   } catch (cause) {
     const won = await readIfThere(file);
     if (won === undefined) throw cannotWrite(file, cause);
-    return loadIdentity(decodeJson(KeyFile, won, file, MAX_FILE_BYTES));
+    return await loadIdentity(decodeJson(KeyFile, won, file, MAX_FILE_BYTES));
   } finally {
     await rm(temporary, { force: true });
   }

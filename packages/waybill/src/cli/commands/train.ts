@@ -168,7 +168,7 @@ async function train(
     return 0;
   }
   context.output.record({ type: "submitted", job });
-  if (push === undefined) return followJob(context, room, job, 0);
+  if (push === undefined) return await followJob(context, room, job, 0);
   push.hide();
   const pushed = endOfPush(push, { context, room, job });
   pushed.catch(() => undefined);

@@ -106,5 +106,5 @@ async function readReceipt(
 
 async function compare(context: Context, target: string, manifest: ArtifactManifest) {
   using view = new TransferView({ output: context.output, label: `verify ${target}` });
-  return compareTree(target, manifest, { signal: context.signal, onProgress: view.tick });
+  return await compareTree(target, manifest, { signal: context.signal, onProgress: view.tick });
 }
