@@ -26,6 +26,8 @@ export type SimulatedSource = {
   readonly answerMs?: number;
   /** From this time on every request is reset, or hears nothing any more. */
   readonly dies?: { readonly atMs: number; readonly how: "reset" | "silent" };
+  /** Of every answer it sends half; then the connection is reset, or silent. */
+  readonly halves?: "reset" | "silent";
   /** Whether a shard it sends is wrong. */
   readonly isBad?: (shard: number) => boolean;
   /** More requests at once than this are refused with 503 and `Retry-After`. */
@@ -50,6 +52,9 @@ type Flow = {
   readonly source: SimulatedSource;
   readonly request: number;
   readonly startedMs: number;
+  /** Bytes it asked for, and what of them came. */
+  readonly askedBytes: number;
+  cameBytes: number;
   next: number;
   end: number;
   /** Bytes of the next shard that came. */
@@ -139,7 +144,7 @@ class Simulator {
   /** Deals a step's bytes of a source out to its connections. */
   #pour(source: SimulatedSource): void {
     const nowMs = this.#nowMs;
-    const { bytesPerS, connectionBytesPerS = Infinity, answerMs = 20, dies } = source;
+    const { bytesPerS, connectionBytesPerS = Infinity, answerMs = 20, dies, halves } = source;
     const own = [...this.#flows.values()].filter((flow) => flow.source === source);
     if (dies !== undefined && nowMs >= dies.atMs) {
       if (dies.how === "reset") for (const flow of own) flow.error = reset();
@@ -150,8 +155,11 @@ class Simulator {
     const each = (Math.min(all / open.length, connectionBytesPerS) * STEP_MS) / 1000;
     for (const flow of open) {
       const left = (flow.end - flow.next) * this.#shardBytes - flow.part;
-      const bytes = Math.min(each, left);
+      const cut = halves === undefined ? Infinity : flow.askedBytes / 2 - flow.cameBytes;
+      const bytes = Math.min(each, left, cut);
+      if (cut <= 0 && halves === "reset") flow.error = reset();
       if (bytes <= 0) continue;
+      flow.cameBytes += bytes;
       flow.part += bytes;
       flow.untold += bytes;
       this.#sentBytes += bytes;
@@ -163,7 +171,8 @@ class Simulator {
   #settle(flow: Flow): void {
     const { request, source } = flow;
     const nowMs = this.#nowMs;
-    const over = flow.error !== undefined || (flow.end - flow.next) * this.#shardBytes <= flow.part;
+    const left = (flow.end - flow.next) * this.#shardBytes - flow.part;
+    const over = flow.error !== undefined || left < 1e-6;
     if (flow.untold > 0 && (over || nowMs - flow.toldMs >= TELL_MS)) {
       this.#send({ type: "received", request, bytes: flow.untold, nowMs });
       flow.untold = 0;
@@ -213,6 +222,8 @@ class Simulator {
       source,
       request,
       startedMs: this.#nowMs,
+      askedBytes: run.count * this.#shardBytes,
+      cameBytes: 0,
       next: run.first,
       end: run.first + run.count,
       part: 0,

@@ -4,16 +4,19 @@ import type { ShardMap, ShardRun } from "../artifact/index.ts";
 import { WaybillError } from "../protocol/index.ts";
 import { type Request, newRequest, receivedBy, restOf, stallsAtMs } from "./download-request.ts";
 import type { DownloadEffect, DownloadState, DownloadStep } from "./download-state.ts";
-import { missesDeadline } from "./policy.ts";
-import { type Choice, ableShards, busyRequests, chooseNext, rankIn } from "./scheduler.ts";
+import { missesDeadline, rankOf } from "./policy.ts";
+import { type Choice, ableShards, busyRequests, chooseNext } from "./scheduler.ts";
+import { watchLags, watchesLags } from "./source-lag.ts";
 import { ShardSet } from "./shard-set.ts";
 import {
   type NewSource,
   type SourceState,
   begun,
   blamed,
+  eased,
   failed,
   isReady,
+  isSick,
   moved,
   newSource,
   objectRun,
@@ -23,9 +26,10 @@ import {
   trusted,
 } from "./source-state.ts";
 
-/** In the tail, and while a deadline is watched, the choice is looked at again this often. */
+/** In the tail, and while a deadline or a free source's pace is watched, the choice is looked at again this often. */
 const TAIL_MS = 100;
 const DEADLINE_MS = 500;
+const LAG_MS = 500;
 
 /** A state that is edited and the effects it gathers. */
 export class DownloadEdit {
@@ -127,7 +131,10 @@ export class DownloadEdit {
     if (request === undefined) return;
     const short = request.next < request.end;
     this.#over(request);
-    if (error === undefined && !short) return;
+    if (error === undefined && !short) {
+      this.edit(request.source, eased);
+      return;
+    }
     this.#failed(
       request,
       error ?? new WaybillError("storage_failed", `${request.source} sent less than asked for`),
@@ -160,6 +167,7 @@ export class DownloadEdit {
   /** Starts whatever may start, and ends the transfer when it is over. */
   proceed(): DownloadStep {
     this.#watchDeadline();
+    this.#state = watchLags(this.#state, this.#nowMs);
     for (;;) {
       const choice = chooseNext(this.#state, this.#map, this.#nowMs);
       if (choice === undefined) break;
@@ -280,7 +288,8 @@ export class DownloadEdit {
     const { prefer, paidJoined, startedMs, leftBytes } = this.#state;
     if (typeof prefer !== "object" || paidJoined) return;
     const cheaper = [...this.#state.sources.values()].filter(
-      (source) => isReady(source, this.#nowMs) && rankIn(this.#state, source) < 2,
+      (source) =>
+        isReady(source, this.#nowMs) && !isSick(source) && rankOf(source, prefer, false) < 2,
     );
     const missed = missesDeadline({
       deadlineAtMs: startedMs + prefer.deadlineMs,
@@ -313,6 +322,7 @@ export class DownloadEdit {
     }
     if (missing.isEmpty && requests.size > 0) times.push(nowMs + TAIL_MS);
     if (typeof prefer === "object" && !paidJoined) times.push(nowMs + DEADLINE_MS);
+    if (requests.size > 0 && watchesLags(this.#state)) times.push(nowMs + LAG_MS);
     const atMs = Math.max(nowMs + 1, Math.min(...times));
     // A wake that comes early does no harm; asking again for each event would.
     if (!Number.isFinite(atMs) || (wakeAtMs > nowMs && wakeAtMs <= atMs)) return;

@@ -1,5 +1,6 @@
 // Why each source was used as it was: figures and one sentence, for `--explain` (docs/transfer.md, rule 10).
 import type { DownloadState } from "./download-state.ts";
+import { rankOf } from "./policy.ts";
 import { rankIn } from "./scheduler.ts";
 import { type SourceState, isSick, sourceRate } from "./source-state.ts";
 import type { SourceKind } from "./source.ts";
@@ -61,26 +62,46 @@ export function reportSources(
 }
 
 function reasonOf(state: DownloadState, source: SourceState): string {
-  const { gone, tally, suspect, refusedWhy, lastError } = source;
+  const { gone, tally, suspect, refusedWhy, lastError, lagged } = source;
   if (gone !== undefined) return `dropped: ${gone}`;
   if (isSick(source)) {
     return `put last: ${tally.badShards} of its ${tally.shards + tally.badShards} shards were bad`;
   }
-  const rank = rankIn(state, source);
-  const place = PLACES[rank];
-  const joined =
-    state.paidJoined && source.cost === "paid"
-      ? "joined, because cheaper sources would have missed the deadline"
-      : place;
+  const place = placeOf(state, source);
   if (tally.bytes > 0) {
     const damaged = suspect.isEmpty ? "" : `; ${suspect.size} shards of it were bad`;
-    return `${joined}${damaged}`;
+    return `${place}${damaged}`;
   }
-  if (lastError !== undefined) return `brought nothing: ${lastError}`;
+  const nothing = lastError ?? lagged?.why;
+  if (nothing !== undefined) return `brought nothing: ${nothing}`;
   if (refusedWhy !== undefined) return `brought nothing: ${refusedWhy}`;
   if (source.has.isEmpty) return "has nothing of this artifact";
-  if (tally.requests > 0) return "asked, but others were faster";
-  return rank >= 2 ? "not needed: cheaper sources had everything" : "not needed";
+  const isDearer = rankIn(state, source) >= 2;
+  if (state.phase === "done") {
+    if (tally.requests > 0) return "asked, but others were faster";
+    return isDearer ? "not needed: cheaper sources had everything" : "not needed";
+  }
+  if (tally.requests > 0) {
+    return "asked, but the download ended before a whole shard of it was there";
+  }
+  return `not asked before the download ended${isDearer ? ": cheaper sources come first" : ""}`;
+}
+
+/** When a source that brought something was asked, and what for. */
+function placeOf(state: DownloadState, source: SourceState): string {
+  const { cost, lagged } = source;
+  if (cost === "paid" && state.paidJoined) {
+    return "joined, because cheaper sources would have missed the deadline";
+  }
+  const failed = [...state.sources.values()].filter(
+    (one) => one.cost === "free" && (one.lagged !== undefined || one.failures > 0),
+  );
+  if (cost === "paid" && failed.length > 0 && rankIn(state, source) === 2) {
+    const reasons = failed.map((one) => `${one.id}: ${one.lagged?.why ?? one.lastError}`);
+    return `${PLACES[2]}, or brought in time (${reasons.join("; ")})`;
+  }
+  if (lagged === undefined) return PLACES[rankIn(state, source)];
+  return `${PLACES[rankOf(source, state.prefer, false)]}, until others joined because ${lagged.why}`;
 }
 
 const PLACES = [

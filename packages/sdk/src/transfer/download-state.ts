@@ -29,6 +29,8 @@ export type DownloadState = {
   readonly nextRequest: number;
   /** Under a deadline: the cheaper sources are too slow for it. */
   readonly paidJoined: boolean;
+  /** Since when the free sources at work have been too slow, all together. */
+  readonly slowSinceMs: number | undefined;
   /** The time the last `wake` asked for. */
   readonly wakeAtMs: number;
   readonly seed: number;
@@ -120,6 +122,7 @@ export function beginDownload(init: DownloadInit): DownloadState {
     requests: new Map(),
     nextRequest: 1,
     paidJoined: false,
+    slowSinceMs: undefined,
     wakeAtMs: Infinity,
     seed: init.seed ?? 1,
   };

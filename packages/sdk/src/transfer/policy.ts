@@ -2,7 +2,7 @@
 import { WaybillError } from "../protocol/index.ts";
 import type { SourceKind } from "./source.ts";
 
-/** `cheap`: paid sources only for what no cheaper one has. `fast`: all at once. Or cheap while in time. */
+/** `cheap`: paid sources only for what no cheaper one brings at a sensible rate. `fast`: all at once. Or cheap while in time. */
 export type Preference = "cheap" | "fast" | { readonly deadlineMs: number };
 
 /** Cache, free, paid, and what is used only when nothing else is left. */
@@ -20,6 +20,18 @@ export function rankOf(
   if (source.kind === "cache") return 0;
   if (source.cost === "free" || prefer === "fast") return 1;
   return typeof prefer === "object" && paidJoined ? 1 : 2;
+}
+
+/**
+ * The rank of a free source that lags or is being tested: it holds back nobody. A cache keeps its own.
+ */
+export function laggingRank(
+  source: { readonly kind: SourceKind; readonly cost: "free" | "paid" },
+  prefer: Preference,
+  paidJoined: boolean,
+): Rank {
+  if (source.kind === "cache") return 0;
+  return rankOf({ kind: source.kind, cost: "paid" }, prefer, paidJoined);
 }
 
 /** The projected end may be this much off before a deadline counts as missed. */

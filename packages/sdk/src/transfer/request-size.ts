@@ -33,7 +33,7 @@ export function requestBytes(
 ): number {
   const { advice } = source;
   if (advice.wholeObjects === true) return Infinity;
-  if (isProbing(source) || isSick(source)) return 0;
+  if (isProbing(source) || isSick(source) || source.lags !== undefined) return 0;
   const windows = peers.reduce((sum, one) => sum + one.places, 0);
   const perRequest = bytesPerS === undefined ? undefined : bytesPerS / places;
   const answerMs = source.pathMs ?? source.expectedAnswerMs ?? 0;

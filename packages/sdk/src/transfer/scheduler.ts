@@ -4,11 +4,12 @@
 import type { ShardMap, ShardRun } from "../artifact/index.ts";
 import { type Request, expectedMs, leftBytes, restOf, silenceMs } from "./download-request.ts";
 import type { DownloadState } from "./download-state.ts";
-import { rankOf, type Rank } from "./policy.ts";
+import { laggingRank, rankOf, type Rank } from "./policy.ts";
 import { requestBytes, takeShards } from "./request-size.ts";
 import { ShardSet } from "./shard-set.ts";
 import {
   type SourceState,
+  isProbing,
   isReady,
   isSick,
   objectRun,
@@ -73,9 +74,11 @@ export function busyRequests(state: DownloadState, source: string): number {
   return count;
 }
 
-/** Its rank under the policy; last when it is sick. */
+/** Its rank under the policy; that of dearer ones while it lags or fails, and last when it is sick. */
 export function rankIn(state: DownloadState, source: SourceState): Rank {
-  return isSick(source) ? 3 : rankOf(source, state.prefer, state.paidJoined);
+  if (isSick(source)) return 3;
+  const rank = isProbing(source) || source.lags !== undefined ? laggingRank : rankOf;
+  return rank(source, state.prefer, state.paidJoined);
 }
 
 /** Shards a source can be asked for. One without ranges sends what is before them, too: at most as much. */
@@ -91,14 +94,18 @@ export function ableShards(state: DownloadState, map: ShardMap, source: SourceSt
 
 function candidates(state: DownloadState, map: ShardMap, nowMs: number): Candidate[] {
   const list: Candidate[] = [];
+  const isLate = [...state.sources.values()].some(({ lags }) => lags !== undefined);
   for (const source of state.sources.values()) {
     if (!isReady(source, nowMs)) continue;
     const busy = busyRequests(state, source.id);
+    const bytesPerS = sourceRate(source, busy, nowMs);
+    // It steps in for one that lags: whether it is any faster is found out with one request.
+    const isTrial = isLate && source.cost === "paid" && bytesPerS === undefined;
     list.push({
       source,
       busy,
-      places: windowOf(source),
-      bytesPerS: sourceRate(source, busy, nowMs),
+      places: isTrial ? 1 : windowOf(source),
+      bytesPerS,
       rank: rankIn(state, source),
       able: ableShards(state, map, source),
     });
@@ -196,7 +203,7 @@ function chooseTail(
         b.request.end - b.request.next - (a.request.end - a.request.next),
     );
   for (const helper of all) {
-    if (helper.busy >= helper.places) continue;
+    if (helper.busy >= helper.places || helper.source.lags !== undefined) continue;
     for (const { request, expected } of late) {
       const choice =
         steal(state, map, helper, request, expected) ??

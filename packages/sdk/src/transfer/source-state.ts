@@ -26,6 +26,9 @@ export type SourceTally = {
   readonly hedgesWon: number;
 };
 
+/** Why a free source is not waited for; `why` is for people. */
+export type Lag = { readonly cause: "silent" | "slow" | "broken"; readonly why: string };
+
 export type SourceState = {
   readonly id: string;
   readonly kind: SourceKind;
@@ -54,6 +57,13 @@ export type SourceState = {
   readonly failingSinceMs: number | undefined;
   readonly pausedUntilMs: number;
   readonly lastError: string | undefined;
+  /** When bytes of it came last, or it was asked after a rest. */
+  readonly activeMs: number;
+  /** How many of its last requests broke, weighted; 0 to 1. */
+  readonly trouble: number;
+  /** Why it holds back no dearer source now, and why it did not at some time. */
+  readonly lags: Lag | undefined;
+  readonly lagged: Lag | undefined;
   readonly advice: SourceAdvice;
   readonly tally: SourceTally;
   /** Why it is not used any more. */
@@ -70,6 +80,7 @@ export type NewSource = Pick<SourceState, "id" | "kind" | "cost" | "runEnd" | "h
 /** Rates of sources forget what is older than a few of these. */
 const TAU_MS = 2000;
 const FIRST_BYTE_WEIGHT = 0.3;
+const TROUBLE_WEIGHT = 0.3;
 const BACKOFF = { baseMs: 100, capMs: 5000 };
 /** Defects of a source in a row before it is given up. */
 const MAX_DEFECTS = 3;
@@ -113,6 +124,10 @@ export function newSource(
     failingSinceMs: undefined,
     pausedUntilMs: -Infinity,
     lastError: undefined,
+    activeMs: nowMs,
+    trouble: 0,
+    lags: undefined,
+    lagged: undefined,
     advice: {},
     tally: {
       bytes: 0,
@@ -141,8 +156,12 @@ export function tallied(
 
 /** Bytes a second, over the time it was busy; undefined before it was measured. */
 export function sourceRate(source: SourceState, busy: number, nowMs: number): number | undefined {
-  const { meter } = source;
-  return meterRate(busy > 0 ? advanceMeter(meter, 0, nowMs, TAU_MS) : meter);
+  return meterRate(busy > 0 ? busyMeter(source, nowMs) : source.meter);
+}
+
+/** The meter of a source that is at work, brought up to now. */
+export function busyMeter({ meter }: SourceState, nowMs: number): Meter {
+  return advanceMeter(meter, 0, nowMs, TAU_MS);
 }
 
 /** Requests it may have at once now. */
@@ -170,7 +189,7 @@ export function isSick({ tally }: SourceState): boolean {
 /** A request begins; `busy` are under way already. */
 export function begun(source: SourceState, busy: number, nowMs: number): SourceState {
   const after = tallied(source, { requests: 1 });
-  return busy > 0 ? after : { ...after, meter: resumeMeter(source.meter, nowMs) };
+  return busy > 0 ? after : { ...after, meter: resumeMeter(source.meter, nowMs), activeMs: nowMs };
 }
 
 /** A request is over; `busy` go on. */
@@ -201,6 +220,7 @@ export function moved(
     ...tallied(source, { receivedBytes: bytes }),
     firstByteMs,
     pathMs,
+    activeMs: nowMs,
     meter: advanceMeter(source.meter, bytes, nowMs, TAU_MS),
     window: widen(source.window, {
       bytes,
@@ -221,6 +241,11 @@ export function trusted(source: SourceState, shards: number, bytes: number): Sou
     failingSinceMs: undefined,
     lastError: undefined,
   };
+}
+
+/** A request of it came to its end. */
+export function eased(source: SourceState): SourceState {
+  return { ...source, trouble: (1 - TROUBLE_WEIGHT) * source.trouble };
 }
 
 /** A shard of it did not match. */
@@ -263,7 +288,9 @@ export function failed(
     if (!error.retryable || error.code === "url_expired") return { type: "gone", reason };
   }
   // Requests that were under way together fail together: one cause, one step of waiting.
-  const failures = source.failures + (nowMs < source.pausedUntilMs ? 0 : 1);
+  const isNew = nowMs >= source.pausedUntilMs;
+  const failures = source.failures + (isNew ? 1 : 0);
+  const trouble = source.trouble + (isNew ? TROUBLE_WEIGHT * (1 - source.trouble) : 0);
   if (!(error instanceof WaybillError) && failures >= MAX_DEFECTS) return { type: "gone", reason };
   const failingSinceMs = source.failingSinceMs ?? nowMs;
   const wished = error instanceof WaybillError ? (error.retryAfterMs ?? 0) : 0;
@@ -278,7 +305,10 @@ export function failed(
     throttled && context.busy > 0
       ? refuseMore(source.window, context.busy, nowMs)
       : halve(source.window, nowMs);
-  return { type: "paused", source: { ...noted, failures, failingSinceMs, pausedUntilMs, window } };
+  return {
+    type: "paused",
+    source: { ...noted, failures, trouble, failingSinceMs, pausedUntilMs, window },
+  };
 }
 
 /** The shards of the stored object that holds a shard. */
