@@ -20,6 +20,7 @@ export const ERROR_CODES = {
   forbidden: { status: 403, retryable: false, exit: 3 },
   not_found: { status: 404, retryable: false, exit: 4 },
   conflict: { status: 409, retryable: false, exit: 5 },
+  upload_completed: { status: 409, retryable: false, exit: 5 },
   stale_attempt: { status: 409, retryable: false, exit: 5 },
   expired: { status: 410, retryable: false, exit: 4 },
   precondition_failed: { status: 412, retryable: true, exit: 5 },

@@ -86,6 +86,8 @@ export const TRANSFER_ROUTES = {
     body: v.object({
       artifact: ArtifactId,
       objects: v.array(v.object({ key: ObjectKey, parts: v.array(PartToJoin) })),
+      /** What the artifact is called by who completes it; the name the session was begun with when absent. */
+      name: v.optional(ArtifactName),
     }),
     response: ArtifactRecord,
   }),

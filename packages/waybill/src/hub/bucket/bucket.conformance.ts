@@ -1,6 +1,6 @@
 // What every implementation of Bucket must do; run by each of them beside its own tests.
 import { describe, expect, it } from "vitest";
-import type { Bucket } from "./bucket.ts";
+import type { Bucket, CopyOptions } from "./bucket.ts";
 
 const text = (body: Uint8Array | undefined) => body && new TextDecoder().decode(body);
 
@@ -51,6 +51,21 @@ export function runBucketTests(name: string, setup: () => Promise<Bucket>): void
       expect(copied).toEqual({ crc32: "sZlDzg==" });
       expect(await bucket.copyFrom(bucket, "from/nothing", "to/d")).toBeUndefined();
       expect(await bucket.get("to/d")).toBeUndefined();
+    });
+
+    it("copies only what was seen, and only where nothing is, when that is asked for", async () => {
+      const bucket = await setup();
+      const { etag } = await bucket.put("from", "bytes");
+      const other = await bucket.put("to", "taken");
+      const refused = { code: "precondition_failed" };
+      const copy = (key: string, options: CopyOptions) =>
+        bucket.copyFrom(bucket, "from", key, options);
+      await expect(copy("to", { ifAbsent: true })).rejects.toMatchObject(refused);
+      await expect(copy("free", { ifSourceMatch: other.etag })).rejects.toMatchObject(refused);
+      expect(text((await bucket.get("to"))?.body)).toBe("taken");
+      expect(await bucket.head("free")).toBeUndefined();
+      expect(await copy("free", { ifAbsent: true, ifSourceMatch: etag })).toBeDefined();
+      expect(text((await bucket.get("free"))?.body)).toBe("bytes");
     });
 
     it("creates a key only once", async () => {

@@ -19,6 +19,15 @@ export type PutOptions = {
   readonly writeId?: string;
 };
 
+export type CopyOptions = {
+  /** Whether the store is asked for a CRC-32. */
+  readonly checksum?: boolean;
+  /** Fails with `precondition_failed` when the key exists; stores that do not know conditional copies write over it. */
+  readonly ifAbsent?: boolean;
+  /** Fails with `precondition_failed` when the source has another etag. */
+  readonly ifSourceMatch?: string;
+};
+
 /** What a store says of a copy it has made. */
 export type Copied = {
   /** Base64 CRC-32 of the copied bytes; stores that give none leave it out. */
@@ -34,15 +43,12 @@ export interface Bucket {
   /** Size, etag and, when the store has one, the base64 CRC-32 (composite ones end in `-N`). */
   head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined>;
   put(key: string, body: Uint8Array | string, options?: PutOptions): Promise<Stored>;
-  /**
-   * Copies an object of `source` (at most 5 GiB) here, within the store; `undefined` when it is not there. The store
-   * is asked for a CRC-32 only with `checksum`.
-   */
+  /** Copies an object of `source` (at most 5 GiB) here, within the store; `undefined` when it is not there. */
   copyFrom(
     source: Bucket,
     sourceKey: string,
     key: string,
-    options?: { readonly checksum?: boolean },
+    options?: CopyOptions,
   ): Promise<Copied | undefined>;
   /** Deleting what is not there is no error. */
   delete(keys: readonly string[]): Promise<void>;

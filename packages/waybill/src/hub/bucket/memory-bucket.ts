@@ -2,7 +2,15 @@
 // It passes the same conformance suite as the bucket behind the S3 API.
 import { WaybillError } from "@waybill/sdk/protocol";
 import { crc32 } from "node:zlib";
-import type { Bucket, Copied, Listed, PutCondition, PutOptions, Stored } from "./bucket.ts";
+import type {
+  Bucket,
+  Copied,
+  CopyOptions,
+  Listed,
+  PutCondition,
+  PutOptions,
+  Stored,
+} from "./bucket.ts";
 
 type MemoryObject = Stored & {
   readonly body: Uint8Array;
@@ -90,10 +98,18 @@ export class MemoryBucket implements Bucket {
     return { etag: object.etag, size: object.size };
   }
 
-  async copyFrom(source: Bucket, sourceKey: string, key: string): Promise<Copied | undefined> {
+  async copyFrom(
+    source: Bucket,
+    sourceKey: string,
+    key: string,
+    { ifAbsent, ifSourceMatch }: CopyOptions = {},
+  ): Promise<Copied | undefined> {
     const object = await source.get(sourceKey);
     if (object === undefined) return undefined;
-    await this.put(key, object.body);
+    if (ifSourceMatch !== undefined && object.etag !== ifSourceMatch) {
+      throw new WaybillError("precondition_failed", `${sourceKey} is another object now`);
+    }
+    await this.put(key, object.body, ifAbsent === true ? { condition: { ifAbsent } } : {});
     return { crc32: this.#objects.get(key)?.crc32 };
   }
 

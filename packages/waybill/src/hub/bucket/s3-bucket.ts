@@ -6,7 +6,15 @@ import {
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { WaybillError } from "@waybill/sdk/protocol";
-import type { Bucket, Copied, Listed, PutCondition, PutOptions, Stored } from "./bucket.ts";
+import type {
+  Bucket,
+  Copied,
+  CopyOptions,
+  Listed,
+  PutCondition,
+  PutOptions,
+  Stored,
+} from "./bucket.ts";
 import { COPY_IDLE_MS, copySourceHeader, readCopied } from "./s3-copy.ts";
 import { assertDone, storageError } from "./s3-error.ts";
 import type { S3Answer, S3Http } from "./s3-http.ts";
@@ -81,12 +89,16 @@ export class S3Bucket implements Bucket {
     source: Bucket,
     sourceKey: string,
     key: string,
-    options: { readonly checksum?: boolean } = {},
+    options: CopyOptions = {},
   ): Promise<Copied | undefined> {
     const what = `copying ${source.name}/${sourceKey} to ${this.name}/${key}`;
     const headers = {
       ...copySourceHeader(source.name, sourceKey),
       ...(options.checksum === true ? { "x-amz-checksum-algorithm": "CRC32" } : {}),
+      ...(options.ifAbsent === true ? { "if-none-match": "*" } : {}),
+      ...(options.ifSourceMatch === undefined
+        ? {}
+        : { "x-amz-copy-source-if-match": options.ifSourceMatch }),
     };
     const request = {
       method: "PUT",
@@ -97,6 +109,9 @@ export class S3Bucket implements Bucket {
     } as const;
     const answer = await this.#http.send(request, what);
     if (isMissingKey(answer)) return undefined;
+    if (lostRace(answer)) {
+      throw new WaybillError("precondition_failed", `${what} found another object there`);
+    }
     assertDone(answer, what);
     return readCopied(answer, what);
   }

@@ -15,6 +15,7 @@ import { mapLimited } from "../bucket/map-limited.ts";
 import { type NamedPart, changed, checkParts } from "./joining.ts";
 import { ObjectSizes } from "./object-sizes.ts";
 import { incomplete, isInParts } from "./part-rule.ts";
+import type { Etags } from "./session-edits.ts";
 import { type Places, sizesBelow } from "./store-truth.ts";
 import { type UploadDoc, placeAtOnce } from "./upload-doc.ts";
 
@@ -23,6 +24,8 @@ export type Completion = RouteBody<"completeUpload">;
 export type Joined = {
   readonly manifest: ArtifactManifest;
   readonly manifestBytes: number;
+  /** Of what was put at once, as it was when it was checked. */
+  readonly etags: Etags;
 };
 
 /** Requests to the store at once for one completion. */
@@ -31,13 +34,13 @@ const PARALLEL = 32;
 /**
  * Makes the objects of an open upload whole and checks them against plan and manifest. Throws `conflict`
  * naming what is missing, `digest_mismatch` for parts or a manifest that are not what the client has.
- * Keys of objects that are whole but wrong are added to `spoiled`: they must be sent anew.
+ * Joined objects that are wrong are added to `spoiled` with their etags: they must be sent anew.
  */
 export async function joinUpload(
   doc: UploadDoc,
   places: Places,
   completion: Completion,
-  spoiled: Set<string>,
+  spoiled: Map<string, string>,
 ): Promise<Joined> {
   const named = new Map(completion.objects.map((object) => [object.key, object.parts]));
   const partsOf = (key: string) => named.get(key) ?? [];
@@ -53,16 +56,18 @@ export async function joinUpload(
       : undefined,
   ]);
   checkPlainAtOnce(doc, sizes);
-  const bytes = await storedManifest(
+  const stored = await storedManifest(
     places,
     manifestInParts ? doc : atOnce,
     manifestInParts ? undefined : sizes.get(MANIFEST_KEY),
   );
-  const { manifest, objects } = readManifest(doc, bytes, completion.artifact, spoiled);
+  const { manifest, objects } = readManifest(doc, stored.body, completion.artifact, () => {
+    if (manifestInParts) spoiled.set(MANIFEST_KEY, stored.etag);
+  });
 
   const planned = doc.plan.objects;
   const inParts = planned.filter(({ key }) => isInParts(doc, key));
-  const [joinable] = await Promise.all([
+  const [joinable, atOnceEtags] = await Promise.all([
     mapLimited(inParts, PARALLEL, (object) =>
       checkParts(deps, object.key, partsOf(object.key), {
         bytes: objects.storedBytes(object.key),
@@ -75,20 +80,22 @@ export async function joinUpload(
     mapLimited(joinable, PARALLEL, ({ join }) => join()),
     copyAtOnce(doc, places, manifestInParts),
   ]);
-  return { manifest, manifestBytes: bytes.length };
+  const etags = new Map(atOnceEtags);
+  if (!manifestInParts) etags.set(MANIFEST_KEY, stored.etag);
+  return { manifest, manifestBytes: stored.body.length, etags };
 }
 
 function readManifest(
   doc: UploadDoc,
   bytes: Uint8Array,
   artifact: ArtifactId,
-  spoiled: Set<string>,
+  onWrong: () => void,
 ): { readonly manifest: ArtifactManifest; readonly objects: ObjectSizes } {
   try {
     const manifest = decodeManifest(new TextDecoder().decode(bytes), artifact);
     return { manifest, objects: new ObjectSizes(doc.plan, manifest) };
   } catch (error) {
-    spoiled.add(MANIFEST_KEY);
+    onWrong();
     throw error;
   }
 }
@@ -109,7 +116,7 @@ function checkPlainAtOnce(doc: UploadDoc, sizes: ReadonlyMap<string, number>): v
   throw incomplete(`object ${first.key} (${first.size} bytes)${rest} is not stored`);
 }
 
-/** Objects put at once have the sizes of the manifest and, where the client names them, its checksums. */
+/** Objects put at once have the sizes of the manifest and, where the client names them, its checksums. Their etags. */
 async function checkAtOnce(
   doc: UploadDoc,
   places: Places,
@@ -118,16 +125,17 @@ async function checkAtOnce(
     readonly objects: ObjectSizes;
     readonly partsOf: (key: string) => readonly NamedPart[];
   },
-): Promise<void> {
+): Promise<[key: string, etag: string | undefined][]> {
   const at = placeAtOnce(doc);
   const { bucket } = places(at);
-  await mapLimited(plannedAtOnce(doc), PARALLEL, async ({ key }) => {
+  return mapLimited(plannedAtOnce(doc), PARALLEL, async ({ key }) => {
     if (facts.sizes.get(key) !== facts.objects.storedBytes(key)) throw changed(key);
     const wanted = facts.partsOf(key).find(({ part }) => part === 0)?.crc32;
-    if (wanted === undefined) return;
+    if (wanted === undefined) return [key, undefined];
     const head = await bucket.head(at.prefix + key);
     if (head === undefined) throw incomplete(`object ${key} is not stored`);
     if (head.crc32 !== undefined && head.crc32 !== wanted) throw changed(key);
+    return [key, head.etag];
   });
 }
 
@@ -149,7 +157,7 @@ async function storedManifest(
   places: Places,
   at: Pick<UploadDoc, "place" | "prefix">,
   listedSize: number | undefined,
-): Promise<Uint8Array> {
+): Promise<{ readonly body: Uint8Array; readonly etag: string }> {
   const { bucket } = places(at);
   const key = at.prefix + MANIFEST_KEY;
   const size = listedSize ?? (await bucket.head(key))?.size;
@@ -162,7 +170,7 @@ async function storedManifest(
   }
   const object = await bucket.get(key);
   if (object === undefined) throw incomplete(`${MANIFEST_KEY} is not stored`);
-  return object.body;
+  return object;
 }
 
 /** The record of a joined upload. */
@@ -171,20 +179,24 @@ export function recordOf(
   bucket: string,
   artifact: ArtifactId,
   { manifest, manifestBytes }: Joined,
-  times: { readonly nowMs: number; readonly expiresMs: number | undefined },
+  facts: {
+    readonly name: ArtifactRecord["name"];
+    readonly nowMs: number;
+    readonly expiresMs: number | undefined;
+  },
 ): ArtifactRecord {
   return {
     artifact,
-    name: doc.plan.name,
+    name: facts.name,
     kind: doc.plan.purpose.kind,
     layout: manifest.layout,
     files: manifest.files.length,
     bytes: doc.plan.bytes,
     manifestBytes,
     s3Path: `${bucket}/${doc.prefix}`,
-    createdAt: new Date(times.nowMs).toISOString(),
-    ...(times.expiresMs === undefined
+    createdAt: new Date(facts.nowMs).toISOString(),
+    ...(facts.expiresMs === undefined
       ? {}
-      : { expiresAt: new Date(times.expiresMs).toISOString() }),
+      : { expiresAt: new Date(facts.expiresMs).toISOString() }),
   };
 }

@@ -144,6 +144,18 @@ describe("copied parts", () => {
     expect(objects.find(({ key }) => key === "renamed.txt")?.crc32).toBe(sum);
   });
 
+  it("neither write over nor delete what comes there while they are made", async () => {
+    const { storage, params, record, copy } = await setup();
+    const place = `${params.room}/${params.upload}/renamed.txt`;
+    storage.interceptBy((operation, key) => {
+      if (operation === "get" && key.endsWith("/same.txt")) {
+        storage.uploads.bucket.store(place, text("mine"));
+      }
+    });
+    expect(await copy(small(record))).toMatchObject([{ copied: false }]);
+    expect(storage.uploads.bucket.peek(place)).toEqual(text("mine"));
+  });
+
   it("keep to the rule of parts, and to safe keys", async () => {
     const { record, copy, copyOf } = await setup();
     await expect(copy(copyOf(7, 4 * MIB, 5 * MIB))).rejects.toMatchObject({

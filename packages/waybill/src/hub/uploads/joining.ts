@@ -17,8 +17,8 @@ export type SizeBetween = (start: number, end: number | undefined) => number;
 export type JoinDeps = {
   readonly doc: UploadDoc;
   readonly place: Place;
-  /** Keys of objects that are whole but wrong are added: they must be sent anew. */
-  readonly spoiled: Set<string>;
+  /** Joined objects that are wrong are added, by key with their etags: they must be sent anew. */
+  readonly spoiled: Map<string, string>;
 };
 
 export type KnownSize = { readonly bytes: number; readonly between: SizeBetween };
@@ -81,7 +81,8 @@ async function checkJoinedBefore(
   size: KnownSize | undefined,
 ): Promise<void> {
   const head = await place.bucket.head(doc.prefix + key);
-  if (head === undefined || (size !== undefined && head.size !== size.bytes)) {
+  const isMissing = head === undefined || head.etag === doc.anew?.[key];
+  if (isMissing || (size !== undefined && head.size !== size.bytes)) {
     throw incomplete(`${key} is not stored, and its parts are gone`);
   }
   // Who was told of the object's own checksum names no parts; without one the readers verify every shard (I1).
@@ -89,7 +90,7 @@ async function checkJoinedBefore(
   const isComposite = head.crc32.includes("-");
   const wanted = isComposite ? compositeCrc(named) : wholeCrc(doc, named, head.size, size?.between);
   if (head.crc32 === wanted) return;
-  spoiled.add(key);
+  spoiled.set(key, head.etag);
   throw changed(key);
 }
 

@@ -24,7 +24,7 @@ export class MultipartOpener {
     this.#deps = deps;
   }
 
-  /** The document with a multipart upload for each of `keys`; throws `conflict` when the session is not open. */
+  /** The document with a multipart upload for each of `keys`; throws `upload_completed` or `expired` when the session is not open. */
   async open(doc: UploadDoc, keys: ReadonlySet<string>): Promise<UploadDoc> {
     const lacks = (known: UploadDoc) =>
       [...keys].filter((key) => known.multipart[key] === undefined);
@@ -61,14 +61,16 @@ export class MultipartOpener {
   }
 }
 
-/** Narrows to an open upload; throws `conflict` or `expired` saying what it is instead. */
+/** Narrows to an open upload; throws `upload_completed` or `expired` saying what it is instead. */
 export function assertOpen(
   doc: UploadDoc | undefined,
   wanted: Pick<UploadDoc, "upload">,
 ): asserts doc is UploadDoc {
   if (doc?.state === "open") return;
   if (doc?.state === "completed") {
-    throw new WaybillError("conflict", `upload ${wanted.upload} is completed already`);
+    throw new WaybillError("upload_completed", `upload ${wanted.upload} is completed already`, {
+      hint: "begin again: if its artifact is not yours, under another fingerprint",
+    });
   }
   throw new WaybillError("expired", `upload ${wanted.upload} was given up or has expired`, {
     hint: "push again",

@@ -27,6 +27,11 @@ const PARALLEL = 16;
 
 type Refusal = { readonly reason: string };
 
+const OTHER_BYTES: Refusal = { reason: "the bytes there have another checksum" };
+
+/** What the store says when it does not copy, or not over what came there meanwhile: the client sends the bytes. */
+const REFUSALS: ReadonlySet<string> = new Set(["storage_failed", "precondition_failed"]);
+
 export class PartCopier {
   readonly #deps: PartCopierDeps;
 
@@ -35,8 +40,8 @@ export class PartCopier {
   }
 
   /**
-   * Copies each part or says why not. Throws `invalid_request` for parts that are not of the plan, `conflict` when the
-   * upload is not open, `storage_full`.
+   * Copies each part or says why not. Throws `invalid_request` for parts that are not of the plan, `upload_completed` when
+   * the upload is not open any more, `storage_full`.
    */
   async copy(doc: UploadDoc, copies: readonly PartToCopy[]): Promise<CopiedPart[]> {
     for (const copy of copies) {
@@ -69,7 +74,7 @@ export class PartCopier {
     copy: PartToCopy,
     base: ArtifactRecord | undefined,
   ): Promise<Refusal | undefined> {
-    const { key, part, from } = copy;
+    const { part, from } = copy;
     if (base === undefined) {
       return { reason: `the room holds no artifact ${from.artifact.slice(0, 12)}… any more` };
     }
@@ -81,15 +86,14 @@ export class PartCopier {
       if ("reason" in copied || copied.crc32 === copy.crc32) {
         return "reason" in copied ? copied : undefined;
       }
-      if (part === 0) await this.#drop(doc, key);
       return {
         reason:
           copied.crc32 === undefined
             ? "the store gives no checksum of what it copies"
-            : "the bytes there have another checksum",
+            : OTHER_BYTES.reason,
       };
     } catch (error) {
-      if (!(error instanceof WaybillError) || error.code !== "storage_failed") throw error;
+      if (!(error instanceof WaybillError) || !REFUSALS.has(error.code)) throw error;
       return { reason: error.message };
     }
   }
@@ -123,21 +127,21 @@ export class PartCopier {
       bucket.head(source.prefix + from.key),
       target.head(at.prefix + key),
     ]);
-    // A copy does not ask what it writes over, and what is there may be part of a completed artifact by now.
+    // What is there may be part of a completed artifact by now: it is neither written over nor deleted.
     if (there?.crc32 === crc32 && there.size === size) return { crc32 };
     if (there !== undefined) return { reason: "another body is there, to be replaced by a PUT" };
     if (stored === undefined) return missing(from.key);
     if (from.start !== 0 || stored.size !== size) {
       return { reason: "what is put at once is copied from a whole object only" };
     }
+    if (stored.crc32 !== undefined && stored.crc32 !== crc32) return OTHER_BYTES;
     const sourceKey = source.prefix + from.key;
-    const copied = await target.copyFrom(bucket, sourceKey, at.prefix + key, { checksum: true });
+    const copied = await target.copyFrom(bucket, sourceKey, at.prefix + key, {
+      checksum: true,
+      ifAbsent: true,
+      ifSourceMatch: stored.etag,
+    });
     return copied ?? missing(from.key);
-  }
-
-  async #drop(doc: UploadDoc, key: string): Promise<void> {
-    const at = placeAtOnce(doc);
-    await this.#deps.placeOf(at).bucket.delete([at.prefix + key]);
   }
 }
 

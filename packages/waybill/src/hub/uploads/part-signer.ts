@@ -28,7 +28,7 @@ export class PartSigner {
     this.#deps = deps;
   }
 
-  /** Throws `invalid_request` for parts that are not of the plan, `conflict` when the upload is not open. */
+  /** Throws `invalid_request` for parts that are not of the plan, `upload_completed` when the upload is not open any more. */
   async sign(doc: UploadDoc, parts: readonly PartToSign[]): Promise<SignedParts> {
     for (const part of parts) checkPart(doc, part);
     const joined = parts.filter((part) => part.part > 0).map((part) => part.key);

@@ -145,7 +145,8 @@ export async function push(
     key,
     parts: pieces.filter((piece) => piece.key === key).map(({ part, crc32 }) => ({ part, crc32 })),
   }));
-  const record = await client.call("completeUpload", { params, body: { artifact, objects } });
+  const body = { artifact, objects, name: plan.name };
+  const record = await client.call("completeUpload", { params, body });
   return { record, sent };
 }
 

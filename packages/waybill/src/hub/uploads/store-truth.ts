@@ -47,9 +47,10 @@ export async function readTruth(doc: UploadDoc, places: Places): Promise<StoreTr
     }
     const parts = await final.multipart.listParts(doc.prefix + key, multipart);
     if (parts !== undefined) return partsProgress(doc, key, parts);
-    const size = joined.get(key);
-    if (size === undefined) dead.push(key);
-    return objectProgress(doc, key, size, { bucket: final.bucket, prefix: doc.prefix });
+    const place = { bucket: final.bucket, prefix: doc.prefix };
+    const progress = await objectProgress(doc, key, joined.get(key), place);
+    if (progress.storedBytes === undefined) dead.push(key);
+    return progress;
   });
   return { objects, dead };
 }
@@ -81,7 +82,7 @@ async function objectProgress(
   const nothing = { ...factsOf(doc, key, listedSize ?? 0), done: false, parts: [] };
   if (listedSize === undefined) return nothing;
   const head = await place.bucket.head(place.prefix + key);
-  if (head === undefined) return nothing;
+  if (head === undefined || head.etag === doc.anew?.[key]) return nothing;
   const facts = factsOf(doc, key, head.size);
   // `…-N` is the checksum of a joined object's part checksums, which says nothing to the client.
   const crc32 = head.crc32?.includes("-") === false ? head.crc32 : undefined;

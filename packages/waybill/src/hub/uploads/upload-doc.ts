@@ -44,6 +44,10 @@ export const UploadDoc = v.object({
   expiresAt: Timestamp,
   /** The store's multipart uploads by object key. */
   multipart: v.record(v.string(), v.string()),
+  /** Etags of joined objects that a completion found wrong: with these they count as not stored, and are sent anew. */
+  anew: v.optional(v.record(v.string(), v.string())),
+  /** Until when URLs may replace the body with an etag, in ms of the epoch, by object key and etag. */
+  replacing: v.optional(v.record(v.string(), v.record(v.string(), v.number()))),
   /** Set when completed. */
   record: v.optional(ArtifactRecord),
   abortedAt: v.optional(Timestamp),
@@ -111,7 +115,8 @@ export function abortedDoc(doc: UploadDoc, nowMs: number): UploadDoc {
 
 /** The document of an upload whose artifact is `record`. */
 export function completedDoc(doc: UploadDoc, record: ArtifactRecord): UploadDoc {
-  return { ...doc, state: "completed", record, multipart: {} };
+  const { anew: _, replacing: __, ...rest } = doc;
+  return { ...rest, state: "completed", record, multipart: {} };
 }
 
 export function isManifest(key: string): boolean {

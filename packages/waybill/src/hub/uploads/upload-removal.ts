@@ -8,7 +8,6 @@ import { KeyedQueue } from "../bucket/keyed-queue.ts";
 import type { Clock, Log } from "../log.ts";
 import type { Place } from "../storage/storage.ts";
 import type { ModelClaims } from "./model-claims.ts";
-import { assertOpen } from "./multipart-opener.ts";
 import { UploadDoc, abortedDoc, placeAtOnce, sessionKey, sessionsPrefix } from "./upload-doc.ts";
 
 export type UploadRemovalDeps = {
@@ -44,7 +43,9 @@ export class UploadRemoval {
     const mark = () =>
       documents.update(UploadDoc, key, (known) => {
         if (known === undefined || known.state === "aborted") return undefined;
-        assertOpen(known, { upload });
+        if (known.state === "completed") {
+          throw new WaybillError("conflict", `upload ${upload} is completed already`);
+        }
         return abortedDoc(known, clock());
       });
     const updated = await mark().catch(async (error: unknown) => {

@@ -2,6 +2,7 @@
 // upload-removal.ts. Which of the two wins a race is decided by compare-and-swap on the session's document.
 import {
   type ArtifactRecord,
+  type PartToSign,
   type RoomId,
   type UploadId,
   type UploadPlan,
@@ -15,7 +16,16 @@ import { withEqualParts } from "./check-plan.ts";
 import { type Completion, joinUpload, recordOf } from "./completion.ts";
 import { keptBefore } from "./kept-before.ts";
 import { assertOpen } from "./multipart-opener.ts";
-import { type Times, assertSamePush, hasTime, renamed, renewed } from "./session-edits.ts";
+import {
+  type Times,
+  assertSamePush,
+  assertUncontested,
+  hasTime,
+  recordNamed,
+  renewed,
+  withAnew,
+  withReplacing,
+} from "./session-edits.ts";
 import {
   UploadDoc,
   completedDoc,
@@ -45,6 +55,8 @@ type Begun = { readonly doc: UploadDoc; readonly fresh: boolean; readonly change
 
 /** A session document that was swept long ago may be remembered by another hub this long. */
 const SIGN_AGE_MS = 10_000;
+/** A body that was begun while its URL was good may end so much later: 8 MiB at 10 kB/s. */
+const LATE_PUT_MS = 900_000;
 
 export class UploadSessions {
   readonly #deps: UploadSessionsDeps;
@@ -55,7 +67,7 @@ export class UploadSessions {
 
   /**
    * The session of a plan, opened when there is none; `fresh` when nothing of it can be stored yet. One that is there
-   * keeps its own plan and takes the newest name. Throws `conflict` for another push under its fingerprint.
+   * keeps its own plan. Throws `conflict` for another push under its fingerprint.
    */
   async begin(
     room: RoomId,
@@ -68,13 +80,10 @@ export class UploadSessions {
     const wanted: UploadDoc = equalParts ? { ...opened, equalParts: true } : opened;
     const before = await keptBefore(wanted, this.#deps.placeOf(wanted), this.#deps.records);
     const begun = await this.#openOrFind(
-      before === undefined ? wanted : renamed(completedDoc(wanted, before), plan.name),
+      before === undefined ? wanted : completedDoc(wanted, before),
     );
     const { doc } = begun;
     if (doc.state === "completed" && begun.changed) await this.#deps.project(doc);
-    if (doc.record?.kind === "dataset") {
-      await this.#deps.records.giveName(room, doc.record, plan.name);
-    }
     return { doc, fresh: begun.fresh && before === undefined };
   }
 
@@ -91,7 +100,7 @@ export class UploadSessions {
       if (known === undefined) return wanted;
       if (known.state === "aborted") return undefined;
       assertSamePush(known.plan, wanted.plan);
-      const next = renamed(renewed(known, this.#times), wanted.plan.name);
+      const next = renewed(known, this.#times);
       return next === known ? undefined : next;
     });
     if (updated === undefined) return { doc: wanted, fresh: true, changed: true };
@@ -111,7 +120,7 @@ export class UploadSessions {
     const key = sessionKey(room, upload);
     const updated = await this.#deps.documents.update(UploadDoc, key, (known) => {
       if (known?.state !== "completed") return undefined;
-      const next = renamed(renewed(known, this.#times), name);
+      const next = recordNamed(renewed(known, this.#times), name);
       return next === known ? undefined : next;
     });
     const doc = updated?.doc;
@@ -185,24 +194,27 @@ export class UploadSessions {
   async complete(doc: UploadDoc, completion: Completion): Promise<ArtifactRecord> {
     const { documents, placeOf, clock, ttlMs } = this.#deps;
     if (doc.state === "completed") return this.#completedBefore(doc, completion);
-    const spoiled = new Set<string>();
+    const spoiled = new Map<string, string>();
     const joined = await joinUpload(doc, placeOf, completion, spoiled).catch(
       async (error: unknown) => {
-        await this.#sendAnew(doc, [...spoiled]);
+        await this.#sendAnew(doc, spoiled);
         throw error;
       },
     );
     const nowMs = clock();
     const expiresMs = doc.place === "uploads" ? nowMs + ttlMs : undefined;
-    const times = { nowMs, expiresMs };
-    const record = recordOf(doc, placeOf(doc).bucket.name, completion.artifact, joined, times);
+    const facts = { name: completion.name ?? doc.plan.name, nowMs, expiresMs };
+    const record = recordOf(doc, placeOf(doc).bucket.name, completion.artifact, joined, facts);
     const updated = await documents.update(UploadDoc, sessionKey(doc.room, doc.upload), (known) => {
       if (known?.state === "completed") return undefined;
       assertOpen(known, doc);
+      assertUncontested(known, doc, joined.etags, nowMs);
       return { ...completedDoc(known, record), expiresAt: new Date(nowMs + ttlMs).toISOString() };
     });
     if (updated === undefined) throw new WaybillError("expired", `upload ${doc.upload} is gone`);
-    return this.#completedBefore(updated.doc, completion);
+    if (!updated.changed) return this.#completedBefore(updated.doc, completion);
+    await this.#deps.project(updated.doc);
+    return record;
   }
 
   get #times(): Times {
@@ -217,26 +229,59 @@ export class UploadSessions {
     }
   }
 
+  /** The record under the caller's name, if the artifact is the caller's. */
   async #completedBefore(doc: UploadDoc, completion: Completion): Promise<ArtifactRecord> {
     const { record } = doc;
     if (record?.artifact !== completion.artifact) {
       throw new WaybillError(
-        "conflict",
+        "upload_completed",
         `upload ${doc.upload} is completed with another artifact (${record?.artifact ?? "none"})`,
         { hint: "push again under another fingerprint" },
       );
     }
-    await this.#deps.project(doc);
-    return record;
+    const { name = record.name } = completion;
+    if (record.kind === "model") {
+      await this.#deps.project(doc);
+      return record;
+    }
+    const updated = await this.#deps.documents.update(
+      UploadDoc,
+      sessionKey(doc.room, doc.upload),
+      (known) => {
+        if (known?.record?.artifact !== record.artifact) return undefined;
+        const next = recordNamed(known, name);
+        return next === known ? undefined : next;
+      },
+    );
+    const named = updated?.doc.record?.artifact === record.artifact ? updated.doc : doc;
+    await this.#deps.project(named);
+    await this.#deps.records.giveName(doc.room, record, name);
+    return { ...(named.record ?? record), name };
   }
 
-  /** Drops objects that are whole but wrong, so that the next push finds them missing. */
-  async #sendAnew(doc: UploadDoc, keys: readonly string[]): Promise<void> {
-    for (const key of keys) {
-      const at = doc.multipart[key] === undefined ? placeAtOnce(doc) : doc;
-      await this.#deps.placeOf(at).bucket.delete([at.prefix + key]);
-    }
-    await this.forgetMultipart(doc, keys);
+  /** Has joined objects that are wrong sent anew. They stay until then: another push may be completing with them. */
+  async #sendAnew(doc: UploadDoc, wrong: ReadonlyMap<string, string>): Promise<void> {
+    if (wrong.size === 0) return;
+    await this.#deps.documents.update(UploadDoc, sessionKey(doc.room, doc.upload), (known) =>
+      known?.state === "open" ? withAnew(known, doc, wrong) : undefined,
+    );
+  }
+
+  /**
+   * Writes down that URLs will be signed which replace bodies in their final place, before they are. Throws
+   * `upload_completed` or `expired` when the session is not open.
+   */
+  async noteReplacing(doc: UploadDoc, parts: readonly PartToSign[], urlMs: number): Promise<void> {
+    const replacements = parts.flatMap(({ key, replaces: etag }) =>
+      etag === undefined ? [] : [{ key, etag }],
+    );
+    if (replacements.length === 0 || placeAtOnce(doc) !== doc) return;
+    const nowMs = this.#deps.clock();
+    const times = { nowMs, untilMs: nowMs + urlMs + LATE_PUT_MS };
+    await this.#deps.documents.update(UploadDoc, sessionKey(doc.room, doc.upload), (known) => {
+      assertOpen(known, doc);
+      return withReplacing(known, replacements, times);
+    });
   }
 
   #newDoc(room: RoomId, upload: UploadId, plan: UploadPlan, createdBy: string): UploadDoc {

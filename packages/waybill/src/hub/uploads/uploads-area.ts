@@ -151,6 +151,7 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
       const doc = await sessions.get(room, upload, { forSigning: true });
       await rights.assertMaySend(room, doc.plan, known(caller));
       assertOpen(doc, doc);
+      await sessions.noteReplacing(doc, body.parts, presignSeconds * 1000);
       const { parts, expiresAtMs, validForMs } = await signer.sign(doc, body.parts);
       await sessions.keepOpen(doc);
       return { parts, expiresAt: new Date(expiresAtMs).toISOString(), validForMs };

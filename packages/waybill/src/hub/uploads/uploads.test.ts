@@ -159,7 +159,7 @@ describe("an upload", () => {
     expect(await client.call("completeUpload", { params, body: again })).toEqual(record);
     const other = { artifact: artifactId(manifestOf(large)), objects: [] };
     await expect(client.call("completeUpload", { params, body: other })).rejects.toMatchObject({
-      code: "conflict",
+      code: "upload_completed",
     });
   });
 
