@@ -34,8 +34,12 @@ export class HubSink implements Sink {
   readonly put: Sink["put"];
   /** The completion was refused: something is missing or not what it should be. */
   refused = false;
+  /** The artifact that was to be completed. */
+  artifact: ArtifactId | undefined;
   readonly #init: HubSinkInit;
   #upload: UploadId | undefined;
+  /** The session was opened by this sink, and nothing was signed or copied for it: giving it up takes from nobody. */
+  #isUntouched = false;
 
   constructor(init: HubSinkInit) {
     this.#init = init;
@@ -46,8 +50,9 @@ export class HubSink implements Sink {
   async begin(plan: UploadPlan, { signal }: SinkOptions): Promise<UploadStatus> {
     const { hub, room, retryForMs } = this.#init;
     const input = { params: { room }, body: plan };
-    const { status } = await hub.call("beginUpload", input, { signal, retryForMs });
+    const { status, resumed } = await hub.call("beginUpload", input, { signal, retryForMs });
     this.#upload = status.upload;
+    this.#isUntouched = !resumed;
     return status;
   }
 
@@ -58,6 +63,7 @@ export class HubSink implements Sink {
 
   async authorise(parts: readonly PartToSign[], { signal }: SinkOptions): Promise<Permits> {
     const { hub, retryForMs } = this.#init;
+    this.#isUntouched = false;
     const input = { params: this.#inUpload(), body: { parts: [...parts] } };
     return hub.call("signParts", input, { signal, retryForMs });
   }
@@ -67,6 +73,7 @@ export class HubSink implements Sink {
     { signal }: SinkOptions,
   ): Promise<readonly CopiedPart[]> {
     const { hub, retryForMs } = this.#init;
+    this.#isUntouched = false;
     const input = { params: this.#inUpload(), body: { copies: [...copies] } };
     const { copied } = await hub.call("copyParts", input, { signal, retryForMs });
     return copied;
@@ -77,9 +84,11 @@ export class HubSink implements Sink {
     objects: readonly JoinedObject[],
     { signal }: SinkOptions,
   ): Promise<ArtifactRecord> {
-    const { hub, retryForMs } = this.#init;
+    const { hub, name, retryForMs } = this.#init;
+    this.artifact = artifact;
     const body = {
       artifact,
+      name,
       objects: objects.map(({ key, parts }) => ({ key, parts: [...parts] })),
     };
     const input = { params: this.#inUpload(), body };
@@ -113,7 +122,8 @@ export class HubSink implements Sink {
       if (error instanceof WaybillError && MOVES.has(error.code)) return undefined;
       throw error;
     }
-    // Nothing was sent into it.
+    // Somebody else's session, or one of an earlier run, is not ours to give up.
+    if (!this.#isUntouched) return record;
     await hub.call("abortUpload", { params: this.#inUpload() }, options).catch((error: unknown) => {
       if (!(error instanceof WaybillError)) throw error;
     });

@@ -158,6 +158,28 @@ describe("a push", () => {
     expect(hub.records.size).toBe(1);
   });
 
+  it("does not take for saved what it has sent itself before it began again", async () => {
+    const root = tree("data", { "x.bin": noise(31 * MIB) });
+    let refusals = 0;
+    hub.fault = (route) => {
+      if (route !== "completeUpload" || refusals > 0) return undefined;
+      refusals += 1;
+      return new WaybillError("conflict", "something is missing");
+    };
+    const seen: number[] = [];
+    const onProgress = ({ saved }: { readonly saved: { readonly held: number } }) => {
+      seen.push(saved.held);
+    };
+    const { saved, savedBytes, sentBytes } = await push(root, { onProgress });
+    expect(refusals).toBe(1);
+    expect(sentBytes).toBeLessThan(32 * MIB);
+    expect({ held: saved.held, savedBytes, seen: Math.max(...seen) }).toEqual({
+      held: 0,
+      savedBytes: 0,
+      seen: 0,
+    });
+  });
+
   it("gives up with the hub's own error, and with the store's when its time is over", async () => {
     const root = tree("data", { x: "x" });
     hub.fault = () => new WaybillError("forbidden", "viewers do not push");
@@ -359,6 +381,19 @@ describe("what the room holds already", () => {
     expect(hub.calls).not.toContain("signParts");
     expect(hub.sessions.size).toBe(0);
     expect(again.record?.name).toBe("again");
+  });
+
+  it("is adopted without giving up an upload that another run or push has begun", async () => {
+    await held({ "x.bin": old, y: noise(10) });
+    const [upload = ""] = hub.sessions.keys();
+    const { plan } = hub.sessions.get(upload) ?? {};
+    if (plan === undefined) throw new Error("no session");
+    // Open again, as when somebody else is pushing the same.
+    hub.sessions.set(upload, { plan });
+    const again = await push(tree("copy", { "x.bin": old, y: noise(10) }), { name: "again" });
+    expect(again.saved.identical).toBe(40 * MIB + 10);
+    expect(hub.calls).not.toContain("abortUpload");
+    expect([...hub.sessions.keys()]).toEqual([upload]);
   });
 
   it("is copied when the whole tree cannot be adopted", async () => {

@@ -26,12 +26,19 @@ import {
 } from "../transfer/index.ts";
 import { HubSink } from "./hub-sink.ts";
 import { findBases } from "./push-bases.ts";
+import { type BeforeRestart, NOTHING_BEFORE, savedSince, withRun } from "./push-savings.ts";
 
 /** The part of a hub client that transfers need. */
 export type HubCalls = Pick<HubClient, "call">;
 
-/** Where a push goes, and whether its completion was refused: then what is missing is sent. */
-export type PushSink = Sink & { readonly refused: boolean };
+/**
+ * Where a push goes; whether its completion was refused: then what is missing is sent; and the artifact that was to be
+ * completed.
+ */
+export type PushSink = Sink & {
+  readonly refused: boolean;
+  readonly artifact: ArtifactId | undefined;
+};
 
 export type PushOptions = {
   readonly room: RoomId;
@@ -139,6 +146,7 @@ class Push {
   readonly #transport: ByteTransport;
   readonly #retryForMs: number;
   readonly #purpose: UploadPurpose;
+  #before: BeforeRestart = NOTHING_BEFORE;
 
   constructor(
     hub: HubCalls,
@@ -157,6 +165,11 @@ class Push {
   async run(): Promise<UploadOutcome> {
     const plan = await this.#plan();
     let salt = "";
+    const saltWith = (more: string) => {
+      salt = `${salt}${more}`;
+      this.#before = NOTHING_BEFORE;
+    };
+    let refusals = 0;
     for (let restarts = 0; ; restarts++) {
       const sink = this.#sink();
       try {
@@ -169,14 +182,22 @@ class Push {
           return { ...outcome, record: await sink.complete(outcome.artifact, [], { signal }) };
         }
         // Other bytes where no sample lies: an upload of its own.
-        salt = outcome.artifact;
+        saltWith(outcome.artifact);
       } catch (error) {
         if (restarts < MAX_RESTARTS && error instanceof JoinedUnseen) {
-          salt = `${salt}joined`;
+          saltWith("joined");
           continue;
         }
-        if (restarts >= MAX_RESTARTS || !(sink.refused || isDropped(error))) throw error;
+        const isGone = isDropped(error);
+        if (restarts >= MAX_RESTARTS || !(sink.refused || isGone || isCompleted(error))) {
+          throw error;
+        }
         this.#options.onRetry?.(error, 0);
+        if (isGone) this.#before = NOTHING_BEFORE;
+        if (!sink.refused) continue;
+        refusals += 1;
+        // Refused again: somebody else may be putting other bytes into the same upload.
+        if (refusals === 2 && sink.artifact !== undefined) saltWith(sink.artifact);
       }
     }
   }
@@ -201,14 +222,17 @@ class Push {
 
   async #once(plan: UploadPlan, sink: PushSink, dedupe: boolean): Promise<UploadOutcome> {
     const { signal, onRetry, concurrency, compress } = this.#options;
-    const before = { sentBytes: this.sentBytes, retries: this.retries };
+    const earlier = { sentBytes: this.sentBytes, retries: this.retries };
+    const before = this.#before;
     const onProgress = (progress: UploadProgress) => {
-      this.sentBytes = before.sentBytes + progress.sentBytes;
-      this.retries = before.retries + progress.retries;
+      this.sentBytes = earlier.sentBytes + progress.sentBytes;
+      this.retries = earlier.retries + progress.retries;
+      this.#before = withRun(before, progress);
       const { sentBytes, retries } = this;
-      this.#options.onProgress?.({ ...progress, sentBytes, retries });
+      const saved = savedSince(before, progress.saved);
+      this.#options.onProgress?.({ ...progress, sentBytes, retries, saved });
     };
-    return runUpload({
+    const outcome = await runUpload({
       scan: this.#scan,
       plan,
       sink,
@@ -220,6 +244,7 @@ class Push {
       onProgress,
       onRetry,
     });
+    return { ...outcome, saved: savedSince(before, outcome.saved) };
   }
 
   #findBases({ name, purpose }: UploadPlan, signal: AbortSignal): ReturnType<typeof findBases> {
@@ -247,6 +272,11 @@ class Push {
     });
     return this.#options.wrapSink?.(sink) ?? sink;
   }
+}
+
+/** Somebody else has completed the session meanwhile: with the same bytes or others. */
+function isCompleted(error: unknown): boolean {
+  return error instanceof WaybillError && error.code === "upload_completed";
 }
 
 /** The session is gone: aborted, expired or swept. */

@@ -284,10 +284,15 @@ export class HubDouble {
 
   #complete(
     upload: string,
-    { artifact, objects }: RouteBody<"completeUpload">,
+    { artifact, objects, name = this.#session(upload).plan.name }: RouteBody<"completeUpload">,
   ): RouteOutput<"completeUpload"> {
     const session = this.#session(upload);
-    if (session.artifact !== undefined) return this.#resolve(session.artifact);
+    if (session.artifact !== undefined) {
+      if (session.artifact !== artifact) throw new WaybillError("upload_completed", upload);
+      const named = { ...this.#resolve(session.artifact), name };
+      this.records.set(artifact, named);
+      return named;
+    }
     const parts = (key: string) => objects.find((one) => one.key === key)?.parts ?? [];
     this.#join(`${upload}/${MANIFEST_KEY}`, parts(MANIFEST_KEY), partsEnd(session.plan));
     const text = new TextDecoder().decode(this.store.read(`${upload}/${MANIFEST_KEY}`));
@@ -302,7 +307,7 @@ export class HubDouble {
     session.artifact = artifactId(manifest);
     const record: ArtifactRecord = {
       artifact,
-      name: manifest.name,
+      name,
       kind: session.plan.purpose.kind,
       layout: manifest.layout,
       files: manifest.files.length,

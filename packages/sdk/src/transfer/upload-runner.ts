@@ -136,12 +136,13 @@ export async function runUpload(input: UploadInput): Promise<UploadOutcome> {
   const compression: CompressionPace = startCompression(input.alwaysCompress !== true);
   const init = { scan, layout, held, compression };
   const feed = bases === undefined ? new PartReader(init) : new MatchingReader({ ...init, bases });
-  return new UploadRun(input, { layout, held, feed, bases, pathMs }).run();
+  const { name } = status;
+  return new UploadRun(input, { name, layout, held, feed, bases, pathMs }).run();
 }
 
 /** The sink completed this upload before: whether with the bytes of this tree, only the bytes can tell. */
 async function hashOnly(
-  { scan, plan, signal = new AbortController().signal }: UploadInput,
+  { scan, signal = new AbortController().signal }: UploadInput,
   layout: TreeLayout,
   status: UploadStatus,
 ): Promise<UploadOutcome> {
@@ -152,7 +153,7 @@ async function hashOnly(
       if (part === undefined) break;
       part.body?.release();
     }
-    const manifest = sealManifest(plan.name, layout, feed.files());
+    const manifest = sealManifest(status.name, layout, feed.files());
     return {
       artifact: artifactId(manifest),
       manifest,
@@ -169,6 +170,8 @@ async function hashOnly(
 
 /** What is known when the parts begin to travel. */
 type Begun = {
+  /** The session's: the same bytes have the same manifest then, whoever pushes them and whatever they call them. */
+  readonly name: UploadStatus["name"];
   readonly layout: TreeLayout;
   readonly held: ReadonlyMap<string, HeldObject>;
   readonly feed: PartFeed;
@@ -179,6 +182,7 @@ type Begun = {
 
 class UploadRun {
   readonly #input: UploadInput;
+  readonly #name: UploadStatus["name"];
   readonly #layout: TreeLayout;
   readonly #held: ReadonlyMap<string, HeldObject>;
   readonly #feed: PartFeed;
@@ -203,8 +207,9 @@ class UploadRun {
   #adopted = false;
   #settle: { resolve: () => void; reject: (error: unknown) => void } | undefined;
 
-  constructor(input: UploadInput, { layout, held, feed, bases, pathMs }: Begun) {
+  constructor(input: UploadInput, { name, layout, held, feed, bases, pathMs }: Begun) {
     this.#input = input;
+    this.#name = name;
     this.#layout = layout;
     this.#held = held;
     this.#feed = feed;
@@ -357,9 +362,9 @@ class UploadRun {
   }
 
   async #seal(): Promise<void> {
-    const { plan, sink } = this.#input;
+    const { sink } = this.#input;
     const stored = this.#feed.stored();
-    const manifest = sealManifest(plan.name, this.#layout, this.#feed.files(), stored);
+    const manifest = sealManifest(this.#name, this.#layout, this.#feed.files(), stored);
     this.#manifest = manifest;
     const id = artifactId(manifest);
     this.#artifact = id;
@@ -387,7 +392,10 @@ class UploadRun {
       const { key, part, size, crc32, plainBytes } = this.#part(id);
       const etag = part === 0 ? this.#replaces.get(key) : undefined;
       return {
-        ...{ key, part, size, crc32 },
+        key,
+        part,
+        size,
+        crc32,
         ...(plainBytes === undefined ? {} : { plainBytes }),
         ...(etag === undefined ? {} : { replaces: etag }),
       };
@@ -460,8 +468,8 @@ class UploadRun {
     const status = await this.#input.sink.status(this.#options());
     const object = status.objects.find((one) => one.key === key);
     const whole = object === undefined ? undefined : heldObject(object).whole;
-    if (whole?.etag === undefined) this.#replaces.delete(key);
-    else this.#replaces.set(key, whole.etag);
+    if (object?.etag === undefined) this.#replaces.delete(key);
+    else this.#replaces.set(key, object.etag);
     const held = whole?.size === size && whole.crc32 === crc32;
     this.#dispatch({ type: "checked", id, held });
   }

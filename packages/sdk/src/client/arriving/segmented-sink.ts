@@ -55,6 +55,10 @@ export class SegmentedSink implements Sink {
     return this.#refusal !== undefined || this.#init.inner.refused;
   }
 
+  get artifact(): ArtifactId | undefined {
+    return this.#init.inner.artifact;
+  }
+
   async begin(plan: UploadPlan, options: SinkOptions): Promise<UploadStatus> {
     const status = await this.#init.inner.begin(plan, options);
     this.#status = status;
