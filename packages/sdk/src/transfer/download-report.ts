@@ -79,6 +79,8 @@ function reasonOf(state: DownloadState, source: SourceState): string {
   const isDearer = rankIn(state, source) >= 2;
   if (state.phase === "done") {
     if (tally.requests > 0) return "asked, but others were faster";
+    const isIdle = [...state.sources.values()].every((one) => one.tally.requests === 0);
+    if (isIdle) return "not needed: everything was there already";
     return isDearer ? "not needed: cheaper sources had everything" : "not needed";
   }
   if (tally.requests > 0) {

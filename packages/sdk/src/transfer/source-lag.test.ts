@@ -118,7 +118,13 @@ describe("a cheap download beside a mirror that does badly", () => {
   });
 });
 
-describe("the report of a download that ended early", () => {
+describe("the report of a download that asked nobody, or ended early", () => {
+  it("says that everything was there", () => {
+    const machine = new Machine(8, { done: ShardSet.all(8) });
+    machine.add(source("s3"));
+    expect(reportSources(machine.state)[0]?.why).toBe("not needed: everything was there already");
+  });
+
   it("does not say that cheaper sources had everything", () => {
     const machine = new Machine(1024);
     machine.add(

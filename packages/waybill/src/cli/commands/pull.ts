@@ -114,12 +114,12 @@ export async function pullInto(
   } finally {
     view.stop();
     transport.close();
-    if (what.explain === true) explain(context, report ?? []);
+    if (what.explain === true) explain(context, report);
   }
 }
 
 /** Prints why each source was used, however the pull ended. */
-function explain({ output }: Context, sources: readonly SourceReport[]): void {
-  output.record({ type: "explain", sources });
+function explain({ output }: Context, sources: readonly SourceReport[] | undefined): void {
+  output.record({ type: "explain", sources: sources ?? [] });
   output.note(sourceReport(sources));
 }

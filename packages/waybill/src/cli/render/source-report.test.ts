@@ -33,4 +33,8 @@ describe("why each source was used", () => {
   it("says so when there was nothing to fetch", () => {
     expect(sourceReport([])).toMatch(/everything was there/);
   });
+
+  it("does not say that everything was there when the command failed before it knew", () => {
+    expect(sourceReport(undefined)).toBe("no source was asked: the command ended before that");
+  });
 });

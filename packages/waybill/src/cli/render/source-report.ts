@@ -2,8 +2,12 @@
 import type { SourceReport } from "@waybill/sdk/client";
 import { formatBytes, formatSeconds, printable, table } from "./format.ts";
 
-/** A table of figures, a row for each source, and below it a sentence for each. */
-export function sourceReport(report: readonly SourceReport[]): string {
+/**
+ * A table of figures, a row for each source, and below it a sentence for each. Without a report the command ended
+ * before it came to sources.
+ */
+export function sourceReport(report: readonly SourceReport[] | undefined): string {
+  if (report === undefined) return "no source was asked: the command ended before that";
   if (report.length === 0) return "no source was asked: everything was there already";
   const head = [
     "SOURCE",

@@ -103,6 +103,32 @@ describe("what a transfer shows", () => {
     expect(stderr.text).toContain("nothing for 8.0 s");
   });
 
+  it("is a line every ten seconds also before anything has come", () => {
+    const { stderr, clock, view, at } = viewOn({});
+    for (; clock.ms <= 21_000; clock.ms += 1000) view.refresh();
+    expect(stderr.lines).toEqual([
+      "push digits  nothing has moved yet  10.0 s",
+      "push digits  nothing has moved yet  20.0 s",
+    ]);
+    at(22_000, 0);
+    for (clock.ms = 23_000; clock.ms <= 31_000; clock.ms += 1000) view.refresh();
+    view.stop();
+    expect(stderr.lines).toHaveLength(3);
+    expect(stderr.lines[2]).toMatch(/^push digits .*nothing for 8.0 s$/);
+  });
+
+  it("is a line on a terminal while it waits, which is gone when it fails", () => {
+    const { stderr, clock, view } = viewOn({ tty: true });
+    clock.ms = 1000;
+    view.refresh();
+    expect(stderr.text).toBe("");
+    clock.ms = 3000;
+    view.refresh();
+    expect(stderr.text).toContain("nothing has moved yet  3.0 s");
+    view.stop();
+    expect(stderr.text.endsWith("\u001B[1A\u001B[J")).toBe(true);
+  });
+
   it("is nothing for a transfer that never began", () => {
     const { stdout, view } = viewOn({ json: true });
     view.refresh();

@@ -1,5 +1,6 @@
 // Progress of one transfer as it is shown: redrawn lines on a terminal, a plain line every ten seconds without
 // one, JSON lines with --json (docs/cli.md, "Progress").
+import { formatSeconds } from "./format.ts";
 import { progressLines, progressText } from "./progress-lines.ts";
 import type { Output } from "./output.ts";
 import {
@@ -15,6 +16,8 @@ import {
 const JSON_EVERY_MS = 200;
 const JSON_IDLE_MS = 5000;
 const PLAIN_EVERY_MS = 10_000;
+/** On a terminal the wait for the first facts gets a line after this long. */
+const WAIT_MS = 2000;
 /** A terminal over a slow link is a slow viewer, too. */
 const REDRAW_MS = 66;
 /** Time left and stalls go on while no facts come. */
@@ -33,16 +36,19 @@ export class TransferView implements Disposable {
   readonly #label: string;
   readonly #now: () => number;
   readonly #timer: NodeJS.Timeout;
+  readonly #startedMs: number;
   #meter: TransferMeter;
   #shownMs: number;
   #shown: TransferFacts | undefined;
   #begun = false;
+  #waits = false;
 
   constructor({ output, label, now = performance.now.bind(performance) }: TransferViewInit) {
     this.#output = output;
     this.#label = label;
     this.#now = now;
-    this.#meter = startMeter(now());
+    this.#startedMs = now();
+    this.#meter = startMeter(this.#startedMs);
     // Without a terminal the first line waits as long as the next: a short transfer needs none.
     this.#shownMs = output.json || output.interactive ? -Infinity : now();
     this.#timer = setInterval(() => this.refresh(), REFRESH_MS);
@@ -64,7 +70,9 @@ export class TransferView implements Disposable {
     const nowMs = this.#now();
     const { json, interactive } = this.#output;
     const everyMs = json ? JSON_IDLE_MS : interactive ? REDRAW_MS : PLAIN_EVERY_MS;
-    if (this.#begun && nowMs - this.#shownMs >= everyMs) this.#show(nowMs, false);
+    if (nowMs - this.#shownMs < everyMs) return;
+    if (this.#begun) this.#show(nowMs, false);
+    else this.#showWait(nowMs);
   }
 
   /** What could be said at this moment. */
@@ -76,12 +84,30 @@ export class TransferView implements Disposable {
   stop(): void {
     clearInterval(this.#timer);
     if (this.#begun && this.#shown !== this.#meter.facts) this.#show(this.#now(), true);
+    // A line about waiting is no result.
+    if (!this.#begun && this.#waits) this.#output.status([], true);
     this.#begun = false;
+    this.#waits = false;
     this.#output.settle();
   }
 
   [Symbol.dispose](): void {
     this.stop();
+  }
+
+  /** Nothing is known yet, not even how much there is to move; JSON has no record of that. */
+  #showWait(nowMs: number): void {
+    const output = this.#output;
+    const waitedMs = nowMs - this.#startedMs;
+    if (output.json || waitedMs < WAIT_MS) return;
+    this.#shownMs = nowMs;
+    const text = `${this.#label}  nothing has moved yet  ${formatSeconds(waitedMs / 1000)}`;
+    if (!output.interactive) {
+      output.note(text);
+      return;
+    }
+    this.#waits = true;
+    output.status([text], true);
   }
 
   #show(nowMs: number, last: boolean): void {
