@@ -1,4 +1,5 @@
 // Two real pushes at once that share an upload session, against the hub with its own store.
+import { contentFingerprint, scanTree } from "@waybill/sdk/artifact";
 import { pullArtifact, pushArtifact } from "@waybill/sdk/client";
 import { HubClient } from "@waybill/sdk/hub-client";
 import type { RoomId } from "@waybill/sdk/protocol";
@@ -50,6 +51,11 @@ it("two pushes of one fingerprint with different bytes both succeed, each under 
   const content = randomBytes(10 * MIB);
   const names = ["one", "two"] as const;
   const paths = names.map((name, at) => writePair(name, content, at));
+  const fingerprints = paths.map(async (path) => {
+    const purpose = { kind: "dataset", keep: false } as const;
+    return contentFingerprint(await scanTree(path), { purpose, salt: "" });
+  });
+  expect(await fingerprints[0]).toBe(await fingerprints[1]);
   const pushed = await Promise.all(
     names.map((name, at) =>
       pushArtifact(client, { room, path: paths[at] ?? "", name, compress: "never" }),
