@@ -44,8 +44,8 @@ export type PullOptions = {
   /** Folder the files are laid out in. */
   readonly dir: string;
   /**
-   * What counts: `cheap` (default) asks the store only for what no cheaper source has, `fast` asks all at once,
-   * a deadline (milliseconds from the start) is cheap as long as that is in time.
+   * What counts: `cheap` (default) asks the store only for what no cheaper source has or brings at a sensible
+   * rate, `fast` asks all at once, a deadline (milliseconds from the start) is cheap as long as that is in time.
    */
   readonly prefer?: Preference;
   /** URLs below which the artifact's objects lie under their own keys, on any server of ranges. Free sources. */

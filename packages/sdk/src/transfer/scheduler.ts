@@ -58,6 +58,8 @@ type Candidate = {
   /** Requests it may have at once now. */
   readonly places: number;
   readonly bytesPerS: number | undefined;
+  /** It may step in for one that lags: whether it is any faster is found out with single shards. */
+  readonly isTrial: boolean;
 };
 
 /** The next request to start, or undefined when every source is busy or has nothing to do. */
@@ -99,13 +101,13 @@ function candidates(state: DownloadState, map: ShardMap, nowMs: number): Candida
     if (!isReady(source, nowMs)) continue;
     const busy = busyRequests(state, source.id);
     const bytesPerS = sourceRate(source, busy, nowMs);
-    // It steps in for one that lags: whether it is any faster is found out with one request.
     const isTrial = isLate && source.cost === "paid" && bytesPerS === undefined;
     list.push({
       source,
       busy,
       places: isTrial ? 1 : windowOf(source),
       bytesPerS,
+      isTrial,
       rank: rankIn(state, source),
       able: ableShards(state, map, source),
     });
@@ -139,10 +141,8 @@ function chooseMissing(
     const first = wanted.firstRun();
     if (first === undefined || comesTooLate(state, map, one, first.first, all)) continue;
     const end = Math.min(first.first + first.count, one.source.runEnd(first.first));
-    const most = requestBytes(state, map, {
-      ...one,
-      peers: all.filter((other) => other.rank === one.rank),
-    });
+    const peers = all.filter((other) => other.rank === one.rank);
+    const most = one.isTrial ? 0 : requestBytes(state, map, { ...one, peers });
     const run = takeShards(map, { first: first.first, count: end - first.first }, most);
     return { type: "fetch", source: one.source.id, run };
   }
