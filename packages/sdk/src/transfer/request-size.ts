@@ -39,7 +39,7 @@ export function requestBytes(
   const answerMs = source.pathMs ?? source.expectedAnswerMs ?? 0;
   const least = Math.max(
     ((perRequest ?? 0) * LEAST_ANSWERS * answerMs) / 1000,
-    answerMs < FAR_MS ? 0 : answerMs * FAR_BYTES_PER_MS,
+    perRequest !== undefined || answerMs < FAR_MS ? 0 : answerMs * FAR_BYTES_PER_MS,
   );
   const seconds = Math.min(REQUEST_S, (advice.maxRequestMs ?? Infinity) / 1000);
   return Math.min(

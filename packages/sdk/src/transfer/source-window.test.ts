@@ -49,7 +49,10 @@ describe("a source's window", () => {
 
   it("takes no step while answers wait in a queue, nor when the end is near", () => {
     expect(came(start(), { nowMs: 1000 }).size).toBe(8);
-    expect(came(start(), { nowMs: 1000, answerMs: 60 }).size).toBe(4);
+    const full = { bytes: 40 * 1024 * 1024, nowMs: 1000, answerMs: 60 };
+    expect(came(start(), full).size).toBe(4);
+    // Connections that are held back by loss have late answers, too.
+    expect(came(start(), { ...full, bytes: 400 }).size).toBe(8);
     expect(came(start(), { nowMs: 1000, leftBytes: 700 }).size).toBe(4);
     expect(came(start(), { nowMs: 1000, leftBytes: 900 }).size).toBe(8);
   });

@@ -34,6 +34,8 @@ const TAIL_EPOCHS = 2;
 /** Answers that take so much longer than the path's own have waited in a queue. */
 const QUEUED = 1.25;
 const QUEUED_MS = 20;
+/** At 1 % loss a connection has a dozen packets on its way. */
+const LEAST_ON_WAY_BYTES = 64 * 1024;
 /** On long paths an epoch is this many answer times. */
 const EPOCH_ANSWERS = 8;
 /** A step pays when it brings this share of the growth it was meant to bring. */
@@ -92,7 +94,7 @@ export function widen(window: SourceWindow, arrival: Arrival): SourceWindow {
   if (!window.fitted && answerMs !== undefined) return fit(window, answerMs, nowMs);
   const epochBytes = window.epochBytes + bytes;
   const passed = nowMs - window.epochMs;
-  const lastsMs = Math.max(EPOCH_MS, EPOCH_ANSWERS * (answerMs ?? 0));
+  const lastsMs = Math.max(EPOCH_MS, EPOCH_ANSWERS * (arrival.pathMs ?? 0));
   if (passed < lastsMs) return { ...window, epochBytes };
   const next = { ...window, epochMs: nowMs, epochBytes: 0 };
   // A window that is not full says nothing about its size.
@@ -108,7 +110,7 @@ export function widen(window: SourceWindow, arrival: Arrival): SourceWindow {
     }
   }
   const max = Math.min(window.max, nowMs < window.ceilingUntilMs ? window.ceiling : Infinity);
-  const isHeld = nowMs < window.holdUntilMs || window.size >= max || isQueued(arrival);
+  const isHeld = nowMs < window.holdUntilMs || window.size >= max || isQueued(arrival, bytesPerS);
   // The end would come before new connections were up to speed, and would wait for them.
   const isTail = (arrival.leftBytes * 1000) / bytesPerS < TAIL_EPOCHS * lastsMs;
   if (isHeld || isTail) return { ...next, before: undefined };
@@ -116,9 +118,13 @@ export function widen(window: SourceWindow, arrival: Arrival): SourceWindow {
   return { ...next, size, before: { size: window.size, bytesPerS } };
 }
 
-/** Answers wait in the link's queue: it is full, and more connections would only fill the queue. */
-function isQueued({ answerMs, pathMs }: Arrival): boolean {
+/**
+ * Answers wait in the link's queue: it is full, and more connections would only fill the queue. Where each connection
+ * has little on its way, loss holds it back and makes its answers late: there more of them do help.
+ */
+function isQueued({ answerMs, pathMs, busy }: Arrival, bytesPerS: number): boolean {
   if (answerMs === undefined || pathMs === undefined) return false;
+  if ((bytesPerS / busy) * (pathMs / 1000) < LEAST_ON_WAY_BYTES) return false;
   return answerMs > QUEUED * pathMs && answerMs - pathMs > QUEUED_MS;
 }
 
