@@ -23,7 +23,7 @@ describe("a data set on its way", () => {
   });
   afterEach(() => lab[Symbol.asyncDispose]());
 
-  /** Pushes at 8 MiB/s; resolves when it is announced. */
+  /** Pushes at 8 MiB/s unless told otherwise (submitting may take seconds, too); resolves when it is announced. */
   async function beginPush(...options: string[]) {
     const push = lab.start(
       ["push", lab.path("data"), "--announce", "--limit-up", "8M", ...options],
@@ -141,9 +141,9 @@ describe("a data set on its way", () => {
 
   it("goes on when its push was killed and is run again, and sends nothing twice (I2)", async () => {
     await lab.startWorker("desk");
-    const { push, artifact } = await beginPush("--no-direct");
+    const { push, artifact } = await beginPush("--no-direct", "--limit-up", "2M");
     const viewer = await submit(artifact);
-    await push.until((line) => Number(line["bytes"]) > BYTES / 3);
+    await push.until((line) => Number(line["bytes"]) > 8 * MIB);
     await push.kill();
     const again = await beginPush("--no-direct");
     expect(again.artifact).toBe(artifact);
@@ -155,9 +155,9 @@ describe("a data set on its way", () => {
 
   it("survives a crash of the hub", async () => {
     await lab.startWorker("desk");
-    const { push, artifact } = await beginPush("--no-direct");
+    const { push, artifact } = await beginPush("--no-direct", "--limit-up", "3M");
     const viewer = await submit(artifact);
-    await push.until((line) => Number(line["bytes"]) > BYTES / 3);
+    await push.until((line) => Number(line["bytes"]) > 8 * MIB);
     await lab.crashHub();
     await endOf(push);
     expect(await outcomeOf(viewer)).toMatchObject({ state: "completed", digest });
@@ -165,9 +165,9 @@ describe("a data set on its way", () => {
 
   it("fails the job with a clear reason when its upload is given up", async () => {
     await lab.startWorker("desk");
-    const { push, artifact } = await beginPush("--no-direct");
+    const { push, artifact } = await beginPush("--no-direct", "--limit-up", "1M");
     const viewer = await submit(artifact);
-    await push.until((line) => Number(line["bytes"]) > BYTES / 3);
+    await push.until((line) => Number(line["bytes"]) > 2 * MIB);
     await push.kill();
     const { upload } = await lab.ask(["uploads", "ls"]);
     await lab.ask(["uploads", "rm", String(upload)]);

@@ -39,6 +39,7 @@ export class WaybillProcess implements AsyncDisposable {
       stdio: ["ignore", "pipe", "pipe"],
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
+    // From the start: what a process printed before it ended is thrown away when nobody listens by then.
     this.#lines = this.#read();
     this.child.stderr?.on("data", (data: Buffer) => {
       this.#errors.push(data.toString());
@@ -46,10 +47,10 @@ export class WaybillProcess implements AsyncDisposable {
     });
   }
 
-  async *#read(): AsyncGenerator<Line> {
-    if (this.child.stdout === null) return;
-    for await (const line of createInterface({ input: this.child.stdout }))
-      yield JSON.parse(line) as Line;
+  #read(): AsyncIterator<Line> {
+    const { stdout } = this.child;
+    const lines = stdout === null ? [] : createInterface({ input: stdout })[Symbol.asyncIterator]();
+    return decoded(lines);
   }
 
   /** The next line; throws with what the process said when it ended instead. */
@@ -114,6 +115,10 @@ export class WaybillProcess implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
+}
+
+async function* decoded(lines: Iterable<string> | AsyncIterable<string>): AsyncGenerator<Line> {
+  for await (const line of lines) yield JSON.parse(line) as Line;
 }
 
 export type Outcome = {
