@@ -87,10 +87,13 @@ describe("the pace of an upload", () => {
   it("begins with more at once where a round trip is long, and waits there for warm connections", () => {
     const start = (pathMs: number, concurrency = Infinity) =>
       startPace(rule, GIB, concurrency, pathMs);
-    expect([1, 50, 150, 600].map((pathMs) => start(pathMs).window)).toEqual([2, 4, 8, 8]);
+    const windows = [1, 50, 60, 150, 600].map((pathMs) => start(pathMs).window);
+    expect(windows).toEqual([2, 2, 4, 8, 8]);
     expect(start(150, 3).window).toBe(3);
     expect(flightOf(start(1)).bodies).toBe(24);
     expect(flightOf(start(150)).bodies).toBe(8);
+    const cut = { startedMs: 0, openedMs: 0, nowMs: 6000, reset: true };
+    expect(flightOf(paceFailed(paceFailed(start(1), cut), cut)).bodies).toBeLessThanOrEqual(2);
     expect(permitsAheadOf(start(1))).toBe(5 * MIB);
     expect(permitsAheadOf(start(150))).toBe(20 * MIB);
   });

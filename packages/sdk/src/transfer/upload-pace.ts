@@ -17,8 +17,8 @@ const START_WINDOW = 2;
 /** On long paths connections are slow to start: one more for every 25 ms of the hub's answer. */
 const MS_PER_MORE = 25;
 const MOST_MORE = 6;
-/** A path of such round trips is far, in milliseconds. */
-const FAR_MS = 20;
+/** A path is far from here on, in milliseconds: half of a first call, which a busy machine makes longer than two trips. */
+const FAR_MS = 55;
 /** Parts that wait with permits there. */
 const SIGNED_AHEAD = 4;
 /**
@@ -89,7 +89,8 @@ export function startPace(
   concurrency = Infinity,
   pathMs = 0,
 ): Pace {
-  const first = START_WINDOW + Math.min(MOST_MORE, Math.floor(pathMs / MS_PER_MORE));
+  const more = pathMs < FAR_MS ? 0 : Math.min(MOST_MORE, Math.floor(pathMs / MS_PER_MORE));
+  const first = START_WINDOW + more;
   const budgetBytes = Math.max(3 * rule.minBytes, totalBytes / 64);
   return {
     bounds: { rule, budgetBytes, maxWindow: Math.max(1, concurrency), pathMs },
@@ -108,7 +109,9 @@ export function startPace(
 /** What may be on the wire: bytes of bodies that are not handed over yet, and bodies at once. */
 export function flightOf(pace: Pace): { bytes: number; bodies: number } {
   const { window, partBytes, bounds } = pace;
-  const bodies = isFar(pace) ? Math.min(window, MAX_BODIES) : MAX_BODIES;
+  // Where connections are cut at an age, bodies that drain would keep the others from being through before it.
+  const waits = isFar(pace) || pace.link.resets.length > 1;
+  const bodies = waits ? Math.min(window, MAX_BODIES) : MAX_BODIES;
   return { bytes: window * Math.max(partBytes, bounds.rule.minBytes), bodies };
 }
 
