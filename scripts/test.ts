@@ -24,6 +24,24 @@ const SUITES = ["unit", "interop", "e2e", "faults"] as const;
 
 type Counts = { passed: number; failed: number; skipped: number };
 
+/** The part of Vitest's JSON report that is read here. */
+type Report = Partial<
+  Record<"numPassedTests" | "numFailedTests" | "numPendingTests" | "numTodoTests", number>
+> & {
+  testResults?: readonly {
+    name: string;
+    message: string;
+    assertionResults: readonly {
+      status: string;
+      fullName: string;
+      failureMessages?: readonly string[];
+    }[];
+  }[];
+};
+
+/** What failed and how, told again at the end: a log's middle is easily lost. */
+const failures: string[] = [];
+
 function run(
   program: string,
   args: readonly string[],
@@ -77,15 +95,25 @@ function runSuite(suite: string, folder: string): Counts {
     "--reporter=json",
     `--outputFile.json=${report}`,
   ]);
-  if (!existsSync(report)) return { passed: 0, failed: 1, skipped: 0 };
-  const result = JSON.parse(readFileSync(report, "utf8")) as Record<string, unknown>;
-  const count = (key: string) => (typeof result[key] === "number" ? result[key] : 0);
-  const failed = count("numFailedTests");
+  if (!existsSync(report)) {
+    failures.push(`${suite}: Vitest wrote no report`);
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+  const result = JSON.parse(readFileSync(report, "utf8")) as Report;
+  for (const { name, message, assertionResults } of result.testResults ?? []) {
+    if (message !== "") failures.push(`${path.relative(".", name)}: ${message}`);
+    for (const { status, fullName, failureMessages } of assertionResults) {
+      if (status !== "failed") continue;
+      failures.push(`${path.relative(".", name)}: ${fullName}\n${failureMessages?.join("\n")}`);
+    }
+  }
+  const failed = result.numFailedTests ?? 0;
+  if (!ok && failed === 0) failures.push(`${suite}: failed outside its tests, see above`);
   return {
-    passed: count("numPassedTests"),
+    passed: result.numPassedTests ?? 0,
     // A suite that fails outside its tests (a file that does not load, an unhandled rejection) has failed.
     failed: ok ? failed : Math.max(1, failed),
-    skipped: count("numPendingTests") + count("numTodoTests"),
+    skipped: (result.numPendingTests ?? 0) + (result.numTodoTests ?? 0),
   };
 }
 
@@ -94,7 +122,9 @@ const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 try {
   for (const [name, program, args] of CHECKS) {
     console.log(`\n== ${name}`);
-    if (!run(program, args)) total.failed += 1;
+    if (run(program, args)) continue;
+    total.failed += 1;
+    failures.push(`${name}: see above`);
   }
   provideTools();
   const wanted = process.argv.slice(2);
@@ -109,5 +139,6 @@ try {
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
+for (const failure of failures) console.log(`\nfailed: ${failure}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exitCode = total.failed === 0 ? 0 : 1;

@@ -33,19 +33,14 @@ describe("a cheap pull with a mirror that does badly", () => {
     ["closes half-way", { fault: (one): RangeFault => ({ type: "cut", afterBytes: half(one) }) }],
   ];
 
-  it.each(cases)("is done by the store within seconds when it %s", async (_, how) => {
+  // Within seconds, in virtual time (source-lag.test.ts).
+  it.each(cases)("is done by the store when it %s", { timeout: 60_000 }, async (_, how) => {
     const root = fixture.tree("data", { "big.bin": noise(BYTES, 1) });
     await fixture.push(root);
     mirror = new RangeServer([["big.bin", readFileSync(join(root, "big.bin"))]]);
     await Object.assign(mirror, how).start();
-    const startMs = performance.now();
     const { report } = await fixture.pull("out", { mirrors: [mirror.url] });
-    expect(performance.now() - startMs).toBeLessThan(15_000);
     expect(fixture.out("out")).toEqual(digestsOf(root));
-    console.log(
-      performance.now() - startMs,
-      report.map((r) => [r.bytes, r.requests, r.why]),
-    );
     expect(report.find(({ source }) => source === "s3")?.bytes).toBeGreaterThan(BYTES / 4);
   });
 });
