@@ -17,6 +17,9 @@ import { type ProxyEnvironment, proxyFor } from "./proxy.node.ts";
 /** Idle connections kept per origin: as many as one transfer uses. */
 const MAX_IDLE = 16;
 
+/** A server that had closed a kept connection says so within a round trip; what dies later died of something else. */
+const CLOSED_MS = 1000;
+
 export type PoolInit = {
   /** Empty: no proxies. */
   readonly env: ProxyEnvironment;
@@ -68,13 +71,15 @@ export class ConnectionPool {
     const url = new URL(request.url);
     const kept = this.#takeIdle(url, request);
     if (kept !== undefined) {
+      const askedMs = performance.now();
       try {
         return await this.#askOn(kept, method, url, request);
       } catch (error) {
         // The server closed the kept connection while the request was on its way: RFC 9112 §9.3.1
         // allows a GET and a PUT to be sent again.
         const closed = error instanceof WaybillError && error.code === "unreachable";
-        if (!closed || kept.answered) throw error;
+        const atOnce = performance.now() - askedMs < CLOSED_MS;
+        if (!closed || kept.answered || !atOnce) throw error;
       }
     }
     const proxy = proxyFor(url, this.#init.env);

@@ -1,6 +1,6 @@
 import * as http from "node:http";
 import * as net from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { parseRateLimit } from "../timing/index.ts";
 import type { ConnectionFacts } from "./byte-transport.ts";
 import { type NodeTransportInit, createByteTransport } from "./http.node.ts";
@@ -9,6 +9,7 @@ import { bodyOf, listen, namesOf } from "./transport.fixture.ts";
 const closers: (() => void)[] = [];
 
 afterEach(() => {
+  vi.restoreAllMocks();
   for (const close of closers.splice(0)) close();
 });
 
@@ -176,6 +177,28 @@ describe("a body that is put", () => {
       expect((await transport.put({ url, body: new Uint8Array(10) })).text).toBe("ok");
     }
     expect(requests).toBeGreaterThanOrEqual(3);
+  });
+
+  it("is not sent again when the kept connection dies later than that takes: the caller learns of it", async () => {
+    const now = performance.now.bind(performance);
+    let laterMs = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => now() + laterMs);
+    let requests = 0;
+    const url = await serveRaw((socket) => {
+      socket.on("data", () => {
+        requests += 1;
+        if (requests === 1) socket.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        else {
+          laterMs = 2000;
+          socket.destroy();
+        }
+      });
+    });
+    const transport = open();
+    await transport.put({ url, body: new Uint8Array(10) });
+    const second = transport.put({ url, body: new Uint8Array(10) });
+    await expect(second).rejects.toEqual(unreachable);
+    expect(requests).toBe(2);
   });
 
   it("is not sent again when a fresh connection is closed", async () => {

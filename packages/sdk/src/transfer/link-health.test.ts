@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { FRESH_LINK, type LinkFact, adviceFor, learnLink, resetAgeMs } from "./link-health.ts";
+import {
+  FRESH_LINK,
+  type LinkFact,
+  adviceFor,
+  learnLink,
+  resetAgeMs,
+  suspectedAgeMs,
+} from "./link-health.ts";
 
 const learn = (facts: readonly LinkFact[], nowMs = 1000) =>
   facts.reduce((link, fact) => learnLink(link, fact, nowMs), FRESH_LINK);
@@ -18,6 +25,15 @@ describe("what a link teaches", () => {
   it("takes a lone early reset for an exception, and connections that never lived for no teaching", () => {
     expect(resetAgeMs(learn([reset(2000), reset(6000), reset(5800)]), 1000)).toBe(5800);
     expect(resetAgeMs(learn([reset(10), reset(11), reset(900)]), 1000)).toBeUndefined();
+  });
+
+  it("suspects the age of a first reset for a minute, the oldest of those that died together", () => {
+    const link = learnLink(FRESH_LINK, reset(6000), 1000);
+    expect(suspectedAgeMs(FRESH_LINK, 1000)).toBeUndefined();
+    expect(suspectedAgeMs(link, 2000)).toBe(6000);
+    expect(suspectedAgeMs(learnLink(link, reset(30_000), 2000), 2000)).toBe(30_000);
+    expect(suspectedAgeMs(link, 62_000)).toBeUndefined();
+    expect(suspectedAgeMs(learnLink(link, reset(6100), 9000), 80_000)).toBe(6000);
   });
 
   it("ends requests on connections that are reset after 6 s within 3", () => {

@@ -45,6 +45,10 @@ const MIN_AGE_MS = 1000;
 const SIMILAR = 1.5;
 /** Without a reset for so long the path is taken for another one. */
 const FORGET_MS = 600_000;
+/** A single reset is acted on for so long. */
+const SUSPICION_MS = 60_000;
+/** Resets within this are one event. */
+const TOGETHER_MS = 1500;
 /** A refusal says little about the next minute. */
 const REFUSAL_MS = 60_000;
 /** Share of the reset age a request may last, and age at which a connection is still used again: 0.9 together. */
@@ -93,6 +97,17 @@ export function resetAgeMs(link: LinkHealth, nowMs: number): number | undefined 
   const ages = link.resets.map(({ ageMs }) => ageMs).sort((a, b) => a - b);
   // The youngest age that is no exception.
   return ages.find((age, at) => (ages[at + 1] ?? Infinity) <= age * SIMILAR);
+}
+
+/**
+ * As `resetAgeMs`; after a first reset, for a while, its age, or the oldest of those that died together: acting on it
+ * costs a few more connections, and not acting a second loss.
+ */
+export function suspectedAgeMs(link: LinkHealth, nowMs: number): number | undefined {
+  const latest = link.resets.at(-1);
+  if (latest === undefined || nowMs - latest.atMs > SUSPICION_MS) return resetAgeMs(link, nowMs);
+  const together = link.resets.filter(({ atMs }) => latest.atMs - atMs < TOGETHER_MS);
+  return resetAgeMs(link, nowMs) ?? Math.max(...together.map(({ ageMs }) => ageMs));
 }
 
 /** What to do on this link now. */

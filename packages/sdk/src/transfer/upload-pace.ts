@@ -3,7 +3,13 @@
 //
 //   careful ──first body within 1.5 s──▶ fast: the whole budget, larger parts
 //      └─ every 3 s: one step up ──▶ kept if the rate grew with it, else back and hold for a while
-import { type LinkHealth, FRESH_LINK, adviceFor, learnLink, resetAgeMs } from "./link-health.ts";
+import {
+  type LinkHealth,
+  FRESH_LINK,
+  adviceFor,
+  learnLink,
+  suspectedAgeMs,
+} from "./link-health.ts";
 import type { PartRule } from "./upload-plan.ts";
 
 const MIB = 1024 * 1024;
@@ -110,7 +116,7 @@ export function startPace(
 export function flightOf(pace: Pace): { bytes: number; bodies: number } {
   const { window, partBytes, bounds } = pace;
   // Where connections are cut at an age, bodies that drain would keep the others from being through before it.
-  const waits = isFar(pace) || pace.link.resets.length > 1;
+  const waits = isFar(pace) || pace.link.resets.length > 0;
   const bodies = waits ? Math.min(window, MAX_BODIES) : MAX_BODIES;
   return { bytes: window * Math.max(partBytes, bounds.rule.minBytes), bodies };
 }
@@ -138,7 +144,7 @@ export function memoryOf({ window, partBytes }: Pace): number {
 
 /** Age in milliseconds above which a kept connection would be cut before a part is through. */
 export function connectionAgeOf(pace: Pace, nowMs: number): number | undefined {
-  const ageMs = resetAgeMs(pace.link, nowMs);
+  const ageMs = suspectedAgeMs(pace.link, nowMs);
   if (ageMs === undefined) return undefined;
   return Math.max(0, ageMs * 0.9 - partMs(pace, pace.window));
 }
@@ -188,12 +194,12 @@ export function paceFailed(
   pace: Pace,
   { startedMs, openedMs, nowMs, reset }: Times & { readonly reset: boolean },
 ): Pace {
-  const before = resetAgeMs(pace.link, nowMs);
+  const before = suspectedAgeMs(pace.link, nowMs);
   const link = reset
     ? learnLink(pace.link, { type: "reset", ageMs: nowMs - openedMs }, nowMs)
     : learnLink(pace.link, { type: "refused", parallel: pace.window }, nowMs);
   const learned = { ...pace, link };
-  if (reset && resetAgeMs(link, nowMs) !== undefined) {
+  if (reset && suspectedAgeMs(link, nowMs) !== undefined) {
     // A path that cuts every connection at an age is not one under load: what was halved for it comes back.
     const window = before === undefined ? Math.max(pace.window, 2) : pace.window;
     return resized({ ...learned, window: Math.min(window, pace.bounds.maxWindow) }, nowMs);
@@ -246,7 +252,7 @@ function windowCap(pace: Pace, bytesPerS: number, nowMs: number): number {
 
 /** As many smallest parts as are through before their connections are reset. */
 function resetWindow(pace: Pace, bytesPerS: number | undefined, nowMs: number): number {
-  const ageMs = resetAgeMs(pace.link, nowMs);
+  const ageMs = suspectedAgeMs(pace.link, nowMs);
   if (ageMs === undefined || bytesPerS === undefined) return Infinity;
   const through = (RESET_SHARE * ageMs * bytesPerS) / 1000;
   return Math.max(1, Math.floor(through / pace.bounds.rule.minBytes));
