@@ -5,6 +5,7 @@ import * as tls from "node:tls";
 import { WaybillError } from "../protocol/index.ts";
 import { abortReason } from "../timing/index.ts";
 import { connectionError, proxyError, proxyRefusal } from "./connection-errors.node.ts";
+import { firstConnected } from "./first-connected.node.ts";
 import { type Proxy, hostOf, portOf } from "./proxy.node.ts";
 
 export type DialInit = {
@@ -34,22 +35,22 @@ export async function dial(init: DialInit): Promise<Dialled> {
   const host = hostOf(url);
   const secure = url.protocol === "https:";
   if (proxy === undefined) {
-    const socket = open({ ...init, host, port: portOf(url), secure, onread });
-    await ready(socket, secure, init, (cause) => connectionError(url.host, cause));
+    const to = { ...init, host, port: portOf(url), secure, onread };
+    const socket = await open(to, init, (cause) => connectionError(url.host, cause));
     return { socket, byOnread: true };
   }
   const { port } = proxy;
   const plain = { host: proxy.host, port, secure: proxy.secure };
-  const toProxy = open({ ...init, ...plain, onread: secure ? undefined : onread });
-  await ready(toProxy, proxy.secure, init, (cause) => proxyError(proxy.name, url.host, cause));
+  const to = { ...init, ...plain, onread: secure ? undefined : onread };
+  const toProxy = await open(to, init, (cause) => proxyError(proxy.name, url.host, cause));
   if (!secure) return { socket: toProxy, byOnread: true };
   await openTunnel(toProxy, url, proxy, init);
   const socket = tls.connect({ socket: toProxy, ALPNProtocols: ["http/1.1"], ...serverName(host) });
-  await ready(socket, true, init, (cause) => connectionError(url.host, cause));
+  await secured(socket, init, (cause) => connectionError(url.host, cause));
   return { socket, byOnread: false };
 }
 
-type Open = {
+type Target = {
   readonly host: string;
   readonly port: number;
   readonly secure: boolean;
@@ -57,7 +58,24 @@ type Open = {
   readonly lookup: net.LookupFunction | undefined;
 };
 
-function open({ host, port, secure, onread, lookup }: Open): net.Socket {
+/** A socket that leads there, with TLS when it is `secure`. */
+async function open(
+  target: Target,
+  waiting: Waiting,
+  inWords: (cause: unknown) => Error,
+): Promise<net.Socket> {
+  const { url, timeoutMs, signal } = waiting;
+  const socket = await firstConnected({
+    open: () => newSocket(target),
+    timeoutMs,
+    signal,
+    inWords: (cause) => inWords(cause ?? tooLate(url, timeoutMs)),
+  });
+  if (target.secure) await secured(socket, waiting, inWords);
+  return socket;
+}
+
+function newSocket({ host, port, secure, onread, lookup }: Target): net.Socket {
   const options = {
     host,
     port,
@@ -80,18 +98,16 @@ function serverName(host: string): { servername?: string } {
 type Waiting = Pick<DialInit, "timeoutMs" | "signal" | "url">;
 type Settle = (error?: Error) => void;
 
-/** Waits until the socket is connected; destroys it and throws otherwise. */
-function ready(
+/** Waits until a connected socket has its TLS; destroys it and throws otherwise. */
+function secured(
   socket: net.Socket,
-  secure: boolean,
   waiting: Waiting,
   inWords: (cause: unknown) => Error,
 ): Promise<void> {
   return settled(socket, waiting, inWords, (settle) => {
-    const event = secure ? "secureConnect" : "connect";
-    const onReady = () => settle();
-    socket.on(event, onReady);
-    return () => socket.off(event, onReady);
+    const onSecure = () => settle();
+    socket.on("secureConnect", onSecure);
+    return () => socket.off("secureConnect", onSecure);
   });
 }
 
@@ -119,6 +135,10 @@ function openTunnel(socket: net.Socket, url: URL, proxy: Proxy, waiting: Waiting
     socket.write(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
     return () => socket.off("data", onData);
   });
+}
+
+function tooLate({ host }: URL, timeoutMs: number): WaybillError {
+  return new WaybillError("timeout", `${host} accepted no connection within ${timeoutMs / 1000} s`);
 }
 
 /** Runs one step of opening; a socket on which it fails, or takes too long, is destroyed. */
@@ -149,10 +169,7 @@ function settled(
     const onAbort = () => {
       if (signal !== undefined) settle(abortReason(signal));
     };
-    const timer = setTimeout(() => {
-      const text = `${url.host} accepted no connection within ${timeoutMs / 1000} s`;
-      settle(inWords(new WaybillError("timeout", text)));
-    }, timeoutMs);
+    const timer = setTimeout(() => settle(inWords(tooLate(url, timeoutMs))), timeoutMs);
     signal?.addEventListener("abort", onAbort, { once: true });
     socket.on("error", onError);
     socket.on("close", onClose);
