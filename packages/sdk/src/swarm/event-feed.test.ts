@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { EVENT_WINDOW, type JobCommand, type JobEvent, JobId, PeerId } from "../protocol/index.ts";
 import { type CommandHandler, type EventFeed, createEventFeed } from "./event-feed.ts";
 import type { EventLogReader } from "./event-log.ts";
@@ -169,7 +169,8 @@ describe("the feed of a worker's events", () => {
     // The hub answers in place of a receiver that reads too slowly.
     const told = { code: "rate_limited", message: "slow", to: port.welcome?.peerId ?? workerId };
     hub.tell(workerId, { type: "error", ...told });
-    await settleSlowly(() => seqs(heard).length >= 6);
+    // Told again by a timer.
+    await vi.waitFor(() => expect(seqs(heard).length).toBeGreaterThanOrEqual(6), 10_000);
     expect(seqs(heard)).toEqual(range(15, 20));
   });
 
@@ -242,8 +243,3 @@ describe("commands over a link", () => {
     expect(calls).toBe(1);
   });
 });
-
-/** As `settle`, for what waits for a timer first. */
-async function settleSlowly(until: () => boolean): Promise<void> {
-  while (!until()) await new Promise((resolve) => setTimeout(resolve, 5));
-}

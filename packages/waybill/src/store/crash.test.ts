@@ -23,6 +23,10 @@ const KEYS = ["small", "large", "parts", "gone"] as const;
 class Victim {
   readonly #child: ChildProcess;
   readonly port: number;
+  /** Requests left until it is killed. */
+  lives = Infinity;
+  /** When: as the last of them sets out, or when it was answered, with others under way. */
+  dies: "asked" | "answered" = "asked";
 
   private constructor(child: ChildProcess, port: number) {
     this.#child = child;
@@ -58,12 +62,18 @@ class Victim {
   ): Promise<TestResponse> {
     const headers = signHeaders(method, path, this.port, request, Date.now());
     const query = request.query === undefined ? "" : `?${request.query}`;
-    return exchange({ port: this.port, method, headers, body: request.body }, path + query);
+    const answer = exchange({ port: this.port, method, headers, body: request.body }, path + query);
+    this.lives -= 1;
+    const kill = () => this.#child.kill("SIGKILL");
+    if (this.lives === 0 && this.dies === "asked") setImmediate(kill);
+    if (this.lives === 0 && this.dies === "answered") void answer.then(kill, kill);
+    return answer;
   }
 
-  async kill(): Promise<void> {
-    this.#child.kill("SIGKILL");
-    await once(this.#child, "exit");
+  /** Until the process is gone. */
+  async gone(): Promise<void> {
+    const { exitCode, signalCode } = this.#child;
+    if (exitCode === null && signalCode === null) await once(this.#child, "exit");
   }
 }
 
@@ -158,11 +168,11 @@ test(
           const found = got.status === 200 ? got.body : undefined;
           expect(expected.settle(key, found), `${key} after death ${death}`).toBe(true);
         }
-        // A different instant each time: somewhere in the first hundreds of writes.
-        const killed = new Promise((resolve) => setTimeout(resolve, 5 + ((death * 37) % 150))).then(
-          () => victim.kill(),
-        );
-        await Promise.all([writeUntilDeath(victim, expected, death * 10_000), killed]);
+        // A different instant each time: somewhere in the first hundred writes, four of which are under way at once.
+        victim.lives = 2 + ((death * 37) % 101);
+        victim.dies = death % 2 === 0 ? "asked" : "answered";
+        await writeUntilDeath(victim, expected, death * 10_000);
+        await victim.gone();
       }
       await checkNothingLeaks(dataDir);
     } finally {

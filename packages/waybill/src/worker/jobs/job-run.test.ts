@@ -234,11 +234,17 @@ describe("a job on a worker", () => {
 
   it("finishes and publishes a job whose hub was away meanwhile, losing no event", async () => {
     await lab.start();
+    const hubIsDown = JSON.stringify(lab.path("hub-is-down"));
     const job = lab.offer(
-      trainer(`console.log("up"); setTimeout(() => { say({loss: 1}); save(); }, 200)`),
+      trainer(`console.log("up");
+        const look = setInterval(() => {
+          if (!fs.existsSync(${hubIsDown})) return;
+          clearInterval(look); say({loss: 1}); save();
+        }, 5)`),
     );
     await vi.waitFor(() => expect(lab.hub.calls).toContain("renewLease"), WAIT);
     lab.hub.down = true;
+    await writeFile(lab.path("hub-is-down"), "");
     const reader = lab.feed.readers.get(job);
     await vi.waitFor(async () => {
       const live = await reader?.read(0, 1000);
