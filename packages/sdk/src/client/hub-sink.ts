@@ -27,6 +27,8 @@ export type HubSinkInit = {
   readonly name: ArtifactName;
   /** How long the hub may be away. */
   readonly retryForMs: number;
+  /** Told of waits between tries of completing, which no call of the hub's client makes by itself. */
+  readonly onRetry?: ((error: unknown, waitMs: number) => void) | undefined;
 };
 
 export class HubSink implements Sink {
@@ -84,7 +86,7 @@ export class HubSink implements Sink {
     objects: readonly JoinedObject[],
     { signal }: SinkOptions,
   ): Promise<ArtifactRecord> {
-    const { hub, name, retryForMs } = this.#init;
+    const { hub, name, retryForMs, onRetry } = this.#init;
     this.artifact = artifact;
     const body = {
       artifact,
@@ -106,7 +108,7 @@ export class HubSink implements Sink {
         });
       }
     };
-    return retry(once, { forMs: retryForMs, signal, capMs: 2000 });
+    return retry(once, { forMs: retryForMs, signal, capMs: 2000, onRetry });
   }
 
   /** The room's own artifact in place of the upload; undefined when its bytes would have to move. */

@@ -269,6 +269,7 @@ class Push {
       purpose: this.#purpose,
       name: this.#options.name,
       retryForMs: this.#retryForMs,
+      onRetry: this.#options.onRetry,
     });
     return this.#options.wrapSink?.(sink) ?? sink;
   }

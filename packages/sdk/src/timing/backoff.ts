@@ -54,7 +54,7 @@ export type RetryOptions = BackoffOptions & {
   readonly now?: () => number;
   readonly sleep?: (ms: number, signal?: AbortSignal) => Promise<void>;
   /** Told before each wait, for logs and progress. */
-  readonly onRetry?: (error: unknown, waitMs: number) => void;
+  readonly onRetry?: ((error: unknown, waitMs: number) => void) | undefined;
 };
 
 /** Runs `operation` until it succeeds, fails for good (not retryable) or `forMs` is over; then throws its last error. */

@@ -6,6 +6,7 @@ import {
   collectEnvironment,
   collectPairs,
   duration,
+  filePath,
   port,
   wholeNumber,
 } from "./options.ts";
@@ -26,6 +27,7 @@ describe("option values", () => {
     for (const wrong of ["", "2 hours", "-1s"]) expect(() => duration(wrong)).toThrow("90s");
     expect(() => wholeNumber(1)("0")).toThrow("at least 1");
     expect(() => wholeNumber(1)("1.5")).toThrow("whole number");
+    expect(() => filePath("")).toThrow("empty");
     expect(() => collectPairs("=x")).toThrow("key=value");
   });
 

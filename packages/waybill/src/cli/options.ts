@@ -48,6 +48,12 @@ export function collectEnvironment(
   return { ...earlier, [value]: own };
 }
 
+/** A path; an empty one, as of a shell variable that is not set, would mean the current folder. */
+export function filePath(value: string): string {
+  if (value === "") throw new InvalidArgumentError("it is empty; . is the current folder");
+  return value;
+}
+
 /** A whole number of at least `least`. */
 export function wholeNumber(least: number): (value: string) => number {
   return (value) => {

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import type { Receipt } from "@waybill/sdk/receipt";
@@ -30,6 +30,20 @@ describe("a receipt's file", () => {
     await expect(prepareReceiptFile(inside, path.join(dir, "digits"))).rejects.toMatchObject({
       code: "invalid_request",
     });
+  });
+
+  it("is never part of it through a link either", async () => {
+    const about = path.join(dir, "digits");
+    await mkdir(path.join(about, "deep"), { recursive: true });
+    await symlink(path.join(about, "deep"), path.join(dir, "way-in"));
+    const inside = path.join(dir, "way-in", "r.json");
+    await expect(prepareReceiptFile(inside, about)).rejects.toMatchObject({
+      code: "invalid_request",
+    });
+    await symlink(about, path.join(dir, "other-name"));
+    expect(await prepareReceiptFile(true, path.join(dir, "other-name"))).toBe(
+      path.join(dir, "other-name.receipt.json"),
+    );
   });
 
   it("replaces an earlier receipt and nothing else", async () => {

@@ -1,5 +1,5 @@
 // Receipts of push and pull as files: where they go, that nothing else is overwritten, and how they are written.
-import { open, rename, rm } from "node:fs/promises";
+import { open, realpath, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { files, ioError } from "@waybill/sdk/platform";
 import { type ArtifactManifest, type RoomId, WaybillError } from "@waybill/sdk/protocol";
@@ -33,8 +33,9 @@ export async function prepareReceiptFile(
 ): Promise<string | undefined> {
   if (option === undefined || option === false) return undefined;
   const file = option === true ? defaultReceiptFile(about) : path.resolve(option);
-  const root = path.resolve(about);
-  if (file === root || file.startsWith(path.join(root, path.sep))) {
+  const root = await realPath(path.resolve(about));
+  const parent = await realPath(path.dirname(file));
+  if (path.join(parent, path.basename(file)) === root || isWithin(parent, root)) {
     throw new WaybillError("invalid_request", `the receipt ${file} would be part of ${about}`, {
       hint: "name a file beside the folder, or give --receipt without one",
     });
@@ -49,6 +50,20 @@ export async function prepareReceiptFile(
     throw cannotWrite(file, cause);
   }
   return file;
+}
+
+/** Where a path leads through links; what is not there yet has none. */
+async function realPath(file: string): Promise<string> {
+  try {
+    return await realpath(file);
+  } catch {
+    const parent = path.dirname(file);
+    return parent === file ? file : path.join(await realPath(parent), path.basename(file));
+  }
+}
+
+function isWithin(file: string, root: string): boolean {
+  return file === root || file.startsWith(path.join(root, path.sep));
 }
 
 async function assertReplaceable(file: string): Promise<void> {

@@ -3,7 +3,7 @@ import { Command } from "commander";
 import { Alias, type ModelEntry, ModelId, ModelRef, Tag, decodeValue } from "@waybill/sdk/protocol";
 import * as v from "valibot";
 import type { Context } from "../context.ts";
-import { collect, withRoom } from "../options.ts";
+import { collect, filePath, withRoom } from "../options.ts";
 import { formatBytes, formatTime, formatValue, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 import { pullInto, pullSummary } from "./pull.ts";
@@ -26,7 +26,7 @@ export function modelCommand(run: Runner): Command {
   model.addCommand(
     withRoom(new Command("pull"))
       .argument("<model>", "id, alias or latest-{type}")
-      .argument("<dir>", "folder to fill")
+      .argument("<dir>", "folder to fill", filePath)
       .option("--overwrite", "replace files that are there with other content")
       .description("download a model, verified")
       .action(run<[string, string], { overwrite?: boolean }>(pull)),

@@ -3,7 +3,7 @@ import { Command } from "commander";
 import { pullArtifact, type PullResult, type SourceReport } from "@waybill/sdk/client";
 import { type RoomId, isAbort } from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
-import { withRoom } from "../options.ts";
+import { filePath, withRoom } from "../options.ts";
 import { type ReceiptOption, orderReceipt } from "../receipt-file.ts";
 import { RetryNotice } from "../render/retry-notice.ts";
 import { sourceReport } from "../render/source-report.ts";
@@ -17,7 +17,7 @@ type PullOptions = SourcePolicy & { readonly overwrite?: boolean };
 export function pullCommand(run: Runner): Command {
   return withSourcePolicy(withRoom(new Command("pull")))
     .argument("<ref>", "artifact id, a prefix of at least 8 digits, or a name (the newest)")
-    .argument("<dir>", "folder to fill")
+    .argument("<dir>", "folder to fill", filePath)
     .option("--overwrite", "replace files that are there with other content")
     .option("--receipt [file]", "leave a signed receipt (default: DIR.receipt.json beside it)")
     .description(

@@ -13,7 +13,7 @@ import {
 } from "@waybill/sdk/protocol";
 import { parseRateLimit } from "@waybill/sdk/timing";
 import type { Context } from "../context.ts";
-import { withRoom } from "../options.ts";
+import { filePath, withRoom } from "../options.ts";
 import { type ReceiptOption, orderReceipt } from "../receipt-file.ts";
 import { formatTime } from "../render/format.ts";
 import { RetryNotice } from "../render/retry-notice.ts";
@@ -24,7 +24,7 @@ import { beginAnnouncedPush } from "./announced-push.ts";
 
 export function pushCommand(run: Runner): Command {
   return withRoom(new Command("push"))
-    .argument("<path>", "file or folder")
+    .argument("<path>", "file or folder", filePath)
     .option("-n, --name <name>", "what to call it (default: the file's or folder's name)")
     .option("--keep", "keep it until it is removed, not just for the upload's lifetime (24 h)")
     .option("--no-dedupe", "send everything: compare with nothing the room holds")

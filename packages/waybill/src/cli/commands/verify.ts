@@ -12,7 +12,7 @@ import {
 } from "@waybill/sdk/receipt";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
-import { withRoom } from "../options.ts";
+import { filePath, withRoom } from "../options.ts";
 import { defaultReceiptFile } from "../receipt-file.ts";
 import { type HubTrust, hubTrust } from "../receipt-trust.ts";
 import { TransferView } from "../render/transfer-view.ts";
@@ -27,7 +27,7 @@ type VerifyOptions = {
 
 export function verifyCommand(run: Runner): Command {
   return withRoom(new Command("verify"))
-    .argument("<path>", "folder or file to check")
+    .argument("<path>", "folder or file to check", filePath)
     .option("--receipt <file>", "the receipt (default: PATH.receipt.json beside it)")
     .option("--artifact <ref>", "check against an artifact of the room: id, prefix or name")
     .option("--strict", "the hub must have signed, with a key that a known hub says is its own")
