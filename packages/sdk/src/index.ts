@@ -11,7 +11,7 @@
 //   receipt/     signed receipts of transfers, and checks of a folder against one
 //   client/      push, pull and watch, composed of the above
 //
-// A byte enters in transfer/upload-runner, is verified in transfer/download-runner against the manifest, and
+// A byte enters in transfer/upload-run, is verified in transfer/download-runner against the manifest, and
 // lands under its name only when every shard of its file matched.
 export { createClient, type Client, type ClientInit } from "./client.ts";
 export {

@@ -3,17 +3,15 @@
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { join } from "node:path";
 import { crc32 as sumOf } from "node:zlib";
-import { ShardMap, artifactId, decodeManifest, manifestObjects } from "../artifact/index.ts";
+import { artifactId, decodeManifest, manifestObjects } from "../artifact/index.ts";
 import { HubClient } from "../hub-client/index.ts";
 import {
-  type ArtifactManifest,
   type ArtifactRecord,
   ErrorBody,
   INLINE_READS,
   LIMITS,
   MANIFEST_KEY,
   ROUTES,
-  ROUTE_NAMES,
   type Reading,
   type RouteBody,
   type RouteName,
@@ -29,6 +27,7 @@ import {
   routeOf,
 } from "../protocol/index.ts";
 import { crc32Base64 } from "../transfer/index.ts";
+import { matchRoute, partsEnd } from "./hub-rules.ts";
 import { StoreDouble } from "./store-double.ts";
 
 type Session = { readonly plan: UploadPlan; artifact?: string };
@@ -136,7 +135,7 @@ export class HubDouble {
     const answer = (status: number, value: unknown) =>
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
     try {
-      const { name, params } = match(request.method ?? "", path);
+      const { name, params } = matchRoute(request.method ?? "", path);
       this.calls.push(name);
       const error = this.fault(name);
       if (error !== undefined) throw error;
@@ -370,39 +369,4 @@ export class HubDouble {
       ...this.#validity(),
     };
   }
-}
-
-/** Where part n of an object begins in storage: at its offset, or, in an encoded object, at the frame it begins with. */
-function partsEnd({ unitBytes }: UploadPlan, manifest?: ArtifactManifest) {
-  const map = manifest?.stored === undefined ? undefined : new ShardMap(manifest);
-  return (path: string, part: number): number => {
-    const offset = partOffset(part, unitBytes);
-    const of = Object.entries(manifest?.stored ?? {}).find(([key]) => path.endsWith(`/${key}`))?.[1]
-      .of;
-    if (map === undefined || of === undefined) return offset;
-    const file =
-      map.manifest.layout === "packed" ? 0 : map.manifest.files.findIndex((one) => one.path === of);
-    const first = map.manifest.layout === "packed" ? 0 : map.shardsOf(file).first;
-    let shard = first;
-    while (shard < map.objectEnd(first) && map.position(shard) - map.position(first) < offset)
-      shard++;
-    return shard === first ? 0 : map.storedBytesOf({ first, count: shard - first });
-  };
-}
-
-function match(method: string, path: string): { name: RouteName; params: Record<string, string> } {
-  for (const name of ROUTE_NAMES) {
-    const route = routeOf(name);
-    if (route.method !== method) continue;
-    const names: string[] = [];
-    const pattern = route.path.replaceAll(/:([a-z]+)/gi, (_, key: string) => {
-      names.push(key);
-      return "([^/]+)";
-    });
-    const found = new RegExp(`^${pattern}$`).exec(path);
-    if (found === null) continue;
-    const values = names.map((key, at) => [key, decodeURIComponent(found[at + 1] ?? "")] as const);
-    return { name, params: Object.fromEntries(values) };
-  }
-  throw new WaybillError("not_found", `no route ${method} ${path}`);
 }

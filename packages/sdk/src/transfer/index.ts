@@ -10,12 +10,12 @@ export {
 } from "./upload-plan.ts";
 export {
   JoinedUnseen,
-  runUpload,
   type SavedBytes,
   type UploadInput,
   type UploadOutcome,
   type UploadProgress,
-} from "./upload-runner.ts";
+} from "./upload-input.ts";
+export { runUpload } from "./upload-runner.ts";
 export type { MatchBases } from "./matching-reader.ts";
 export { hashTree, type HashOptions, type HashedTree } from "./hash-tree.ts";
 export { crc32Base64 } from "./shard-hasher.ts";
