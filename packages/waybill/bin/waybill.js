@@ -12,16 +12,17 @@ exec node "$self" "$@"
 // As a module: what Node runs, and what npm's shims run where there is no shell. An old Node that was
 // started by hand starts the pinned one, and takes it along when it dies.
 import { spawn } from "node:child_process";
-import { createRequire } from "node:module";
+import module from "node:module";
+import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
-const main = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
+const main = fileURLToPath(new URL("../bundle/main.js", import.meta.url));
 
 function pinnedNode() {
   try {
-    const found = createRequire(import.meta.url).resolve("node/package.json");
+    const found = module.createRequire(import.meta.url).resolve("node/package.json");
     return path.join(
       path.dirname(found),
       "bin",
@@ -32,11 +33,23 @@ function pinnedNode() {
   }
 }
 
+/** Where Node keeps what it compiled; a folder of the user's own, because what lies in it is run. */
+function compiledFolder() {
+  const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
+  const top = process.platform === "win32" ? LOCALAPPDATA : XDG_CACHE_HOME;
+  return path.join(top || path.join(os.homedir(), ".cache"), "waybill", "compiled");
+}
+
 if (major > 22 || (major === 22 && minor >= 18)) {
   // Set below: when the old Node dies, however it dies, the channel to it closes.
   if (process.env.WAYBILL_PINNED_NODE === "1") {
     process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
     process.channel?.unref();
+  }
+  try {
+    module.enableCompileCache?.(compiledFolder());
+  } catch {
+    // A user without a home starts a little more slowly.
   }
   const { main: start } = await import(main);
   await start(process.argv);
