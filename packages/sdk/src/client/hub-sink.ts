@@ -49,6 +49,10 @@ export class HubSink implements Sink {
     this.put = createPresignedPut(init.transport);
   }
 
+  get tripMs(): number | undefined {
+    return this.#init.hub.tripMs;
+  }
+
   async begin(plan: UploadPlan, { signal }: SinkOptions): Promise<UploadStatus> {
     const { hub, room, retryForMs } = this.#init;
     const input = { params: { room }, body: plan };

@@ -29,7 +29,7 @@ import { findBases } from "./push-bases.ts";
 import { type BeforeRestart, NOTHING_BEFORE, savedSince, withRun } from "./push-savings.ts";
 
 /** The part of a hub client that transfers need. */
-export type HubCalls = Pick<HubClient, "call">;
+export type HubCalls = Pick<HubClient, "call"> & Partial<Pick<HubClient, "tripMs">>;
 
 /**
  * Where a push goes; whether its completion was refused: then what is missing is sent; and the artifact that was to be

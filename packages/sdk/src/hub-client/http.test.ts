@@ -1,5 +1,5 @@
 // What a call makes of answers that no hub gave, and how long it waits for a hub that was never there.
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { RoomId, WaybillError, decodeValue } from "../protocol/index.ts";
 import { HubClient, type HubClientInit } from "./index.ts";
 
@@ -46,6 +46,8 @@ const refused = (code: string) => () => {
 };
 const good = json(200, { artifacts: [] });
 
+afterEach(() => vi.restoreAllMocks());
+
 describe("a call of the hub", () => {
   it.each([
     ["a login page", page, /a web page came in its place/],
@@ -63,6 +65,33 @@ describe("a call of the hub", () => {
     const cured = networkOf(answer, good);
     expect(await list(clientOf(cured.fetch))).toEqual({ artifacts: [] });
     expect(cured.requests).toHaveLength(2);
+  });
+
+  it("tells a round trip from the hub's own work, the least of all calls", async () => {
+    const now = vi.spyOn(performance, "now");
+    const timed = (ms: number, hubMs: number | undefined) => () => {
+      now.mockReturnValue(performance.now() + ms);
+      const told = hubMs === undefined ? {} : { "server-timing": `cdn;dur=1, hub;dur=${hubMs}` };
+      return new Response(JSON.stringify({ artifacts: [] }), {
+        headers: { "content-type": "application/json", ...told },
+      });
+    };
+    now.mockReturnValue(0);
+    const network = networkOf(
+      timed(500, undefined),
+      timed(340, 300),
+      timed(35, 5),
+      timed(15, 3),
+      timed(90, 1),
+    );
+    const client = clientOf(network.fetch);
+    const trips: unknown[] = [];
+    for (let call = 0; call < 5; call++) {
+      await list(client);
+      trips.push(client.tripMs);
+    }
+    // A connection and an answer at first; then answers alone.
+    expect(trips).toEqual([undefined, 20, 20, 12, 12]);
   });
 
   it("that is answered in another shape ends at once: the hub is of another version", async () => {

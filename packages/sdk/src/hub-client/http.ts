@@ -63,6 +63,7 @@ export class HubClient {
   #credential: Credential | undefined;
   /** A hub has answered: the address is right. */
   #isHeard = false;
+  #tripMs: number | undefined;
 
   constructor(init: HubClientInit) {
     this.url = init.url.replace(/\/+$/, "");
@@ -72,6 +73,14 @@ export class HubClient {
 
   get credential(): Credential | undefined {
     return this.#credential;
+  }
+
+  /**
+   * Milliseconds of a round trip to the hub: the least so far of what calls took beyond the hub's own work. Undefined
+   * before the first answer that told of it (`Server-Timing`).
+   */
+  get tripMs(): number | undefined {
+    return this.#tripMs;
   }
 
   /** Uses another token from now on (after a renewal). */
@@ -158,9 +167,11 @@ export class HubClient {
     const send = this.#init.fetch ?? globalThis.fetch;
     let response: Response;
     let text: string;
+    const startMs = performance.now();
     try {
       // A redirection is never a hub's; following one would take the call to a stranger.
       response = await send(`${this.url}${path}`, { ...rest, redirect: "manual", signal: either });
+      this.#learnTrip(performance.now() - startMs, response);
       text = await response.text();
     } catch (cause) {
       if (signal?.aborted === true) throw abortReason(signal);
@@ -178,6 +189,15 @@ export class HubClient {
     const error = errorOf(response, text, this.url);
     if (parseErrorBody(text) !== undefined) this.#heard();
     throw error;
+  }
+
+  /** A first call opens a connection, too: another round trip, and one for TLS. */
+  #learnTrip(elapsedMs: number, { headers }: Response): void {
+    const hubMs = /(?:^|,)\s*hub;dur=([\d.]+)/.exec(headers.get("server-timing") ?? "")?.[1];
+    if (hubMs === undefined) return;
+    const trips = this.#tripMs !== undefined ? 1 : this.url.startsWith("https:") ? 3 : 2;
+    const tripMs = Math.max(0, elapsedMs - Number(hubMs)) / trips;
+    this.#tripMs = Math.min(tripMs, this.#tripMs ?? Infinity);
   }
 
   #unreached(why: string, cause?: unknown): WaybillError {

@@ -45,6 +45,8 @@ export type JoinedObject = {
 export interface Sink {
   /** For messages. */
   readonly id: string;
+  /** Milliseconds of a round trip to whoever keeps its account, when it knows. */
+  readonly tripMs?: number | undefined;
   begin(plan: UploadPlan, options: SinkOptions): Promise<UploadStatus>;
   /** What it holds of the upload now. */
   status(options: SinkOptions): Promise<UploadStatus>;

@@ -88,7 +88,7 @@ describe("the pace of an upload", () => {
     const start = (pathMs: number, concurrency = Infinity) =>
       startPace(rule, GIB, concurrency, pathMs);
     const windows = [1, 50, 60, 150, 600].map((pathMs) => start(pathMs).window);
-    expect(windows).toEqual([2, 2, 4, 8, 8]);
+    expect(windows).toEqual([1, 1, 4, 8, 8]);
     expect(start(150, 3).window).toBe(3);
     expect(flightOf(start(1)).bodies).toBe(24);
     expect(flightOf(start(150)).bodies).toBe(8);
@@ -98,9 +98,8 @@ describe("the pace of an upload", () => {
     expect(permitsAheadOf(start(150))).toBe(20 * MIB);
   });
 
-  it("starts with two of the smallest parts", () => {
-    expect(startPace(rule, GIB)).toMatchObject({ window: 2, partBytes: 5 * MIB });
-    expect(startPace(rule, GIB, 1).window).toBe(1);
+  it("starts with one of the smallest parts", () => {
+    expect(startPace(rule, GIB)).toMatchObject({ window: 1, partBytes: 5 * MIB });
   });
 
   it("uses its budget at once on a fast link, and no more than 1/64 of the push", () => {
@@ -115,6 +114,20 @@ describe("the pace of an upload", () => {
   it("takes larger parts where one connection is fast and the push is large", () => {
     expect(send(4 * GIB, { bytesPerS: 500 * MIB }).pace.partBytes).toBeGreaterThan(8 * MIB);
     expect(send(GIB, { bytesPerS: 500 * MIB }).pace.partBytes).toBe(5 * MIB);
+  });
+
+  it("tries no more at once in the first ten seconds of a near path, unless a part takes eight", () => {
+    const after = (ticks: number, bytesPerS: number, pathMs = 1) => {
+      let pace = startPace(rule, GIB, Infinity, pathMs);
+      for (let tick = 1; tick <= ticks; tick++) {
+        const nowMs = 250 * tick;
+        pace = paceTick(pace, { nowMs, sentBytes: (bytesPerS * nowMs) / 1000, limited: true });
+      }
+      return pace.window;
+    };
+    expect([after(38, 2.5e6), after(48, 2.5e6)]).toEqual([1, 2]);
+    expect(after(20, 0.5e6)).toBe(2);
+    expect(after(20, 2.5e6, 60)).toBeGreaterThan(4);
   });
 
   it("finds that more connections give nothing on a slow link that they share", () => {

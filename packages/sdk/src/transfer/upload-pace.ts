@@ -1,7 +1,7 @@
 // How large the parts of an upload are and how many travel at once: learned from the link while it goes on.
 // Pure; times come in with the facts (docs/protocol/artifact.md §7, "Pace").
 //
-//   careful ──first body within 1.5 s──▶ fast: the whole budget, larger parts
+//   careful ──first body within 0.5 s──▶ fast: the whole budget, larger parts
 //      └─ every 3 s: one step up ──▶ kept if the rate grew with it, else back and hold for a while
 import {
   type LinkHealth,
@@ -19,11 +19,13 @@ const MEMORY_BYTES = 64 * MIB;
 const LEAST_MEMORY_BYTES = 40 * MIB;
 /** On a fast link more bodies at once give nothing. */
 const FAST_WINDOW = 4;
-const START_WINDOW = 2;
+const START_WINDOW = 1;
+/** On a far path connections take turns to be silent. */
+const FAR_START_WINDOW = 2;
 /** On long paths connections are slow to start: one more for every 25 ms of the hub's answer. */
 const MS_PER_MORE = 25;
 const MOST_MORE = 6;
-/** A path is far from here on, in milliseconds: half of a first call, which a busy machine makes longer than two trips. */
+/** A path is far from here on, in milliseconds of a round trip. */
 const FAR_MS = 55;
 /** Parts that wait with permits there. */
 const SIGNED_AHEAD = 4;
@@ -37,7 +39,7 @@ const MAX_BODIES = 24;
 /** A part should take about this long: long against its round trip, short against what a reset costs. */
 const PART_MS = 2000;
 /** Below this a part costs so little that more at once risk nothing. */
-const QUICK_MS = 1500;
+const QUICK_MS = 500;
 /** Above this a connection is so slow that more of them can hardly make it worse. */
 const SLOW_MS = 8000;
 /** A step up must bring this share of what it would where connections do not share the link. */
@@ -45,12 +47,14 @@ const WORTH = 0.4;
 /** One that brings this share is followed by a larger one. */
 const GREAT = 0.7;
 /** A first body that is through in this time shows a fast link. */
-const FAST_BODY_MS = 1500;
+const FAST_BODY_MS = 500;
 /** A step is judged over this long, after another such time in which new connections fill the system's buffers. */
 const PERIOD_MS = 1500;
 const HOLD_MS = 30_000;
 /** After failures that looked like too much load. */
 const FAILURE_HOLD_MS = 5000;
+/** A near path is first known for so long: one that cuts connections does it meanwhile, and little is on the way. */
+const PATIENCE_MS = 10_000;
 /** Share of the reset age in which parts sent at once must be through: what drains from buffers comes on top. */
 const RESET_SHARE = 0.75;
 
@@ -76,6 +80,8 @@ export type Pace = {
   /** What the window before the last step gave; undefined when no step is on trial. */
   readonly trial: { readonly window: number; readonly bytesPerS: number } | undefined;
   readonly holdUntilMs: number;
+  /** The first step up is taken after this; undefined before the first tick. */
+  readonly patientUntilMs: number | undefined;
   /** The next measurement begins at this time: what is handed to new connections before fills buffers, not the link. */
   readonly settleUntilMs: number | undefined;
   /** Where the running measurement began. */
@@ -85,9 +91,9 @@ export type Pace = {
 };
 
 /**
- * The pace of a new push: two smallest parts at once, and more on a far path (`pathMs`: a round trip, roughly), until
- * the link is known. In flight are at most 1/64 of
- * the push (three of the smallest parts, when that is more), so that a kill costs less than 2 % from 1 GiB on.
+ * The pace of a new push: one of the smallest parts at a time, and more on a far path (`pathMs`: a round trip, roughly),
+ * until the link is known: what is half sent when a link breaks is lost. In flight are at most 1/64 of the push (three
+ * of the smallest parts, when that is more), so that a kill costs less than 2 % from 1 GiB on.
  */
 export function startPace(
   rule: PartRule,
@@ -95,8 +101,8 @@ export function startPace(
   concurrency = Infinity,
   pathMs = 0,
 ): Pace {
-  const more = pathMs < FAR_MS ? 0 : Math.min(MOST_MORE, Math.floor(pathMs / MS_PER_MORE));
-  const first = START_WINDOW + more;
+  const more = Math.min(MOST_MORE, Math.floor(pathMs / MS_PER_MORE));
+  const first = pathMs < FAR_MS ? START_WINDOW : FAR_START_WINDOW + more;
   const budgetBytes = Math.max(3 * rule.minBytes, totalBytes / 64);
   return {
     bounds: { rule, budgetBytes, maxWindow: Math.max(1, concurrency), pathMs },
@@ -106,6 +112,7 @@ export function startPace(
     bytesPerS: undefined,
     trial: undefined,
     holdUntilMs: 0,
+    patientUntilMs: undefined,
     settleUntilMs: undefined,
     mark: undefined,
     reducedMs: -Infinity,
@@ -168,9 +175,11 @@ export function paceConfirmed(
 
 /** The clock: `sentBytes` in all so far; `limited` when more bodies were ready than the window let out. */
 export function paceTick(
-  pace: Pace,
+  before: Pace,
   { nowMs, sentBytes, limited }: { nowMs: number; sentBytes: number; limited: boolean },
 ): Pace {
+  const { patientUntilMs = nowMs + (isFar(before) ? 0 : PATIENCE_MS) } = before;
+  const pace = { ...before, patientUntilMs };
   const { mark, settleUntilMs = nowMs + PERIOD_MS } = pace;
   if (mark === undefined) {
     const settled = nowMs >= settleUntilMs;
@@ -201,7 +210,8 @@ export function paceFailed(
   const learned = { ...pace, link };
   if (reset && suspectedAgeMs(link, nowMs) !== undefined) {
     // A path that cuts every connection at an age is not one under load: what was halved for it comes back.
-    const window = before === undefined ? Math.max(pace.window, 2) : pace.window;
+    const least = isFar(pace) ? FAR_START_WINDOW : START_WINDOW;
+    const window = before === undefined ? Math.max(pace.window, least) : pace.window;
     return resized({ ...learned, window: Math.min(window, pace.bounds.maxWindow) }, nowMs);
   }
   if (startedMs < pace.reducedMs) return resized(learned, nowMs);
@@ -228,24 +238,31 @@ function judged(pace: Pace, bytesPerS: number, nowMs: number): Pace {
       return { ...held, holdUntilMs: nowMs + HOLD_MS };
     }
   }
-  if (nowMs < pace.holdUntilMs) return { ...pace, trial: undefined };
+  const { holdUntilMs, patientUntilMs = 0 } = pace;
+  const isPatient = nowMs < patientUntilMs && bodyMs(pace, bytesPerS) < SLOW_MS;
+  if (nowMs < holdUntilMs || isPatient) return { ...pace, trial: undefined };
   const wished = stepUp(pace, bytesPerS, share >= GREAT);
   const next = Math.min(wished, windowCap(pace, bytesPerS, nowMs));
   if (next <= window) return { ...pace, trial: undefined };
   return { ...pace, window: next, trial: { window, bytesPerS } };
 }
 
-function stepUp({ window, bounds }: Pace, bytesPerS: number, wasGreat: boolean): number {
-  const slowMs = (bounds.rule.minBytes * window * 1000) / bytesPerS;
+/** Milliseconds that one of the smallest parts takes at this rate of all. */
+function bodyMs({ window, bounds }: Pace, bytesPerS: number): number {
+  return (bounds.rule.minBytes * window * 1000) / bytesPerS;
+}
+
+function stepUp(pace: Pace, bytesPerS: number, wasGreat: boolean): number {
+  const { window } = pace;
+  const slowMs = bodyMs(pace, bytesPerS);
   if (slowMs >= SLOW_MS) return window * 2;
   if (slowMs <= QUICK_MS) return FAST_WINDOW;
   return wasGreat ? Math.ceil(window * 1.6) : window + 1;
 }
 
 function windowCap(pace: Pace, bytesPerS: number, nowMs: number): number {
-  const { rule, maxWindow } = pace.bounds;
-  const slowMs = (rule.minBytes * pace.window * 1000) / bytesPerS;
-  const cap = slowMs > PART_MS ? WIDE_WINDOW : fastWindow(pace, nowMs);
+  const { maxWindow } = pace.bounds;
+  const cap = bodyMs(pace, bytesPerS) > PART_MS ? WIDE_WINDOW : fastWindow(pace, nowMs);
   const { maxParallel = Infinity } = adviceFor(pace.link, nowMs);
   return Math.min(cap, maxWindow, maxParallel, resetWindow(pace, bytesPerS, nowMs));
 }

@@ -22,8 +22,8 @@ export async function runUpload(input: UploadInput): Promise<UploadOutcome> {
   let pathMs = 0;
   const [status, bases] = await Promise.all([
     sink.begin(plan, { signal }).finally(() => {
-      // A connection and an answer.
-      pathMs = (performance.now() - askedMs) / 2;
+      // Without better knowledge, a connection and an answer.
+      pathMs = sink.tripMs ?? (performance.now() - askedMs) / 2;
     }),
     input.findBases?.(signal),
   ]);

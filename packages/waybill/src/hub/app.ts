@@ -51,7 +51,7 @@ export function createApp(deps: AppDeps): Hono<Env> {
       origin: "*",
       allowMethods: ["GET", "POST", "PUT", "DELETE", "HEAD"],
       allowHeaders: ["authorization", "dpop", "content-type", "x-request-id"],
-      exposeHeaders: ["x-request-id", "retry-after"],
+      exposeHeaders: ["x-request-id", "retry-after", "server-timing"],
       maxAge: 86_400,
     }),
   );
@@ -59,7 +59,10 @@ export function createApp(deps: AppDeps): Hono<Env> {
     const given = context.req.header("x-request-id");
     const requestId = given !== undefined && /^[\w-]{1,64}$/.test(given) ? given : newRequestId();
     context.set("requestId", requestId);
+    const startMs = performance.now();
     await next();
+    // What of a call was the path and what the hub's own work: clients pace themselves by the path.
+    context.header("server-timing", `hub;dur=${(performance.now() - startMs).toFixed(1)}`);
     context.header("x-request-id", requestId);
     context.header("cache-control", "no-store");
     context.header("x-content-type-options", "nosniff");
