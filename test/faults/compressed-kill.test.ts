@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { finish, killAt } from "../support/killing.ts";
 import { Lab } from "../support/lab.ts";
-import { peakRssBytes } from "../support/memory.ts";
 import { digestOf } from "../support/random-file.ts";
 import { writeTableFile } from "../support/table-file.ts";
-import type { Line, WaybillProcess } from "../support/waybill-process.ts";
 
 const MIB = 1024 * 1024;
 const BYTES = 384 * MIB;
@@ -13,14 +12,6 @@ const LOST_PER_KILL = 17 * MIB;
 const MAX_RSS = 200 * MIB;
 /** A link on which compressing pays. */
 const SLOW = ["--limit-up", "25M"];
-
-async function killAt(client: WaybillProcess, share: number): Promise<void> {
-  await client.until(
-    (line) => line["type"] === "progress" && Number(line["bytes"]) >= share * BYTES,
-  );
-  await client.kill();
-  expect(client.child.signalCode).toBe("SIGKILL");
-}
 
 describe("a client that compresses and is SIGKILLed (I2)", () => {
   let lab: Lab;
@@ -34,22 +25,10 @@ describe("a client that compresses and is SIGKILLed (I2)", () => {
   });
   afterAll(() => lab[Symbol.asyncDispose]());
 
-  async function finish(args: readonly string[]): Promise<{ done: Line; peakBytes: number }> {
-    const client = lab.start(args, "owner");
-    let done: Line = {};
-    let peakBytes = 0;
-    for await (const line of client.rest()) {
-      done = line;
-      peakBytes = Math.max(peakBytes, await peakRssBytes(client.child.pid));
-    }
-    expect(await client.exit(), client.errors).toBe(0);
-    return { done, peakBytes };
-  }
-
   it("pushes on where it was: frames that are stored are made again, and not sent", async () => {
     for (const share of [0.3, 0.6])
-      await killAt(lab.start(["push", file, "--name", "rows", ...SLOW], "owner"), share);
-    const { done, peakBytes } = await finish(["push", file, "--name", "rows", ...SLOW]);
+      await killAt(lab.start(["push", file, "--name", "rows", ...SLOW], "owner"), share * BYTES);
+    const { done, peakBytes } = await finish(lab, ["push", file, "--name", "rows", ...SLOW]);
     expect(done).toMatchObject({ type: "done", bytes: BYTES });
     expect(peakBytes).toBeLessThan(MAX_RSS);
     const saved = done["saved"] as Record<string, number>;
@@ -60,8 +39,8 @@ describe("a client that compresses and is SIGKILLed (I2)", () => {
 
   it("pulls frames within its memory, and the digest is equal (I1)", async () => {
     const before = lab.counts.down;
-    await killAt(lab.start(["pull", "rows", lab.path("out")], "owner"), 0.4);
-    const { peakBytes } = await finish(["pull", "rows", lab.path("out")]);
+    await killAt(lab.start(["pull", "rows", lab.path("out")], "owner"), 0.4 * BYTES);
+    const { peakBytes } = await finish(lab, ["pull", "rows", lab.path("out")]);
     expect(peakBytes).toBeLessThan(MAX_RSS);
     expect(lab.counts.down - before).toBeLessThanOrEqual(BYTES / 2.5 + LOST_PER_KILL);
     expect(await digestOf(lab.path("out", "rows.csv"))).toBe(digest);

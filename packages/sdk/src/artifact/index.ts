@@ -5,6 +5,7 @@ export {
   canonicalPieces,
   checkManifest,
   decodeManifest,
+  manifestBytes,
   manifestPieces,
 } from "./manifest.ts";
 export {

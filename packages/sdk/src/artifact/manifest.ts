@@ -46,6 +46,18 @@ export function manifestPieces(manifest: ArtifactManifest): Iterable<Uint8Array<
   return encoded(withFiles(`${head.slice(0, -1)},"files":[`, manifest.files, "\n", tail));
 }
 
+/** The same in one piece. */
+export function manifestBytes(manifest: ArtifactManifest): Uint8Array<ArrayBuffer> {
+  const pieces = [...manifestPieces(manifest)];
+  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
 /**
  * Decodes and checks `artifact.json`: schema, safe and ascending paths, shard counts that fit the sizes,
  * no file in the manifest's own place, modes, CRCs and encoded objects that fit the files. With `expect`, its id must be that. Throws `invalid_request`,

@@ -125,7 +125,7 @@ export class HubSink implements Sink {
       const input = { params: { room, artifact }, body: { name, keep: purpose.keep } };
       record = await hub.call("adoptArtifact", input, options);
     } catch (error) {
-      if (error instanceof WaybillError && MOVES.has(error.code)) return undefined;
+      if (error instanceof WaybillError && NOT_ADOPTED.has(error.code)) return undefined;
       throw error;
     }
     // Somebody else's session, or one of an earlier run, is not ours to give up.
@@ -142,5 +142,10 @@ export class HubSink implements Sink {
   }
 }
 
-/** Refusals of an adoption after which the push goes on. */
-const MOVES: ReadonlySet<string> = new Set(["conflict", "not_found", "expired", "forbidden"]);
+/** Refusals of an adoption after which the tree is pushed. */
+export const NOT_ADOPTED: ReadonlySet<string> = new Set([
+  "conflict",
+  "not_found",
+  "expired",
+  "forbidden",
+]);

@@ -27,6 +27,7 @@ import {
   routeOf,
 } from "../protocol/index.ts";
 import { crc32Base64 } from "../transfer/index.ts";
+import { closeServer } from "./close-server.ts";
 import { matchRoute, partsEnd } from "./hub-rules.ts";
 import { StoreDouble } from "./store-double.ts";
 
@@ -86,11 +87,7 @@ export class HubDouble {
   async stopHub(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
-    server?.closeAllConnections();
-    await new Promise<void>((resolve) => {
-      if (server === undefined) resolve();
-      else server.close(() => resolve());
-    });
+    await closeServer(server);
   }
 
   async stop(): Promise<void> {

@@ -1,6 +1,7 @@
 // A plain web server of ranges for tests: files from memory, over real HTTP, capped, and with every fault that
 // mirrors are known for.
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
+import { closeServer } from "./close-server.ts";
 
 /** What the server does with one request instead of serving it well. */
 export type RangeFault =
@@ -86,11 +87,7 @@ export class RangeServer {
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
-    server?.closeAllConnections();
-    await new Promise<void>((resolve) => {
-      if (server === undefined) resolve();
-      else server.close(() => resolve());
-    });
+    await closeServer(server);
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {

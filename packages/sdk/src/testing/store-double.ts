@@ -12,6 +12,7 @@ import { type IncomingMessage, type Server, type ServerResponse, createServer } 
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { crc32Base64 } from "../transfer/index.ts";
+import { closeServer } from "./close-server.ts";
 
 /** What a test may do to one request. */
 export type StoreFault =
@@ -92,11 +93,7 @@ export class StoreDouble {
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
-    server?.closeAllConnections();
-    await new Promise<void>((resolve) => {
-      if (server === undefined) resolve();
-      else server.close(() => resolve());
-    });
+    await closeServer(server);
   }
 
   /** A URL good for one method, key and part until `expireUrls`. */

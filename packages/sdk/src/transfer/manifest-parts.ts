@@ -1,5 +1,5 @@
 // The last object of an upload: the manifest of what was read, as bodies.
-import { manifestPieces } from "../artifact/index.ts";
+import { manifestBytes } from "../artifact/index.ts";
 import { crc32 } from "../platform/index.ts";
 import {
   ARTIFACT_FORMAT_VERSION,
@@ -40,7 +40,7 @@ export function manifestParts(
   rule: PartRule,
   held: ReadonlyMap<string, HeldObject>,
 ): ReadPart[] {
-  const bytes = joined([...manifestPieces(manifest)]);
+  const bytes = manifestBytes(manifest);
   const size = bytes.length;
   if (size > LIMITS.manifestBytes) {
     throw new WaybillError("too_large", `the manifest would have ${size} bytes`, {
@@ -72,14 +72,4 @@ function bodyOf(
   const release = () => undefined;
   const sum = crc32Base64(crc32(bytes));
   return { key: MANIFEST_KEY, part, size, offset, crc32: sum, body: { bytes, release } };
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }

@@ -1,6 +1,6 @@
 // A push that others can read from the moment it begins: the tree is hashed first, so that its artifact is known, then
 // announced, then sent in segments (docs/protocol/arriving.md §1, §2).
-import { type TreeScan, manifestPieces, scanTree } from "../../artifact/index.ts";
+import { type TreeScan, manifestBytes, scanTree } from "../../artifact/index.ts";
 import { type ByteTransport, createByteTransport, crc32 } from "../../platform/index.ts";
 import {
   ANNOUNCED_MANIFEST_BYTES,
@@ -15,6 +15,7 @@ import {
 import { createPresignedPut } from "../../s3/index.ts";
 import { retry } from "../../timing/index.ts";
 import { type HashedTree, type SinkOptions, crc32Base64, hashTree } from "../../transfer/index.ts";
+import { NOT_ADOPTED } from "../hub-sink.ts";
 import { type HubCalls, type PushOptions, type PushResult, pushArtifact } from "../push.ts";
 import { SegmentedSink } from "./segmented-sink.ts";
 
@@ -108,7 +109,7 @@ class Announcer {
     if (status.layout !== manifest.layout || status.shardBytes !== manifest.shardBytes) {
       return this.#skip(new WaybillError("conflict", "the upload was begun with other shards"));
     }
-    const bytes = joined([...manifestPieces(manifest)]);
+    const bytes = manifestBytes(manifest);
     if (bytes.length > ANNOUNCED_MANIFEST_BYTES) {
       return this.#skip(new WaybillError("too_large", `the manifest has ${bytes.length} bytes`));
     }
@@ -176,13 +177,10 @@ async function adoptHeld(
       ...(retryForMs === undefined ? {} : { retryForMs }),
     });
   } catch (error) {
-    if (error instanceof WaybillError && NOT_HELD.has(error.code)) return undefined;
+    if (error instanceof WaybillError && NOT_ADOPTED.has(error.code)) return undefined;
     throw error;
   }
 }
-
-/** Refusals of an adoption after which the tree is pushed. */
-const NOT_HELD: ReadonlySet<string> = new Set(["conflict", "not_found", "expired", "forbidden"]);
 
 function identical(
   scan: TreeScan,
@@ -204,14 +202,4 @@ function identical(
     record,
     manifest,
   };
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }

@@ -1,16 +1,12 @@
 // A push that goes on beside something else: announced, so that others read it meanwhile, and served from this machine
 // for as long as somebody may want it.
-import { existsSync } from "node:fs";
-import path from "node:path";
-import { type AnnouncedPushOptions, type PushResult, pushAnnounced } from "@waybill/sdk/client";
+import { type PushResult, pushAnnounced } from "@waybill/sdk/client";
 import { createByteTransport } from "@waybill/sdk/platform";
 import {
-  ArtifactName,
   type ArtifactId,
+  type ArtifactName,
   type DirectAddress,
   type RoomId,
-  WaybillError,
-  decodeValue,
   isAbort,
   messageOf,
 } from "@waybill/sdk/protocol";
@@ -18,15 +14,11 @@ import { RateGate, parseRateLimit } from "@waybill/sdk/timing";
 import { type DataServer, startDataServer } from "../../data-server/data-server.ts";
 import { TreeObjects } from "../../data-server/tree-objects.ts";
 import type { Context } from "../context.ts";
+import { type PushArguments, pushOptions } from "../push-options.ts";
 import { RetryNotice } from "../render/retry-notice.ts";
 import { TransferView } from "../render/transfer-view.ts";
 
-export type AnnouncedArguments = {
-  readonly name?: string;
-  readonly keep?: boolean;
-  readonly dedupe?: boolean;
-  readonly compress?: AnnouncedPushOptions["compress"];
-  readonly limitUp?: string;
+export type AnnouncedArguments = PushArguments & {
   /** Whether this machine serves the tree meanwhile. Default: it does. */
   readonly direct?: boolean;
   readonly label?: string;
@@ -51,11 +43,8 @@ export async function beginAnnouncedPush(
   options: AnnouncedArguments,
 ): Promise<AnnouncedPush> {
   const { output } = context;
-  const given = options.name ?? path.basename(path.resolve(source));
-  const name = decodeValue(ArtifactName, given, `name "${given}"`);
-  if (!existsSync(source)) {
-    throw new WaybillError("not_found", `there is no file or folder ${source}`);
-  }
+  const what = pushOptions(source, options);
+  const { name } = what;
   // What is served directly counts against the same limit.
   const gate =
     options.limitUp === undefined ? undefined : new RateGate(parseRateLimit(options.limitUp));
@@ -87,11 +76,7 @@ export async function beginAnnouncedPush(
     try {
       const result = await pushAnnounced(hub, {
         room,
-        path: source,
-        name,
-        purpose: { kind: "dataset", keep: options.keep === true },
-        dedupe: options.dedupe !== false,
-        ...(options.compress === undefined ? {} : { compress: options.compress }),
+        ...what,
         transport,
         signal: AbortSignal.any([context.signal, stopping.signal]),
         onAnnounced: ({ artifact, arriving }) => {

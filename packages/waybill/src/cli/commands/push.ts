@@ -1,19 +1,13 @@
 // waybill push: a file or folder into a room.
-import { existsSync } from "node:fs";
 import path from "node:path";
 import { Command, Option } from "commander";
-import { pushArtifact, type PushOptions, type PushResult } from "@waybill/sdk/client";
+import { pushArtifact, type PushResult } from "@waybill/sdk/client";
 import { createByteTransport } from "@waybill/sdk/platform";
-import {
-  ArtifactName,
-  type RoomId,
-  WaybillError,
-  decodeValue,
-  isAbort,
-} from "@waybill/sdk/protocol";
+import { type RoomId, isAbort } from "@waybill/sdk/protocol";
 import { parseRateLimit } from "@waybill/sdk/timing";
 import type { Context } from "../context.ts";
 import { filePath, withRoom } from "../options.ts";
+import { type PushArguments, pushOptions } from "../push-options.ts";
 import { type ReceiptOption, orderReceipt } from "../receipt-file.ts";
 import { formatTime } from "../render/format.ts";
 import { RetryNotice } from "../render/retry-notice.ts";
@@ -48,14 +42,6 @@ export function pushCommand(run: Runner): Command {
     )
     .action(run<[string], PushArguments & AnnounceOptions & ReceiptOption>(push));
 }
-
-export type PushArguments = {
-  readonly name?: string;
-  readonly keep?: boolean;
-  readonly dedupe?: boolean;
-  readonly compress?: PushOptions["compress"];
-  readonly limitUp?: string;
-};
 
 type AnnounceOptions = { readonly announce?: boolean; readonly direct?: boolean };
 
@@ -107,11 +93,7 @@ export async function pushPath(
   source: string,
   options: PushArguments & { readonly label?: string; readonly quiet?: boolean },
 ): Promise<PushResult> {
-  const given = options.name ?? path.basename(path.resolve(source));
-  const name = decodeValue(ArtifactName, given, `name "${given}"`);
-  if (!existsSync(source)) {
-    throw new WaybillError("not_found", `there is no file or folder ${source}`);
-  }
+  const what = pushOptions(source, options);
   const { limitUp } = options;
   const limits = limitUp === undefined ? {} : { limits: { up: parseRateLimit(limitUp) } };
   const { output } = context;
@@ -119,17 +101,13 @@ export async function pushPath(
   const newNotice = () => (quiet ? undefined : new RetryNotice({ output }));
   const hub = await context.client(room, "transfer", newNotice());
   const transport = createByteTransport(limits);
-  const label = options.label ?? `push ${name}`;
+  const label = options.label ?? `push ${what.name}`;
   const view = quiet ? undefined : new TransferView({ output, label });
   const notice = newNotice();
   try {
     return await pushArtifact(hub, {
       room,
-      path: source,
-      name,
-      purpose: { kind: "dataset", keep: options.keep === true },
-      dedupe: options.dedupe !== false,
-      ...(options.compress === undefined ? {} : { compress: options.compress }),
+      ...what,
       transport,
       signal: context.signal,
       onRetry: (error, waitMs) => notice?.failed(error, waitMs),
