@@ -18,7 +18,7 @@ export type Options = {
   readonly extra: (name: string, fallback: number) => number;
 };
 
-export const STORE_KINDS = ["versitygw", "minio", "embedded"] as const;
+const STORE_KINDS = ["versitygw", "minio", "embedded"] as const;
 export type StoreKind = (typeof STORE_KINDS)[number];
 
 /** Reads `--mib --rounds --only a,b --store S --json --write` and numbers of the benchmark's own. Throws on anything else. */

@@ -7,7 +7,7 @@ import path from "node:path";
 import { programPath, run } from "../../test/support/netlab/commands.ts";
 import { note } from "./measure.ts";
 
-export const CACHE =
+const CACHE =
   process.env["WAYBILL_BENCH_CACHE"] ?? path.join(os.homedir(), ".cache", "waybill-bench");
 
 type Tool = {

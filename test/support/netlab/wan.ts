@@ -18,7 +18,7 @@ export type Shape = {
   readonly queueMs?: number;
 };
 
-export type WayCounts = {
+type WayCounts = {
   readonly packets: number;
   /** With IP and TCP headers. */
   readonly bytes: number;

@@ -35,7 +35,7 @@ export type HubCalls = Pick<HubClient, "call"> & Partial<Pick<HubClient, "tripMs
  * Where a push goes; whether its completion was refused: then what is missing is sent; and the artifact that was to be
  * completed.
  */
-export type PushSink = Sink & {
+type PushSink = Sink & {
   readonly refused: boolean;
   readonly artifact: ArtifactId | undefined;
 };

@@ -31,7 +31,7 @@ export type WatchPath = LinkPath | { readonly kind: "stored" };
 type FromHub<T extends HubToPeer["type"]> = Extract<HubToPeer, { type: T }>;
 
 /** What watching needs of a `SignalingSession`. */
-export type WatchSession = {
+type WatchSession = {
   on(event: "job.changed", listener: (message: FromHub<"job.changed">) => void): () => void;
   on(event: "presence", listener: (message: FromHub<"presence">) => void): () => void;
   on(event: "welcome", listener: () => void): () => void;

@@ -106,7 +106,7 @@ export type DownloadInit = {
 };
 
 /** How long a source may fail without bringing a shard. */
-export const DEFAULT_RETRY_MS = 600_000;
+const DEFAULT_RETRY_MS = 600_000;
 /** The first state: nothing in flight, `done` already there. */
 export function beginDownload(init: DownloadInit): DownloadState {
   const missing = ShardSet.all(init.map.count).minus(init.done);

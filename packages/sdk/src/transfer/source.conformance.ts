@@ -22,7 +22,7 @@ export type SourceSetup = {
 };
 
 /** Each applies to the next answer only. */
-export type Faults = {
+type Faults = {
   /** Breaks the connection after so many body bytes. */
   cut(afterBytes: number): void;
   /** Serves another range than was asked for, and says so. */

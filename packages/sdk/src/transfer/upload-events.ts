@@ -1,7 +1,7 @@
 // What happens to an upload and what it asks for: the state, events and effects of its machine (upload-state.ts).
 import type { Pace } from "./upload-pace.ts";
 
-export type UploadPhase = "sending" | "completing" | "done" | "failed";
+type UploadPhase = "sending" | "completing" | "done" | "failed";
 
 export type SlotStage =
   | "unread"
@@ -120,7 +120,7 @@ export type UploadEvent =
   | { readonly type: "failed"; readonly error: unknown };
 
 /** When a body set out, and on what. */
-export type PutTimes = {
+type PutTimes = {
   readonly startedMs: number;
   /** When its connection was opened; `startedMs` where that is not known. */
   readonly openedMs: number;

@@ -58,7 +58,7 @@ const PATIENCE_MS = 10_000;
 /** Share of the reset age in which parts sent at once must be through: what drains from buffers comes on top. */
 const RESET_SHARE = 0.75;
 
-export type PaceBounds = {
+type PaceBounds = {
   readonly rule: PartRule;
   /** Bodies on the wire, as bytes: what a kill can make us send again. */
   readonly budgetBytes: number;

@@ -15,15 +15,10 @@ import { proceed } from "./upload-proceed.ts";
 import { confirm, newSlot, withSlot, withSlots } from "./upload-slots.ts";
 
 export type {
-  PartBytes,
   PartOrigin,
   PutFailure,
-  PutTimes,
-  Slot,
-  SlotStage,
   UploadEffect,
   UploadEvent,
-  UploadPhase,
   UploadState,
   UploadStep,
 } from "./upload-events.ts";

@@ -6,7 +6,7 @@ import { ShardSet } from "./shard-set.ts";
 import type { TreeKeeper } from "./tree-keeper.ts";
 
 /** Whole shards of zeros in files of several shards. The last shard of a file, which may be shorter, is left out. */
-export function zeroShards(map: ShardMap): ShardSet {
+function zeroShards(map: ShardMap): ShardSet {
   const { shardBytes } = map.manifest;
   let digest: string | undefined;
   const runs = map.manifest.files.flatMap(({ shards }, index) => {

@@ -75,7 +75,7 @@ export type HubInit = {
   readonly clock?: Clock;
 };
 
-export type HubAddress = {
+type HubAddress = {
   readonly url: string;
   readonly s3: {
     readonly endpoint: string;

@@ -37,7 +37,7 @@ import type {
 import type { WorkerTiming } from "./timing.ts";
 
 export const ROOM = v.parse(RoomId, "lab");
-export const WORKER_ID = v.parse(PeerId, "p_AAAAAAAAAAAAAAAA_w1");
+const WORKER_ID = v.parse(PeerId, "p_AAAAAAAAAAAAAAAA_w1");
 
 /** Short enough for tests, long enough for a slow machine. */
 export const TEST_TIMING: WorkerTiming = {

@@ -18,7 +18,7 @@ import { Invites } from "./invites.ts";
 import { thumbprintOf } from "./proof.ts";
 import type { Tokens } from "./tokens.ts";
 
-export type AccessRoute =
+type AccessRoute =
   | "createInvite"
   | "join"
   | "renewToken"
@@ -136,7 +136,7 @@ export function createAccessArea(deps: AccessDeps): AccessArea {
 }
 
 /** How long a fresh token of a role lives. */
-export function lifeOf(role: Role): number {
+function lifeOf(role: Role): number {
   return role === "owner" ? LIMITS.longTokenMs : LIMITS.tokenMs;
 }
 

@@ -11,7 +11,7 @@ export type RateLimitInit = {
   readonly clock: Clock;
 };
 
-export type Rate = {
+type Rate = {
   /** At once. */
   readonly burst: number;
   /** And then one each so many milliseconds. */

@@ -13,7 +13,7 @@ import { peerIdOf } from "../signaling/peer-id.ts";
 export const LAB = "lab" as RoomId;
 
 /** Thumbprint of a made-up key. */
-export const thumbprintOf = (key: string) => key.padEnd(43, "x");
+const thumbprintOf = (key: string) => key.padEnd(43, "x");
 
 export const workerIdOf = (key: string) => peerIdOf(thumbprintOf(key), "w1");
 

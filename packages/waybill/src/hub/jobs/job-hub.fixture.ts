@@ -30,7 +30,7 @@ import { LAB, callOf, callerOf, workerIdOf } from "./call.fixture.ts";
 import { type JobAreaDeps, type JobSignaling, createJobArea } from "./job-area.ts";
 
 export const START_MS = Date.parse("2026-01-02T03:04:05.678Z");
-export const UNET = "unet" as ModelType;
+const UNET = "unet" as ModelType;
 
 const CAPABILITIES: WorkerCapabilities = {
   kind: "desktop",
@@ -90,7 +90,7 @@ export class ToldWorker {
 }
 
 /** Signaling without sockets. */
-export class ToldPeers implements JobSignaling {
+class ToldPeers implements JobSignaling {
   readonly broadcasts: HubToPeer[] = [];
   readonly #listeners = new Set<SignalingListener>();
   readonly #here = new Map<PeerId, ToldWorker>();
@@ -130,7 +130,7 @@ export class ToldPeers implements JobSignaling {
   }
 }
 
-export type World = ReturnType<typeof createWorld>;
+type World = ReturnType<typeof createWorld>;
 
 /** A bucket, a clock and as many hubs on them as a test wants. */
 export function createWorld(bucket: MemoryBucketInit = {}) {

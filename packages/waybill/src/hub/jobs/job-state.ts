@@ -25,7 +25,7 @@ import type { Caller } from "../http/handler.ts";
 import { assertCurrent, assertHolder } from "./fence.ts";
 
 export type StateEvent = JobEventOf<"state">;
-export type LiveState = "assigned" | "running" | "paused" | "stopping";
+type LiveState = "assigned" | "running" | "paused" | "stopping";
 export type EndState = "completed" | "failed" | "cancelled" | "interrupted";
 
 /** What can happen to a job. */

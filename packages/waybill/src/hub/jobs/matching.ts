@@ -8,7 +8,7 @@ import {
 } from "@waybill/sdk/protocol";
 
 /** What matching needs to know of a job; specs stay in the bucket. */
-export type Wanted = Pick<JobDoc["spec"], "trainer" | "requirements">;
+type Wanted = Pick<JobDoc["spec"], "trainer" | "requirements">;
 
 export type Candidate = {
   readonly workerId: PeerId;

@@ -5,7 +5,7 @@ import type { Documents } from "../bucket/documents.ts";
 import { RoomDoc, isJustCreated, newRoom, roomKey } from "./room-doc.ts";
 
 /** How long another hub's change (a revoked key) may stay unseen here. */
-export const ROOM_MAX_AGE_MS = 5000;
+const ROOM_MAX_AGE_MS = 5000;
 
 export class RoomDirectory {
   readonly #documents: Documents;

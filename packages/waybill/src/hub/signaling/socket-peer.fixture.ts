@@ -15,8 +15,8 @@ import { WebSocket } from "ws";
 import { silentLog } from "../log.ts";
 import { type Signaling, type SignalingDeps, createSignaling } from "./signaling.ts";
 
-export const LAB = "lab" as RoomId;
-export const WORKER = {
+const LAB = "lab" as RoomId;
+const WORKER = {
   capabilities: {
     kind: "desktop",
     platform: "linux",
@@ -59,7 +59,7 @@ export const authenticateByRole: SignalingDeps["authenticateHello"] = async (roo
   };
 };
 
-export class SocketPeer {
+class SocketPeer {
   readonly ws: WebSocket;
   readonly received: HubToPeer[] = [];
   readonly closed: Promise<{ code: number; reason: string }>;

@@ -15,8 +15,8 @@ export type SweeperDeps = {
   readonly log: Log;
 };
 
-export type Duty = { readonly name: string; readonly run: () => Promise<unknown> };
-export type RoomDuty = {
+type Duty = { readonly name: string; readonly run: () => Promise<unknown> };
+type RoomDuty = {
   readonly name: string;
   readonly run: (room: RoomId) => Promise<unknown>;
 };

@@ -12,7 +12,7 @@ import type { UploadDoc } from "./upload-doc.ts";
 export type NamedPart = RouteBody<"completeUpload">["objects"][number]["parts"][number];
 
 /** Stored bytes between two plain offsets of an object (`end` absent: its end). */
-export type SizeBetween = (start: number, end: number | undefined) => number;
+type SizeBetween = (start: number, end: number | undefined) => number;
 
 export type JoinDeps = {
   readonly doc: UploadDoc;

@@ -26,7 +26,7 @@ import { UploadRights, type UploadRightsDeps } from "./upload-rights.ts";
 import { UploadRemoval } from "./upload-removal.ts";
 import { UploadSessions } from "./upload-sessions.ts";
 
-export type UploadRoute =
+type UploadRoute =
   | "beginUpload"
   | "listUploads"
   | "showUpload"

@@ -9,7 +9,7 @@ import type { BlobStore, BlobWriter } from "./blob-store.ts";
 import { newBlobId } from "./file-blob-store.ts";
 
 /** Bodies up to this size live in the metadata row: one fsync instead of four. */
-export const INLINE_BYTES = 16 * 1024;
+const INLINE_BYTES = 16 * 1024;
 
 /**
  * Bytes in one `writev`. Measured: 512 KiB is as fast as 8 MiB, since the disk decides, and eight

@@ -20,7 +20,7 @@ import { S3Error } from "../s3-error.ts";
 import type { S3Request } from "./s3-request.ts";
 
 /** A checksum the client vouches for; a trailer's value is known only after the body. */
-export interface ChecksumClaim {
+interface ChecksumClaim {
   readonly algorithm: ChecksumAlgorithm;
   /** Base64; undefined when it comes in a trailer. */
   readonly value: string | undefined;
@@ -126,7 +126,7 @@ function readContentMd5(request: S3Request): Buffer | undefined {
  *
  * @throws S3Error `InvalidRequest` when there are several, or one that cannot be right
  */
-export function readChecksumClaim(request: S3Request): ChecksumClaim | undefined {
+function readChecksumClaim(request: S3Request): ChecksumClaim | undefined {
   const claims: ChecksumClaim[] = [];
   for (const [name, value] of Object.entries(request.headersAfter(CHECKSUM_PREFIX))) {
     if (notValues.has(name)) continue;

@@ -30,7 +30,7 @@ export interface ContentPart {
 }
 
 /** The content of every empty object: no row, no bytes. */
-export const EMPTY_CONTENT = 0;
+const EMPTY_CONTENT = 0;
 
 interface SegmentRow {
   readonly start: number;

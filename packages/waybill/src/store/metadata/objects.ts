@@ -14,7 +14,7 @@ export interface ObjectAttributes {
 }
 
 /** {@link ObjectAttributes} and what the store found out while writing. */
-export interface StoredAttributes extends ObjectAttributes {
+interface StoredAttributes extends ObjectAttributes {
   readonly checksum?: StoredChecksum;
   /** Number of parts, of objects that were uploaded in parts. */
   readonly partCount?: number;

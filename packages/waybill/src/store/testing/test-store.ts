@@ -56,7 +56,7 @@ export interface TestStore extends AsyncDisposable {
   blobFiles(): Promise<string[]>;
 }
 
-export interface PresignOptions {
+interface PresignOptions {
   readonly expiresSeconds?: number;
   readonly signedHeaders?: Readonly<Record<string, string>>;
   readonly query?: Readonly<Record<string, string>>;

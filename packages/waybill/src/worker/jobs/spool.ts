@@ -29,7 +29,7 @@ export async function openSpool(
 }
 
 /** Paths inside a spool directory. */
-export function spoolPaths(dir: string): SpoolPaths {
+function spoolPaths(dir: string): SpoolPaths {
   return {
     dir,
     journal: join(dir, "run.json"),

@@ -156,7 +156,7 @@ function assertFile(stats: Stats): void {
 }
 
 /** By the first bytes: names lie. PNG §5.2, JFIF SOI marker, RIFF/WEBP container, GIF87a/89a. */
-export function imageType(bytes: Uint8Array): ImageType | undefined {
+function imageType(bytes: Uint8Array): ImageType | undefined {
   const text = Buffer.from(bytes.subarray(0, 12)).toString("latin1");
   if (text.startsWith("\u0089PNG\r\n\u001A\n")) return { extension: "png", mime: "image/png" };
   if (text.startsWith("\u00FF\u00D8\u00FF")) return { extension: "jpg", mime: "image/jpeg" };
