@@ -5,7 +5,7 @@ import { LinkBook } from "../transfer/index.ts";
 import {
   type SampleArtifact,
   expectedBytes,
-  runSourceTests,
+  runServedSourceTests,
   sampleArtifact,
 } from "../transfer/source.conformance.ts";
 import { HttpMirrorSource, httpMirror, retryAfterMs } from "./index.ts";
@@ -32,7 +32,7 @@ const portal = {
   body: "<html>Log in</html>",
 } as const;
 
-runSourceTests("a mirror", async (sample) => {
+runServedSourceTests("a mirror", async (sample) => {
   const server = await serverOf(sample);
   const transport = createByteTransport();
   return {

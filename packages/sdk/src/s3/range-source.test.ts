@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createByteTransport, crc32 } from "../platform/index.ts";
 import { StoreDouble, type StoreFault } from "../testing/index.ts";
 import { crc32Base64 } from "../transfer/index.ts";
-import { type SampleArtifact, runSourceTests } from "../transfer/source.conformance.ts";
+import { type SampleArtifact, runServedSourceTests } from "../transfer/source.conformance.ts";
 import { RangeReader, S3Source, createPresignedPut, readKeys } from "./index.ts";
 
 type Fixture = { store: StoreDouble; dir: string; signed: string[][] };
@@ -66,7 +66,7 @@ function once(fixture: Fixture, fault: StoreFault): void {
   fixture.store.fault = ({ method }) => (method === "GET" ? queue.shift() : undefined);
 }
 
-runSourceTests("an object store", async (sample) => {
+runServedSourceTests("an object store", async (sample) => {
   const fixture = await openStore();
   await fill(sample, fixture);
   const { map } = sample;

@@ -15,10 +15,13 @@ export type SampleArtifact = {
 export type SourceSetup = {
   /** A source that serves the artifact. */
   readonly source: Source;
-  /** What its server can be made to do to its next answer; absent where there is no server. */
-  readonly faults?: Faults;
   /** Releases what the setup made. */
   readonly close: () => Promise<void>;
+};
+
+export type ServedSourceSetup = SourceSetup & {
+  /** What its server can be made to do to its next answer. */
+  readonly faults: Faults;
 };
 
 /** Each applies to the next answer only. */
@@ -180,37 +183,51 @@ export function runSourceTests(
       );
       await expect(reading).rejects.toMatchObject({ name: "AbortError" });
     });
+  });
+}
 
-    describe("whose server fails", () => {
+/** What a source with a server must do besides: `runSourceTests`, and its server's failures. */
+export function runServedSourceTests(
+  name: string,
+  setup: (sample: SampleArtifact) => Promise<ServedSourceSetup>,
+): void {
+  runSourceTests(name, setup);
+  describe.each(["plain", "packed"] as const)(
+    `${name} of a %s artifact whose server fails`,
+    (layout) => {
+      let sample: SampleArtifact;
+      let made: ServedSourceSetup;
+      const { signal } = new AbortController();
+
+      beforeEach(async () => {
+        sample = sampleArtifact(layout);
+        made = await setup(sample);
+      });
+      afterEach(() => made.close());
+
       const run = { first: 0, count: 11 };
       const fetchRun = () => collect(made.source.fetch(run, { signal }));
       const right = (bytes: Buffer) => bytes.equals(expectedBytes(sample, run.first, run.count));
 
-      it("goes on at the byte where a connection broke", async ({ skip }) => {
-        const { faults } = made;
-        if (faults === undefined) return skip("it has no server");
-        faults.cut(5000);
+      it("goes on at the byte where a connection broke", async () => {
+        made.faults.cut(5000);
         expect(right(await fetchRun())).toBe(true);
       });
 
-      it.for(["shift", "portal", "busy"] as const)(
+      it.each(["shift", "portal", "busy"] as const)(
         "gives way with an error that passes, not with other bytes: %s",
-        async (fault, { skip }) => {
-          const { faults } = made;
-          if (faults === undefined) return skip("it has no server");
-          faults[fault]();
+        async (fault) => {
+          made.faults[fault]();
           await expect(fetchRun()).rejects.toMatchObject({ retryable: true });
           expect(right(await fetchRun())).toBe(true);
         },
       );
 
-      it("gives way when a connection brings nothing", async ({ skip }) => {
-        const { faults } = made;
-        if (faults === undefined) return skip("it has no server");
-        faults.cut(0);
+      it("gives way when a connection brings nothing", async () => {
+        made.faults.cut(0);
         await expect(fetchRun()).rejects.toMatchObject({ retryable: true });
         expect(right(await fetchRun())).toBe(true);
       });
-    });
-  });
+    },
+  );
 }
