@@ -95,6 +95,8 @@ export type UploadEvent =
       readonly type: "signed";
       readonly ids: readonly number[];
       readonly untilMs: number;
+      /** Milliseconds of a round trip, where it is known by now. */
+      readonly pathMs?: number | undefined;
     }
   | { readonly type: "handed"; readonly id: number }
   | ({ readonly type: "put"; readonly id: number } & PutTimes)

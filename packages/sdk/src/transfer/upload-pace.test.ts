@@ -6,6 +6,7 @@ import {
   memoryOf,
   paceConfirmed,
   paceFailed,
+  pacePath,
   paceTick,
   permitsAheadOf,
   startPace,
@@ -96,6 +97,14 @@ describe("the pace of an upload", () => {
     expect(flightOf(paceFailed(paceFailed(start(1), cut), cut)).bodies).toBeLessThanOrEqual(2);
     expect(permitsAheadOf(start(1))).toBe(5 * MIB);
     expect(permitsAheadOf(start(150))).toBe(20 * MIB);
+  });
+
+  it("takes a path for near after all when a later call was quicker", () => {
+    const far = startPace(rule, GIB, Infinity, 80);
+    expect(far.window).toBe(5);
+    expect(pacePath(far, 90, true)).toBe(far);
+    expect(pacePath(far, 8, true)).toEqual(startPace(rule, GIB, Infinity, 8));
+    expect(pacePath(far, 8, false).window).toBe(5);
   });
 
   it("starts with one of the smallest parts", () => {

@@ -101,13 +101,11 @@ export function startPace(
   concurrency = Infinity,
   pathMs = 0,
 ): Pace {
-  const more = Math.min(MOST_MORE, Math.floor(pathMs / MS_PER_MORE));
-  const first = pathMs < FAR_MS ? START_WINDOW : FAR_START_WINDOW + more;
   const budgetBytes = Math.max(3 * rule.minBytes, totalBytes / 64);
   return {
     bounds: { rule, budgetBytes, maxWindow: Math.max(1, concurrency), pathMs },
     partBytes: rule.minBytes,
-    window: Math.min(first, Math.max(1, concurrency)),
+    window: startWindow(pathMs, concurrency),
     link: FRESH_LINK,
     bytesPerS: undefined,
     trial: undefined,
@@ -117,6 +115,19 @@ export function startPace(
     mark: undefined,
     reducedMs: -Infinity,
   };
+}
+
+function startWindow(pathMs: number, maxWindow: number): number {
+  const more = Math.min(MOST_MORE, Math.floor(pathMs / MS_PER_MORE));
+  const first = pathMs < FAR_MS ? START_WINDOW : FAR_START_WINDOW + more;
+  return Math.min(first, Math.max(1, maxWindow));
+}
+
+/** A later call was quicker: a first one measures a busy machine as well as the path. `isIdle`: no body was sent yet. */
+export function pacePath(pace: Pace, pathMs: number, isIdle: boolean): Pace {
+  if (pathMs >= pace.bounds.pathMs) return pace;
+  const bounds = { ...pace.bounds, pathMs };
+  return { ...pace, bounds, window: isIdle ? startWindow(pathMs, bounds.maxWindow) : pace.window };
 }
 
 /** What may be on the wire: bytes of bodies that are not handed over yet, and bodies at once. */

@@ -237,7 +237,8 @@ export class UploadRun {
     const wanted = ids.map((id) => this.#parts.toSign(id));
     const permits = await sink.authorise(wanted, this.#options());
     this.#parts.permit(ids, permits, sink.id);
-    this.#dispatch({ type: "signed", ids, untilMs: askedMs + permits.validForMs });
+    const untilMs = askedMs + permits.validForMs;
+    this.#dispatch({ type: "signed", ids, untilMs, pathMs: sink.tripMs });
   }
 
   async #put(id: number): Promise<void> {

@@ -10,7 +10,7 @@
 import { assertNever } from "../protocol/index.ts";
 import type { PartRule } from "./upload-plan.ts";
 import type { Slot, UploadEffect, UploadEvent, UploadState, UploadStep } from "./upload-events.ts";
-import { paceConfirmed, paceFailed, paceTick, startPace } from "./upload-pace.ts";
+import { paceConfirmed, paceFailed, pacePath, paceTick, startPace } from "./upload-pace.ts";
 import { proceed } from "./upload-proceed.ts";
 import { confirm, newSlot, withSlot, withSlots } from "./upload-slots.ts";
 
@@ -39,6 +39,9 @@ const MAX_REFUSALS = 3;
 const FAILURES_A_PERMIT = 2;
 /** A permit that ends within this is not used any more, in milliseconds. */
 const PERMIT_MARGIN_MS = 30_000;
+
+/** Stages of a body that set out. */
+const AFTER_SIGNING: ReadonlySet<string> = new Set(["putting", "handed", "waiting", "checking"]);
 
 /** The first state and its effects. */
 export function beginUpload(start: UploadStart): UploadStep {
@@ -83,14 +86,7 @@ export function nextUpload(state: UploadState, event: UploadEvent): UploadStep {
         ? { state: { ...state, phase: "done" }, effects: [{ type: "finish" }] }
         : unchanged(state);
     case "signed":
-      return proceed(
-        withSlots(state, event.ids, "signing", (slot) => ({
-          ...slot,
-          stage: "signed",
-          permitUntilMs: event.untilMs,
-          permitFailures: 0,
-        })),
-      );
+      return onSigned(state, event);
     case "handed":
       return proceed(
         withSlots(state, [event.id], "putting", (slot) => ({ ...slot, stage: "handed" })),
@@ -171,6 +167,22 @@ function onSealed(
   }
   const step = proceed(sealed);
   return { state: step.state, effects: [...effects, ...step.effects] };
+}
+
+function onSigned(
+  state: UploadState,
+  { ids, untilMs, pathMs = Infinity }: Extract<UploadEvent, { type: "signed" }>,
+): UploadStep {
+  const isIdle = ![...state.slots.values()].some(({ stage }) => AFTER_SIGNING.has(stage));
+  const pace = pacePath(state.pace, pathMs, isIdle && state.sentBytes === 0);
+  return proceed(
+    withSlots({ ...state, pace }, ids, "signing", (slot) => ({
+      ...slot,
+      stage: "signed",
+      permitUntilMs: untilMs,
+      permitFailures: 0,
+    })),
+  );
 }
 
 function onPut(

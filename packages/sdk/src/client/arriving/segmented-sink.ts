@@ -51,6 +51,10 @@ export class SegmentedSink implements Sink {
   }
 
   /** The completion was refused: something is missing or not what it should be. */
+  get tripMs(): number | undefined {
+    return this.#init.inner.tripMs;
+  }
+
   get refused(): boolean {
     return this.#refusal !== undefined || this.#init.inner.refused;
   }
