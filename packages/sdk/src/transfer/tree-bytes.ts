@@ -188,6 +188,6 @@ export class TreeBytes {
 
 function changed(path: string): WaybillError {
   return new WaybillError("source_changed", `${path} changed while it was being pushed`, {
-    hint: "push again when nothing writes to it; parts that did not change are not sent again",
+    hint: "push again when nothing writes to it; what did not change is not sent again if the size stays",
   });
 }
