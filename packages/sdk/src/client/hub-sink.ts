@@ -40,6 +40,7 @@ export class HubSink implements Sink {
   artifact: ArtifactId | undefined;
   readonly #init: HubSinkInit;
   #upload: UploadId | undefined;
+  #storeOrigin: string | undefined;
   /** The session was opened by this sink, and nothing was signed or copied for it: giving it up takes from nobody. */
   #isUntouched = false;
 
@@ -53,10 +54,16 @@ export class HubSink implements Sink {
     return this.#init.hub.tripMs;
   }
 
+  expect(bodies: number): void {
+    if (this.#storeOrigin !== undefined) this.#init.transport.warm?.(this.#storeOrigin, bodies);
+  }
+
   async begin(plan: UploadPlan, { signal }: SinkOptions): Promise<UploadStatus> {
     const { hub, room, retryForMs } = this.#init;
     const input = { params: { room }, body: plan };
-    const { status, resumed } = await hub.call("beginUpload", input, { signal, retryForMs });
+    const answer = await hub.call("beginUpload", input, { signal, retryForMs });
+    const { status, resumed } = answer;
+    this.#storeOrigin = answer.storeOrigin;
     this.#upload = status.upload;
     this.#isUntouched = !resumed;
     return status;

@@ -73,6 +73,8 @@ export type GetAnswer = {
 export interface ByteTransport {
   put(request: PutRequest): Promise<PutAnswer>;
   get(request: GetRequest): Promise<GetAnswer>;
+  /** Opens that many connections to an origin, for requests to come; what fails is left to them. Not in browsers. */
+  warm?(origin: string, connections: number): void;
   /** Closes idle connections; requests under way finish. */
   close(): void;
 }

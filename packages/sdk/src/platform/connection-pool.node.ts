@@ -13,6 +13,7 @@ import {
 import { Connection, type Gates } from "./connection.node.ts";
 import type { Head } from "./http-head.node.ts";
 import { type ProxyEnvironment, proxyFor } from "./proxy.node.ts";
+import { WarmConnections } from "./warm-connections.node.ts";
 
 /** Idle connections kept per origin: as many as one transfer uses. */
 const MAX_IDLE = 16;
@@ -32,6 +33,7 @@ type Asked = { readonly connection: Connection; readonly head: Head; readonly ke
 export class ConnectionPool {
   readonly #init: PoolInit;
   readonly #idle = new Map<string, Connection[]>();
+  readonly #warm = new WarmConnections<Connection>();
 
   constructor(init: PoolInit) {
     this.#init = init;
@@ -60,7 +62,17 @@ export class ConnectionPool {
     return { status: head.status, header: headerOf(head), text };
   }
 
+  /** Opens connections for requests to come. */
+  warm(origin: string, connections: number): void {
+    const url = new URL(origin);
+    this.#warm.add(url.origin, connections, {
+      open: (signal) => this.#open(url, { signal }),
+      keep: (connection) => this.#keep(url.origin, connection),
+    });
+  }
+
   close(): void {
+    this.#warm.close();
     for (const connections of this.#idle.values()) for (const one of connections) one.destroy();
     this.#idle.clear();
   }
@@ -69,7 +81,9 @@ export class ConnectionPool {
     const { signal } = request;
     if (signal?.aborted === true) throw abortReason(signal);
     const url = new URL(request.url);
-    const kept = this.#takeIdle(url, request);
+    const kept =
+      this.#takeIdle(url, request) ??
+      (await this.#warm.take(url.origin, request.maxConnectionAgeMs ?? Infinity, signal));
     if (kept !== undefined) {
       const askedMs = performance.now();
       try {
@@ -82,11 +96,12 @@ export class ConnectionPool {
         if (!closed || kept.answered || !atOnce) throw error;
       }
     }
+    return this.#askOn(await this.#open(url, request), method, url, request);
+  }
+
+  #open(url: URL, { signal, idleMs }: Pick<ByteRequest, "signal" | "idleMs">): Promise<Connection> {
     const proxy = proxyFor(url, this.#init.env);
-    const { lookup } = this.#init;
-    const { idleMs } = request;
-    const fresh = await Connection.open({ url, proxy, lookup, signal, idleMs });
-    return this.#askOn(fresh, method, url, request);
+    return Connection.open({ url, proxy, lookup: this.#init.lookup, signal, idleMs });
   }
 
   async #askOn(

@@ -115,6 +115,48 @@ describe("a connection", () => {
   });
 });
 
+describe("connections that are opened for requests to come", () => {
+  it("carry them, also those that come while they are being opened, and no others are opened", async () => {
+    const sockets = new Set<net.Socket>();
+    const server = http.createServer((request, response) => {
+      sockets.add(request.socket);
+      request.resume();
+      request.on("end", () => response.end("ok"));
+    });
+    let opened = 0;
+    server.on("connection", () => (opened += 1));
+    const origin = `http://127.0.0.1:${await listen(server, closers)}`;
+    const transport = open();
+    const put = () => transport.put({ url: `${origin}/x`, body: new Uint8Array(10) });
+    transport.warm?.(origin, 2);
+    transport.warm?.(origin, 2);
+    await Promise.all([put(), put()]);
+    expect([opened, sockets.size]).toEqual([2, 2]);
+    transport.warm?.(origin, 1);
+    await vi.waitFor(() => expect(opened).toBe(3));
+    await Promise.all([put(), put(), put()]);
+    expect([opened, sockets.size]).toEqual([3, 3]);
+  });
+
+  it("that fail are forgotten; a request that waits for one heeds its signal", async () => {
+    const dead = net.createServer();
+    const gone = await listen(dead, []);
+    await new Promise((resolve) => dead.close(resolve));
+    const transport = open({ lookup: () => undefined });
+    const body = new Uint8Array(1);
+    transport.warm?.(`http://127.0.0.1:${gone}`, 2);
+    await expect(transport.put({ url: `http://127.0.0.1:${gone}/`, body })).rejects.toEqual(
+      unreachable,
+    );
+    // A name that is never resolved.
+    transport.warm?.("http://slow.test", 1);
+    const stop = new AbortController();
+    const waiting = transport.put({ url: "http://slow.test/", body, signal: stop.signal });
+    stop.abort(new Error("enough"));
+    await expect(waiting).rejects.toThrow("enough");
+  });
+});
+
 describe("a body that is put", () => {
   it("goes on after interim answers", async () => {
     const url = await serveRaw((socket) => {

@@ -24,6 +24,7 @@ export function createByteTransport(init: NodeTransportInit = {}): ByteTransport
   return {
     put: (request) => pool.put(request),
     get: (request) => pool.get(request),
+    warm: (origin, connections) => pool.warm(origin, connections),
     close: () => pool.close(),
   };
 }

@@ -165,7 +165,7 @@ export class HubDouble {
     const resumed = this.sessions.has(upload);
     if (!resumed) this.sessions.set(upload, { plan: this.#adopted(plan) });
     if (room === "") throw new WaybillError("not_found", "no such room");
-    return { resumed, status: this.#status(upload) };
+    return { resumed, status: this.#status(upload), storeOrigin: this.store.origin };
   }
 
   /** With equal parts, a unit is a part, and multipart objects are plain. */

@@ -90,6 +90,10 @@ export class StoreDouble {
     if (address !== null && typeof address === "object") this.#port = address.port;
   }
 
+  get origin(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;

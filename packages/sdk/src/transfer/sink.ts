@@ -47,6 +47,8 @@ export interface Sink {
   readonly id: string;
   /** Milliseconds of a round trip to whoever keeps its account, when it knows. */
   readonly tripMs?: number | undefined;
+  /** So many bodies will set out soon: connections may be opened for them. */
+  expect?(bodies: number): void;
   begin(plan: UploadPlan, options: SinkOptions): Promise<UploadStatus>;
   /** What it holds of the upload now. */
   status(options: SinkOptions): Promise<UploadStatus>;

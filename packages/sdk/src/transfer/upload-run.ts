@@ -100,6 +100,8 @@ export class UploadRun {
     const clock = setInterval(() => {
       this.#dispatch({ type: "tick", nowMs: performance.now(), sentBytes: this.#sentBytes });
     }, TICK_MS);
+    // Unless all may be there already.
+    if (!this.#first.state.uncommitted) this.#expectBodies(this.#first.state);
     this.#perform(this.#first.state, this.#first.effects);
     if (signal?.aborted === true) onAbort();
     try {
@@ -122,6 +124,12 @@ export class UploadRun {
       saved: this.#saved(),
       retries,
     };
+  }
+
+  /** Connections are opened while permits are asked for. */
+  #expectBodies({ pace, totalBytes }: UploadState): void {
+    const bodies = Math.max(1, Math.ceil(totalBytes / pace.partBytes));
+    this.#input.sink.expect?.(Math.min(pace.window, bodies));
   }
 
   #dispatch(event: UploadEvent): void {

@@ -55,6 +55,10 @@ export class SegmentedSink implements Sink {
     return this.#init.inner.tripMs;
   }
 
+  expect(bodies: number): void {
+    this.#init.inner.expect?.(bodies);
+  }
+
   get refused(): boolean {
     return this.#refusal !== undefined || this.#init.inner.refused;
   }

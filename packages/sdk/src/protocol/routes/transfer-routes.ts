@@ -37,7 +37,12 @@ export const TRANSFER_ROUTES = {
     summary: "Open an upload session or find the one that is open",
     params: inRoom,
     body: UploadPlan,
-    response: v.object({ resumed: v.boolean(), status: UploadStatus }),
+    response: v.object({
+      resumed: v.boolean(),
+      status: UploadStatus,
+      /** Scheme, host and port that permits will lead to. */
+      storeOrigin: v.optional(v.pipe(v.string(), v.url())),
+    }),
   }),
   listUploads: route({
     method: "GET",

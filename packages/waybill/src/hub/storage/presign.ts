@@ -55,6 +55,11 @@ export class Presigner {
     this.#base = new URL(init.endpoint ?? `https://s3.${init.region}.amazonaws.com`);
   }
 
+  /** Where URLs of a bucket lead: scheme, host and port. */
+  originOf(bucket: string): string {
+    return `${this.#base.protocol}//${this.#place(bucket, "").host}`;
+  }
+
   /** URLs good for `seconds` from now, less when the hub's own credentials expire before. */
   async sign(requests: readonly ToSign[], seconds: number): Promise<Presigned> {
     const credentials = await this.#init.credentials();

@@ -108,6 +108,8 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
     return { ...statusHead(doc), objects };
   }
 
+  const originOf = (doc: UploadDoc) => presigner.originOf(placeOf(doc).bucket.name);
+
   const handlers: Handlers<UploadRoute> = {
     beginUpload: async ({ params: { room }, body, caller: anyone }) => {
       const caller = known(anyone);
@@ -122,11 +124,12 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
       ]);
       if (fresh) {
         log("info", "upload opened", { room, upload: doc.upload, bytes: body.bytes });
-        return { resumed: false, status: { ...statusHead(doc), objects: nothingStored(doc) } };
+        const nothing = { ...statusHead(doc), objects: nothingStored(doc) };
+        return { resumed: false, status: nothing, storeOrigin: originOf(doc) };
       }
       const taken = await segments.absorb(doc);
       const current = taken > 0 ? await sessions.get(room, doc.upload) : doc;
-      return { resumed: true, status: await status(current) };
+      return { resumed: true, status: await status(current), storeOrigin: originOf(current) };
     },
 
     listUploads: async ({ params: { room } }) => ({
