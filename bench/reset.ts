@@ -1,5 +1,5 @@
 // npm run bench:reset: every TCP connection is reset when it is 6 s old, on links of 20 Mbit/s, in transfers that
-// take 20 s and more: how many succeed, and how long they take beside the same link without resets.
+// take 40 s and more: how many succeed, and how long they take beside the same link without resets.
 // Several links work side by side (`--lanes`); each has a hub and a store of its own.
 import { rm } from "node:fs/promises";
 import { digestOf } from "../test/support/random-file.ts";
@@ -12,12 +12,12 @@ import { type Scope, inScope } from "./setup/scope.ts";
 import { type Site, openSite } from "./setup/site.ts";
 
 const options = readOptions({
-  mib: 48,
+  mib: 96,
   rounds: 100,
   extra: ["lanes", "mbit", "age", "baseline", "peers"],
 });
 const bytes = options.mib * MIB;
-const lanes = options.extra("lanes", 4);
+const lanes = options.extra("lanes", 6);
 const mbit = options.extra("mbit", 20);
 const maxAgeMs = options.extra("age", 6) * 1000;
 /** Transfers without resets, and those of each peer. */

@@ -14,7 +14,8 @@ import { listening } from "./setup/store.ts";
 
 const options = readOptions({ mib: 256, rounds: 5, extra: ["mbit"] });
 const bytes = options.mib * MIB;
-const mbit = options.extra("mbit", 100);
+/** What 5 GB in 20 minutes are. */
+const mbit = options.extra("mbit", 33);
 /** What 1,448 of 1,500 bytes a packet leave. */
 const calmSeconds = (bytes * 8) / (mbit * 1e6 * (1448 / 1500));
 const MARKS = [0.5, 1];
