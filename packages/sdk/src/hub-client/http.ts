@@ -63,6 +63,8 @@ export class HubClient {
   #credential: Credential | undefined;
   /** A hub has answered: the address is right. */
   #isHeard = false;
+  /** Of the first call, which may have opened a connection, and the least of the others. */
+  #firstTripMs: number | undefined;
   #tripMs: number | undefined;
 
   constructor(init: HubClientInit) {
@@ -76,11 +78,12 @@ export class HubClient {
   }
 
   /**
-   * Milliseconds of a round trip to the hub: the least so far of what calls took beyond the hub's own work. Undefined
+   * Milliseconds of a round trip to the hub: the least so far of what calls took beyond the hub's own work; after only
+   * one, which opened a connection, too, a guess. Undefined
    * before the first answer that told of it (`Server-Timing`).
    */
   get tripMs(): number | undefined {
-    return this.#tripMs;
+    return this.#tripMs ?? this.#firstTripMs;
   }
 
   /** Uses another token from now on (after a renewal). */
@@ -191,13 +194,16 @@ export class HubClient {
     throw error;
   }
 
-  /** A first call opens a connection, too: another round trip, and one for TLS. */
+  /** A first call opens a connection, too: another round trip, and one for TLS; unless the process has one already. */
   #learnTrip(elapsedMs: number, { headers }: Response): void {
     const hubMs = /(?:^|,)\s*hub;dur=([\d.]+)/.exec(headers.get("server-timing") ?? "")?.[1];
     if (hubMs === undefined) return;
-    const trips = this.#tripMs !== undefined ? 1 : this.url.startsWith("https:") ? 3 : 2;
-    const tripMs = Math.max(0, elapsedMs - Number(hubMs)) / trips;
-    this.#tripMs = Math.min(tripMs, this.#tripMs ?? Infinity);
+    const tripMs = Math.max(0, elapsedMs - Number(hubMs));
+    if (this.#firstTripMs === undefined) {
+      this.#firstTripMs = tripMs / (this.url.startsWith("https:") ? 3 : 2);
+    } else {
+      this.#tripMs = Math.min(tripMs, this.#tripMs ?? Infinity);
+    }
   }
 
   #unreached(why: string, cause?: unknown): WaybillError {

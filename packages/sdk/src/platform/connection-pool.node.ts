@@ -73,7 +73,8 @@ export class ConnectionPool {
 
   close(): void {
     this.#warm.close();
-    for (const connections of this.#idle.values()) for (const one of connections) one.destroy();
+    // Each leaves its list as it closes.
+    for (const connection of [...this.#idle.values()].flat()) connection.destroy();
     this.#idle.clear();
   }
 
@@ -99,7 +100,10 @@ export class ConnectionPool {
     return this.#askOn(await this.#open(url, request), method, url, request);
   }
 
-  #open(url: URL, { signal, idleMs }: Pick<ByteRequest, "signal" | "idleMs">): Promise<Connection> {
+  async #open(
+    url: URL,
+    { signal, idleMs }: Pick<ByteRequest, "signal" | "idleMs">,
+  ): Promise<Connection> {
     const proxy = proxyFor(url, this.#init.env);
     return Connection.open({ url, proxy, lookup: this.#init.lookup, signal, idleMs });
   }

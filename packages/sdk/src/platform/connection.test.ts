@@ -138,6 +138,26 @@ describe("connections that are opened for requests to come", () => {
     expect([opened, sockets.size]).toEqual([3, 3]);
   });
 
+  it("end with the transport, every one, and a proxy that is none stops nothing", async () => {
+    const sockets = new Set<net.Socket>();
+    const server = http.createServer();
+    server.on("connection", (socket) => sockets.add(socket));
+    const origin = `http://127.0.0.1:${await listen(server, closers)}`;
+    const transport = open();
+    transport.warm?.(origin, 4);
+    await vi.waitFor(() => expect(sockets.size).toBe(4));
+    transport.close();
+    await vi.waitFor(() => expect([...sockets].every((socket) => socket.closed)).toBe(true));
+    vi.stubEnv("ALL_PROXY", "socks5://127.0.0.1:1080");
+    vi.stubEnv("NO_PROXY", "");
+    const proxied = open({ proxy: "environment" });
+    proxied.warm?.("http://store.test", 2);
+    await expect(
+      proxied.put({ url: "http://store.test/", body: new Uint8Array(1) }),
+    ).rejects.toThrow("proxy in the environment");
+    vi.unstubAllEnvs();
+  });
+
   it("that fail are forgotten; a request that waits for one heeds its signal", async () => {
     const dead = net.createServer();
     const gone = await listen(dead, []);

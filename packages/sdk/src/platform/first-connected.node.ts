@@ -17,11 +17,12 @@ export type Knocking = {
   readonly inWords: (cause: unknown) => Error;
 };
 
-/** Resolves with a socket whose TCP connection stands. Throws what `inWords` makes of the first refusal, or the signal's reason. */
+/** Resolves with a socket whose TCP connection stands. Throws what `inWords` makes of the first one's refusal, or the signal's reason. */
 export function firstConnected(knocking: Knocking): Promise<net.Socket> {
   const { open, timeoutMs, signal, inWords } = knocking;
   return new Promise((resolve, reject) => {
     const rivals = new Map<net.Socket, () => void>();
+    let knocks = 0;
     const end = (winner: net.Socket | undefined) => {
       clearTimeout(deadline);
       clearInterval(another);
@@ -47,13 +48,22 @@ export function firstConnected(knocking: Knocking): Promise<net.Socket> {
         end(socket);
         resolve(socket);
       };
-      const onError = (cause: Error) => fail(inWords(cause));
-      const onClose = () => fail(inWords(new Error("closed by the other side")));
+      const onError = (cause: Error) => lost(cause);
+      const onClose = () => lost(new Error("closed by the other side"));
+      const isFirst = rivals.size === 0;
+      const lost = (cause: Error) => {
+        // A refusal is an answer. One that set out later tells of a moment that an earlier one may outlast.
+        if (isFirst || rivals.size === 1) return fail(inWords(cause));
+        rivals.get(socket)?.();
+        rivals.delete(socket);
+        socket.on("error", () => undefined);
+      };
       socket.on("connect", onConnect).on("error", onError).on("close", onClose);
       rivals.set(socket, () => {
         socket.off("connect", onConnect).off("error", onError).off("close", onClose);
       });
-      if (rivals.size === MOST_AT_ONCE) clearInterval(another);
+      knocks += 1;
+      if (knocks === MOST_AT_ONCE) clearInterval(another);
     };
     const deadline = setTimeout(() => fail(inWords(undefined)), timeoutMs);
     const another = setInterval(knock, ANOTHER_MS);

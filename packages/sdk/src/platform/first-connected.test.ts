@@ -45,6 +45,28 @@ describe("a connection as soon as the link allows one", () => {
     socket.destroy();
   });
 
+  it("outlasts a later socket's failure, but not the first one's refusal", async () => {
+    vi.useFakeTimers();
+    const opened: net.Socket[] = [];
+    const open = () => {
+      const socket = unanswered();
+      opened.push(socket);
+      return socket;
+    };
+    const connecting = firstConnected({ open, timeoutMs: 10_000, signal, inWords });
+    await vi.advanceTimersByTimeAsync(1000);
+    opened[1]?.emit("error", new Error("EAI_AGAIN"));
+    await vi.advanceTimersByTimeAsync(500);
+    opened[0]?.emit("connect");
+    expect(await connecting).toBe(opened[0]);
+    expect(vi.getTimerCount()).toBe(0);
+    const refused = firstConnected({ open, timeoutMs: 10_000, signal, inWords });
+    await vi.advanceTimersByTimeAsync(1000);
+    opened[2]?.emit("error", new Error("ECONNREFUSED"));
+    await expect(refused).rejects.toThrow("refused");
+    expect(opened.slice(2).map(({ destroyed }) => destroyed)).toEqual([true, true]);
+  });
+
   it("is given up in time, with all that set out for it", async () => {
     vi.useFakeTimers();
     const opened: net.Socket[] = [];

@@ -5,7 +5,7 @@ import { abortReason } from "../timing/index.ts";
 type Opened = { isFit(maxAgeMs: number): boolean; destroy(): void };
 
 type Warming<C> = {
-  /** Undefined when it failed, or when nobody had asked for it by then: it is kept as idle. */
+  /** Undefined when nobody had asked for it by then: it is kept as idle, or failed. Rejects when it fails later. */
   readonly opened: Promise<C | undefined>;
   isTaken: boolean;
 };
@@ -22,28 +22,29 @@ export class WarmConnections<C extends Opened> {
   ): void {
     const all = this.#warming.get(origin) ?? new Set();
     this.#warming.set(origin, all);
-    while (all.size < count) {
+    for (let missing = count - all.size; missing > 0; missing--) {
       const settle = async (): Promise<C | undefined> => {
         try {
           const connection = await how.open(this.#closing.signal);
           if (warming.isTaken) return connection;
           how.keep(connection);
           return undefined;
-        } catch {
+        } catch (error) {
+          if (warming.isTaken) throw error;
           // The request to come finds out itself.
           return undefined;
         } finally {
           all.delete(warming);
         }
       };
-      const { promise, resolve } = Promise.withResolvers<C | undefined>();
+      const { promise, resolve, reject } = Promise.withResolvers<C | undefined>();
       const warming: Warming<C> = { opened: promise, isTaken: false };
       all.add(warming);
-      void settle().then(resolve);
+      settle().then(resolve, reject);
     }
   }
 
-  /** One that is being opened, when it is open and young enough. Throws the signal's reason. */
+  /** One that is being opened, when it is open and young enough. Throws what opening it throws, or the signal's reason. */
   async take(
     origin: string,
     maxAgeMs: number,
@@ -74,7 +75,10 @@ function orAborted<C extends Opened>(
   return new Promise((resolve, reject) => {
     const onAbort = () => {
       reject(abortReason(signal));
-      void opened.then((connection) => connection?.destroy());
+      opened.then(
+        (connection) => connection?.destroy(),
+        () => undefined,
+      );
     };
     signal.addEventListener("abort", onAbort, { once: true });
     opened.finally(() => signal.removeEventListener("abort", onAbort)).then(resolve, reject);

@@ -124,7 +124,7 @@ export type UploadEvent =
 /** When a body set out, and on what. */
 type PutTimes = {
   readonly startedMs: number;
-  /** When its connection was opened; `startedMs` where that is not known. */
+  /** When its connection was opened; `startedMs` where that is not known, `nowMs` where none was. */
   readonly openedMs: number;
   readonly nowMs: number;
 };

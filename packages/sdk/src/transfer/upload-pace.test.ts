@@ -102,9 +102,38 @@ describe("the pace of an upload", () => {
   it("takes a path for near after all when a later call was quicker", () => {
     const far = startPace(rule, GIB, Infinity, 80);
     expect(far.window).toBe(5);
-    expect(pacePath(far, 90, true)).toBe(far);
+    expect(pacePath(far, 90, false)).toBe(far);
+    expect(pacePath(far, undefined, true)).toBe(far);
+    expect(pacePath(far, 150, true).window).toBe(8);
     expect(pacePath(far, 8, true)).toEqual(startPace(rule, GIB, Infinity, 8));
     expect(pacePath(far, 8, false).window).toBe(5);
+  });
+
+  it("is not hurried by small bodies: a whole part is quick, or none", () => {
+    const times = { startedMs: 0, openedMs: 0, nowMs: 60 };
+    expect(paceConfirmed(startPace(rule, GIB), { ...times, size: 1024 }).window).toBe(1);
+    expect(paceConfirmed(startPace(rule, GIB), { ...times, size: 5 * MIB }).window).toBe(3);
+  });
+
+  it("halves for resets at ages that have nothing in common, and is careful for a minute after one", () => {
+    let pace: Pace = { ...startPace(rule, GIB, Infinity, 150), window: 24 };
+    const windows = [5000, 20_000, 60_000, 11_000].map((ageMs, at) => {
+      const nowMs = 100_000 + at * 4000;
+      pace = paceFailed(pace, {
+        startedMs: nowMs - 1,
+        openedMs: nowMs - ageMs,
+        nowMs,
+        reset: true,
+      });
+      return pace.window;
+    });
+    expect(windows).toEqual([12, 6, 3, 1]);
+    const near = { ...startPace(rule, GIB), window: 4 };
+    const cut = { startedMs: 0, openedMs: 0, nowMs: 300_000, reset: true };
+    const careful = paceFailed(near, cut);
+    expect(flightOf(careful).bodies).toBe(careful.window);
+    const later = { startedMs: 361_000, openedMs: 300_000, nowMs: 361_100, size: 1000 };
+    expect(flightOf(paceConfirmed(careful, later)).bodies).toBe(24);
   });
 
   it("starts with one of the smallest parts", () => {

@@ -8,6 +8,7 @@ import {
   FRESH_LINK,
   adviceFor,
   learnLink,
+  resetAgeMs,
   suspectedAgeMs,
 } from "./link-health.ts";
 import type { PartRule } from "./upload-plan.ts";
@@ -75,6 +76,8 @@ export type Pace = {
   /** Parts of that size that may be on their way at once. */
   readonly window: number;
   readonly link: LinkHealth;
+  /** Whether connections are, or may be, cut at an age. */
+  readonly isCut: boolean;
   /** Bytes a second over all connections, lately; undefined before the first measurement. */
   readonly bytesPerS: number | undefined;
   /** What the window before the last step gave; undefined when no step is on trial. */
@@ -107,6 +110,7 @@ export function startPace(
     partBytes: rule.minBytes,
     window: startWindow(pathMs, concurrency),
     link: FRESH_LINK,
+    isCut: false,
     bytesPerS: undefined,
     trial: undefined,
     holdUntilMs: 0,
@@ -123,9 +127,12 @@ function startWindow(pathMs: number, maxWindow: number): number {
   return Math.min(first, Math.max(1, maxWindow));
 }
 
-/** A later call was quicker: a first one measures a busy machine as well as the path. `isIdle`: no body was sent yet. */
-export function pacePath(pace: Pace, pathMs: number, isIdle: boolean): Pace {
-  if (pathMs >= pace.bounds.pathMs) return pace;
+/**
+ * What a later call says of the path: a first one measures a busy machine, or a connection that was open already, as well.
+ * `isIdle`: no body was sent yet, and the push may begin otherwise; later only a quicker call counts.
+ */
+export function pacePath(pace: Pace, pathMs: number | undefined, isIdle: boolean): Pace {
+  if (pathMs === undefined || (!isIdle && pathMs >= pace.bounds.pathMs)) return pace;
   const bounds = { ...pace.bounds, pathMs };
   return { ...pace, bounds, window: isIdle ? startWindow(pathMs, bounds.maxWindow) : pace.window };
 }
@@ -134,7 +141,7 @@ export function pacePath(pace: Pace, pathMs: number, isIdle: boolean): Pace {
 export function flightOf(pace: Pace): { bytes: number; bodies: number } {
   const { window, partBytes, bounds } = pace;
   // Where connections are cut at an age, bodies that drain would keep the others from being through before it.
-  const waits = isFar(pace) || pace.link.resets.length > 0;
+  const waits = isFar(pace) || pace.isCut;
   const bodies = waits ? Math.min(window, MAX_BODIES) : MAX_BODIES;
   return { bytes: window * Math.max(partBytes, bounds.rule.minBytes), bodies };
 }
@@ -179,7 +186,7 @@ export function paceConfirmed(
   let link = learnLink(pace.link, { type: "alive", ageMs: nowMs - openedMs }, nowMs);
   if (size >= MIB) link = learnLink(link, { type: "moved", bytes: size, ms: tookMs }, nowMs);
   const wholePart = size >= pace.bounds.rule.minBytes;
-  const quick = tookMs < FAST_BODY_MS && (wholePart || pace.trial === undefined);
+  const quick = tookMs < FAST_BODY_MS && wholePart;
   const window = quick ? Math.max(pace.window, fastWindow(pace, nowMs)) : pace.window;
   return resized({ ...pace, link, window }, nowMs);
 }
@@ -189,8 +196,7 @@ export function paceTick(
   before: Pace,
   { nowMs, sentBytes, limited }: { nowMs: number; sentBytes: number; limited: boolean },
 ): Pace {
-  const { patientUntilMs = nowMs + (isFar(before) ? 0 : PATIENCE_MS) } = before;
-  const pace = { ...before, patientUntilMs };
+  const pace = { ...before, patientUntilMs: patienceOf(before, nowMs, sentBytes) };
   const { mark, settleUntilMs = nowMs + PERIOD_MS } = pace;
   if (mark === undefined) {
     const settled = nowMs >= settleUntilMs;
@@ -203,10 +209,16 @@ export function paceTick(
   }
   const bytesPerS = (bytes * 1000) / elapsedMs;
   const measured = { ...pace, bytesPerS, mark: { ms: nowMs, bytes: sentBytes } };
-  if (!limited || bytes === 0) return measured;
+  if (!limited || bytes === 0) return resized(measured, nowMs);
   const after = judged(measured, bytesPerS, nowMs);
   if (after.window === pace.window) return resized(after, nowMs);
   return resized({ ...after, mark: undefined, settleUntilMs: nowMs + PERIOD_MS }, nowMs);
+}
+
+/** Until when it is patient: from the first tick on that found something sent. */
+function patienceOf(pace: Pace, nowMs: number, sentBytes: number): number | undefined {
+  if (pace.patientUntilMs !== undefined || sentBytes === 0) return pace.patientUntilMs;
+  return nowMs + (isFar(pace) ? 0 : PATIENCE_MS);
 }
 
 /** A body was not taken; `reset` when its connection died under it. */
@@ -214,12 +226,12 @@ export function paceFailed(
   pace: Pace,
   { startedMs, openedMs, nowMs, reset }: Times & { readonly reset: boolean },
 ): Pace {
-  const before = suspectedAgeMs(pace.link, nowMs);
+  const before = resetAgeMs(pace.link, nowMs);
   const link = reset
     ? learnLink(pace.link, { type: "reset", ageMs: nowMs - openedMs }, nowMs)
     : learnLink(pace.link, { type: "refused", parallel: pace.window }, nowMs);
   const learned = { ...pace, link };
-  if (reset && suspectedAgeMs(link, nowMs) !== undefined) {
+  if (reset && resetAgeMs(link, nowMs) !== undefined) {
     // A path that cuts every connection at an age is not one under load: what was halved for it comes back.
     const least = isFar(pace) ? FAR_START_WINDOW : START_WINDOW;
     const window = before === undefined ? Math.max(pace.window, least) : pace.window;
@@ -303,7 +315,8 @@ function partMs({ bytesPerS, bounds, link }: Pace, window: number): number {
 }
 
 /** The part size for the window: what a connection moves in `PART_MS`, within budget and memory. */
-function resized(pace: Pace, nowMs: number): Pace {
+function resized(before: Pace, nowMs: number): Pace {
+  const pace = { ...before, isCut: suspectedAgeMs(before.link, nowMs) !== undefined };
   const { rule, budgetBytes } = pace.bounds;
   const window = Math.min(pace.window, resetWindow(pace, pace.bytesPerS, nowMs));
   if (rule.equalBytes !== undefined) return { ...pace, window, partBytes: rule.equalBytes };

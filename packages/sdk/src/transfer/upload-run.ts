@@ -252,7 +252,7 @@ export class UploadRun {
   async #put(id: number): Promise<void> {
     const { body, permit } = this.#parts.toPut(id);
     const startedMs = performance.now();
-    let openedMs = startedMs;
+    let openedMs: number | undefined;
     let left = body.length;
     const onSent = (bytes: number) => {
       this.#sentBytes += bytes;
@@ -276,12 +276,15 @@ export class UploadRun {
       this.#parts.failed(id, error);
       const failure = failureOf(error);
       const nowMs = performance.now();
-      this.#dispatch({ type: "put-failed", id, failure, error, startedMs, openedMs, nowMs });
+      // One that was never open tells nothing of the age at which connections are cut.
+      const times = { startedMs, openedMs: openedMs ?? nowMs, nowMs };
+      this.#dispatch({ type: "put-failed", id, failure, error, ...times });
       return;
     } finally {
       this.#wire.ended();
     }
-    this.#dispatch({ type: "put", id, startedMs, openedMs, nowMs: performance.now() });
+    const times = { startedMs, openedMs: openedMs ?? startedMs, nowMs: performance.now() };
+    this.#dispatch({ type: "put", id, ...times });
   }
 
   async #wait(id: number, failures: number): Promise<void> {

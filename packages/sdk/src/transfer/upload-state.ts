@@ -171,7 +171,7 @@ function onSealed(
 
 function onSigned(
   state: UploadState,
-  { ids, untilMs, pathMs = Infinity }: Extract<UploadEvent, { type: "signed" }>,
+  { ids, untilMs, pathMs }: Extract<UploadEvent, { type: "signed" }>,
 ): UploadStep {
   const isIdle = ![...state.slots.values()].some(({ stage }) => AFTER_SIGNING.has(stage));
   const pace = pacePath(state.pace, pathMs, isIdle && state.sentBytes === 0);
