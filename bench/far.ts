@@ -74,7 +74,7 @@ function rowsOf(runs: readonly (readonly [Condition, readonly Outcome[]])[]): st
         `${lossPercent} %`,
         congestion,
         ...all.map((value) => (Number.isFinite(value) ? `${value.toFixed(1)} s` : "failed")),
-        (Math.min(...peers) / ours).toFixed(2),
+        Number.isFinite(Math.min(...peers)) ? (Math.min(...peers) / ours).toFixed(2) : "–",
       ];
     }),
   ];
