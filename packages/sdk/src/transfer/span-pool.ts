@@ -5,7 +5,7 @@ const MIB = 1024 * 1024;
 /** Below this a buffer of its own costs nothing worth keeping. */
 const POOLED_BYTES = MIB;
 /** Free buffers that are kept; sizes change when the link's pace does. */
-const MAX_FREE_BYTES = 32 * MIB;
+const MAX_FREE_BYTES = 48 * MIB;
 
 export type PooledBuffer = {
   /** At least as long as was asked for. */
@@ -21,7 +21,7 @@ export class SpanPool {
 
   take(size: number): PooledBuffer {
     if (size < POOLED_BYTES) return { buffer: new Uint8Array(size), release: () => undefined };
-    const rounded = Math.ceil(size / MIB) * MIB;
+    const rounded = classOf(size);
     const list = this.#free.get(rounded) ?? [];
     this.#free.delete(rounded);
     this.#free.set(rounded, list);
@@ -48,4 +48,10 @@ export class SpanPool {
       }
     }
   }
+}
+
+/** Few sizes, so that parts that grow find the memory of smaller ones; pages that are never touched cost nothing. */
+function classOf(size: number): number {
+  if (size > 8 * MIB) return Math.ceil(size / (8 * MIB)) * 8 * MIB;
+  return 2 ** Math.ceil(Math.log2(size / MIB)) * MIB;
 }

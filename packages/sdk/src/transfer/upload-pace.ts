@@ -15,7 +15,7 @@ import type { PartRule } from "./upload-plan.ts";
 
 const MIB = 1024 * 1024;
 /** Part buffers of a push (I3): leaves a process below 200 MiB. */
-const MEMORY_BYTES = 64 * MIB;
+const MEMORY_BYTES = 48 * MIB;
 /** Fewer parts than this read ahead, and signing, which takes a round trip, would not be done for several at once. */
 const LEAST_MEMORY_BYTES = 40 * MIB;
 /** On a fast link more bodies at once give nothing. */
@@ -325,8 +325,9 @@ function resized(before: Pace, nowMs: number): Pace {
   const wished = Math.min(
     (bytesPerS * PART_MS) / 1000,
     maxRequestBytes,
-    budgetBytes / window,
-    MEMORY_BYTES / (window + 2),
+    // Parts of one size are held in the same memory again: no larger ones while there are few.
+    budgetBytes / Math.max(window, FAST_WINDOW),
+    MEMORY_BYTES / (Math.max(window, FAST_WINDOW) + 2),
   );
   const units = Math.floor(wished / rule.unitBytes) * rule.unitBytes;
   return { ...pace, window, partBytes: Math.max(rule.minBytes, units) };
