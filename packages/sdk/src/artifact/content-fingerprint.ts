@@ -118,6 +118,9 @@ export async function contentFingerprint(
 /** Members in one order, whatever the order in which the caller made them. */
 function identityLine(purpose: UploadPurpose, salt: string): string {
   if (purpose.kind === "dataset") return JSON.stringify(["dataset", purpose.keep, salt]);
+  if (purpose.kind === "checkpoint") {
+    return JSON.stringify(["checkpoint", purpose.job, purpose.attempt, salt]);
+  }
   const { model, modelType, job = null, attempt = null } = purpose;
   return JSON.stringify(["model", model, modelType, job, attempt, salt]);
 }

@@ -52,11 +52,33 @@ export const WorkerKeyInfo = v.object({
 });
 export type WorkerKeyInfo = v.InferOutput<typeof WorkerKeyInfo>;
 
+/** A JWS signature (RFC 7515, flattened, without the payload) made with a peer's Ed25519 key. */
+export const PeerSignature = v.object({
+  protected: v.pipe(v.string(), v.maxLength(1024)),
+  signature: v.pipe(v.string(), v.maxLength(128)),
+});
+export type PeerSignature = v.InferOutput<typeof PeerSignature>;
+
+/** A process's X25519 public key (base64url of 32 bytes), signed with its peer's Ed25519 key (peer-channel.md §7). */
+export const KeyAgreement = v.object({
+  key: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{43}$/, "not an X25519 public key")),
+  ...PeerSignature.entries,
+});
+export type KeyAgreement = v.InferOutput<typeof KeyAgreement>;
+
+/** Which candidate pairs peers may use: any, or relayed ones only. */
+export const IcePolicy = v.picklist(["all", "relay"]);
+export type IcePolicy = v.InferOutput<typeof IcePolicy>;
+
 /** A peer as the others in its room see it. */
 export const PeerInfo = v.object({
   peerId: PeerId,
   name: Label,
   role: Role,
   joinedAt: Timestamp,
+  /** The key the peer's id is made of: whoever talks to it can check what it signs without trusting the hub. */
+  publicKey: v.optional(PublicKey),
+  /** What messages to it are encrypted for when the hub relays them. */
+  agreement: v.optional(KeyAgreement),
 });
 export type PeerInfo = v.InferOutput<typeof PeerInfo>;

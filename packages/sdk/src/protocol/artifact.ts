@@ -56,7 +56,7 @@ export type ArtifactManifest = v.InferOutput<typeof ArtifactManifest>;
 export const ArtifactRecord = v.object({
   artifact: ArtifactId,
   name: ArtifactName,
-  kind: v.picklist(["dataset", "model"]),
+  kind: v.picklist(["dataset", "model", "checkpoint"]),
   layout: Layout,
   files: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   bytes: ByteCount,

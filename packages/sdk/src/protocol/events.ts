@@ -40,8 +40,26 @@ export function isTerminal(state: JobState): boolean {
   return TERMINAL.has(state);
 }
 
-export const CommandName = v.picklist(["pause", "resume", "stop", "cancel"]);
+export const CommandName = v.picklist([
+  "pause",
+  "resume",
+  "stop",
+  "cancel",
+  "adjust",
+  "checkpoint",
+]);
 export type CommandName = v.InferOutput<typeof CommandName>;
+
+/** What `adjust` asks for: 1 to 64 keys with JSON scalars. */
+export const Adjustment = v.pipe(
+  v.record(
+    v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, "not a key")),
+    v.union([v.pipe(v.string(), v.maxLength(1024)), v.number(), v.boolean(), v.null()]),
+  ),
+  v.minEntries(1, "adjust what?"),
+  v.maxEntries(64),
+);
+export type Adjustment = v.InferOutput<typeof Adjustment>;
 
 const Seq = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const base = {
@@ -61,6 +79,11 @@ export const SystemSample = v.object({
   memoryTotalBytes: ByteCount,
   trainerRssBytes: v.optional(ByteCount),
   diskFreeBytes: v.optional(ByteCount),
+  /** Of the whole machine, since the last sample. */
+  diskReadBytesPerSecond: v.optional(v.number()),
+  diskWriteBytesPerSecond: v.optional(v.number()),
+  networkInBytesPerSecond: v.optional(v.number()),
+  networkOutBytesPerSecond: v.optional(v.number()),
   gpus: v.array(
     v.object({
       ...Gpu.entries,
@@ -98,7 +121,14 @@ export const JobEvent = v.variant("type", [
     mime: v.string(),
     bytes: ByteCount,
   }),
-  v.object({ ...base, type: v.literal("checkpoint"), data: Data }),
+  /** The trainer wrote a checkpoint; with `artifact`, it is safe in the room and a later attempt can begin from it. */
+  v.object({
+    ...base,
+    type: v.literal("checkpoint"),
+    data: Data,
+    artifact: v.optional(ArtifactId),
+    bytes: v.optional(ByteCount),
+  }),
   v.object({ ...base, type: v.literal("system"), system: SystemSample }),
   v.object({
     ...base,
@@ -121,6 +151,8 @@ export const JobEvent = v.variant("type", [
     stage: v.picklist(["received", "applied", "rejected"]),
     by: v.string(),
     message: v.optional(v.string()),
+    /** Of `adjust`: what was asked for, then what the trainer says it has set. */
+    values: v.optional(Data),
   }),
   /** The trainer ended well: what it produced, before the bytes are published. */
   v.object({
@@ -156,5 +188,7 @@ export const JobCommand = v.object({
   id: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
   job: JobId,
   name: CommandName,
+  /** Of `adjust`: keys and their new values. */
+  values: v.optional(Adjustment),
 });
 export type JobCommand = v.InferOutput<typeof JobCommand>;

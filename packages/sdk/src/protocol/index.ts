@@ -46,6 +46,9 @@ export {
   Label,
   WorkerKeyInfo,
   PeerInfo,
+  PeerSignature,
+  KeyAgreement,
+  IcePolicy,
 } from "./access.ts";
 export {
   Layout,
@@ -61,6 +64,7 @@ export {
   Gpu,
   WorkerCapabilities,
   WorkerInfo,
+  WorkerMode,
   Requirements,
   unmetRequirement,
 } from "./workers.ts";
@@ -69,13 +73,21 @@ export {
   JobState,
   isTerminal,
   CommandName,
+  Adjustment,
   SystemSample,
   JobEvent,
   type JobEventOf,
   type NewJobEvent,
   JobCommand,
 } from "./events.ts";
-export { JobSpec, JobDoc, JobAssignment } from "./jobs.ts";
+export {
+  JobSpec,
+  JobDoc,
+  JobAssignment,
+  ProgressFormat,
+  ResumePoint,
+  DEFAULT_MAX_ATTEMPTS,
+} from "./jobs.ts";
 export { TRAINER_ENV, parseTrainerLine, type TrainerMessage } from "./trainer.ts";
 export { ModelEntry, AliasMove, Registry, ModelPublication } from "./registry.ts";
 export {
@@ -118,7 +130,7 @@ export {
   ReceiptJws,
   ReceiptKey,
 } from "./receipt.ts";
-export { PeerToHub, HubToPeer, Negotiation, IceServer, CLOSE } from "./signaling.ts";
+export { PeerToHub, HubToPeer, Negotiation, IceServer, RelayBudget, CLOSE } from "./signaling.ts";
 export { CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW } from "./control.ts";
 export {
   ROUTES,

@@ -6,6 +6,7 @@ import {
   Alias,
   ArtifactId,
   ArtifactName,
+  ByteCount,
   JobId,
   ModelId,
   ModelType,
@@ -20,6 +21,35 @@ const Environment = v.record(
   v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/)),
   v.pipe(v.string(), v.maxLength(8192)),
 );
+
+/**
+ * `json`: lines on standard output. `sleap`: the ZeroMQ ports of SLEAP and sleap-nn. `csv`: a log with a header line that grows by a
+ * line an epoch, relative to `WAYBILL_OUTPUT` or the working directory. Lines on standard output are read in every case.
+ */
+export const ProgressFormat = v.variant("format", [
+  v.object({ format: v.literal("json") }),
+  v.object({ format: v.literal("sleap") }),
+  v.object({
+    format: v.literal("csv"),
+    path: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(512)), "training_log.csv"),
+  }),
+]);
+export type ProgressFormat = v.InferOutput<typeof ProgressFormat>;
+
+/** Where a later attempt begins: the newest checkpoint that is safe in the room. */
+export const ResumePoint = v.object({
+  artifact: ArtifactId,
+  bytes: ByteCount,
+  /** Attempt that made it, and when. */
+  attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  at: Timestamp,
+  /** The trainer's own words about it (`epoch`, `val_loss`, …). */
+  data: v.record(v.string(), v.unknown()),
+});
+export type ResumePoint = v.InferOutput<typeof ResumePoint>;
+
+/** Attempts in a row without a new checkpoint, when the spec does not say. */
+export const DEFAULT_MAX_ATTEMPTS = 5;
 
 export const JobSpec = v.pipe(
   v.object({
@@ -47,6 +77,10 @@ export const JobSpec = v.pipe(
     requirements: v.optional(Requirements, {}),
     /** Names for people; resolved to ids before submission. */
     datasetName: v.optional(ArtifactName),
+    /** How the trainer tells its progress. Default: JSON lines on its output (trainer.md §7). */
+    progress: v.optional(ProgressFormat),
+    /** Attempts in a row that may end without a new checkpoint before the job fails. */
+    maxAttempts: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(100))),
   }),
   v.check(
     (spec) => (spec.command === undefined) !== (spec.trainer === undefined),
@@ -72,6 +106,11 @@ export const JobDoc = v.object({
   /** Highest sequence number the current writer may have used; whoever writes next starts above it. */
   seqReserved: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   model: v.optional(ModelId),
+  resume: v.optional(ResumePoint),
+  /** Attempts in a row, up to the last one, that were interrupted without a new checkpoint. */
+  fruitless: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+  /** Thumbprint of the key that submitted it: the queue is fair between people (events.md §6). */
+  submitter: v.optional(v.string()),
 });
 export type JobDoc = v.InferOutput<typeof JobDoc>;
 
@@ -87,5 +126,6 @@ export const JobAssignment = v.object({
   seqReserved: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   leaseUntil: Timestamp,
   submittedBy: v.string(),
+  resume: v.optional(ResumePoint),
 });
 export type JobAssignment = v.InferOutput<typeof JobAssignment>;

@@ -1,10 +1,18 @@
 // Messages between a peer and its hub over the WebSocket (docs/protocol/signaling.md).
 import * as v from "valibot";
-import { Label, PeerInfo, PublicKey, Role } from "./access.ts";
+import {
+  IcePolicy,
+  KeyAgreement,
+  Label,
+  PeerInfo,
+  PeerSignature,
+  PublicKey,
+  Role,
+} from "./access.ts";
 import { JobCommand, JobState } from "./events.ts";
-import { JobId, PeerId, RoomId } from "./ids.ts";
+import { ArtifactId, ByteCount, JobId, PeerId, RoomId, Timestamp } from "./ids.ts";
 import { JobAssignment } from "./jobs.ts";
-import { WorkerCapabilities } from "./workers.ts";
+import { WorkerCapabilities, WorkerMode } from "./workers.ts";
 
 /** What peers exchange to set up a connection; the hub carries it unread. */
 export const Negotiation = v.variant("kind", [
@@ -13,6 +21,8 @@ export const Negotiation = v.variant("kind", [
     sdpType: v.picklist(["offer", "answer", "rollback"]),
     sdp: v.string(),
     connection: v.string(),
+    /** Over the DTLS fingerprint, by the key the peer's id is made of (peer-channel.md §4). */
+    proof: v.optional(PeerSignature),
   }),
   v.object({
     kind: v.literal("candidate"),
@@ -23,6 +33,9 @@ export const Negotiation = v.variant("kind", [
   v.object({ kind: v.literal("bye"), connection: v.string() }),
 ]);
 export type Negotiation = v.InferOutput<typeof Negotiation>;
+
+/** Artifacts a worker tells of: what routing can use; the rest of a large cache is found when asked for. */
+const MAX_CACHED = 256;
 
 const AttemptNumber = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 
@@ -37,11 +50,14 @@ export const PeerToHub = v.variant("type", [
     /** Tells processes of one key apart; stable for a worker's data directory. */
     instance: v.pipe(v.string(), v.regex(/^[a-z0-9]{1,12}$/)),
     name: Label,
+    agreement: v.optional(KeyAgreement),
     /** Present when the peer offers itself as a worker. */
     worker: v.optional(
       v.object({
         capabilities: WorkerCapabilities,
         jobs: v.array(v.object({ job: JobId, attempt: AttemptNumber })),
+        /** Artifacts in its cache, most recently used first. */
+        cached: v.optional(v.pipe(v.array(ArtifactId), v.maxLength(MAX_CACHED))),
       }),
     ),
   }),
@@ -63,6 +79,19 @@ export const PeerToHub = v.variant("type", [
     stage: v.picklist(["received", "rejected"]),
     message: v.optional(v.string()),
   }),
+  /** The worker's cache has changed. */
+  v.object({
+    type: v.literal("worker.cached"),
+    artifacts: v.pipe(v.array(ArtifactId), v.maxLength(MAX_CACHED)),
+  }),
+  /** Bytes a connection has moved through a TURN server since it began, as its own end counts them. */
+  v.object({
+    type: v.literal("relay.usage"),
+    connection: v.pipe(v.string(), v.maxLength(64)),
+    peer: PeerId,
+    sentBytes: ByteCount,
+    receivedBytes: ByteCount,
+  }),
   v.object({ type: v.literal("ping"), t: v.number() }),
 ]);
 export type PeerToHub = v.InferOutput<typeof PeerToHub>;
@@ -75,6 +104,15 @@ export const IceServer = v.object({
 });
 export type IceServer = v.InferOutput<typeof IceServer>;
 
+/** Bytes a room's peers have moved through TURN servers on one day (UTC), and how many they may. */
+export const RelayBudget = v.object({
+  day: v.pipe(v.string(), v.regex(/^\d{4}-\d{2}-\d{2}$/)),
+  usedBytes: ByteCount,
+  budgetBytes: v.optional(ByteCount),
+  exhausted: v.boolean(),
+});
+export type RelayBudget = v.InferOutput<typeof RelayBudget>;
+
 export const HubToPeer = v.variant("type", [
   v.object({
     type: v.literal("welcome"),
@@ -85,8 +123,18 @@ export const HubToPeer = v.variant("type", [
     role: Role,
     peers: v.array(PeerInfo),
     iceServers: v.array(IceServer),
+    /** When the credentials of `iceServers` end; `iceServers` of the HTTP API gives others. */
+    iceExpiresAt: v.optional(Timestamp),
+    icePolicy: v.optional(IcePolicy),
+    relayBudget: v.optional(RelayBudget),
     keepAliveMs: v.number(),
   }),
+  /** The room's policy has changed. */
+  v.object({ type: v.literal("ice.policy"), policy: IcePolicy }),
+  /** The room's relayed bytes of today, when they have reached the budget or are below it again. */
+  v.object({ type: v.literal("relay.budget"), budget: RelayBudget }),
+  /** What the worker's room wants of it. */
+  v.object({ type: v.literal("worker.mode"), mode: WorkerMode }),
   v.object({ type: v.literal("presence"), event: v.picklist(["joined", "left"]), peer: PeerInfo }),
   v.object({ type: v.literal("signal"), from: PeerId, role: Role, data: Negotiation }),
   v.object({ type: v.literal("relay"), from: PeerId, role: Role, name: Label, data: v.unknown() }),

@@ -8,6 +8,7 @@ export const TRAINER_ENV = {
   config: "WAYBILL_CONFIG",
   job: "WAYBILL_JOB",
   attempt: "WAYBILL_ATTEMPT",
+  resume: "WAYBILL_RESUME",
 } as const;
 
 const Keys = v.record(v.string(), v.unknown());
@@ -17,6 +18,7 @@ const Sample = v.looseObject({
 });
 const Checkpoint = v.looseObject({ type: v.literal("checkpoint"), path: v.optional(v.string()) });
 const Result = v.looseObject({ type: v.literal("result") });
+const Adjusted = v.object({ adjusted: Keys });
 const Metric = v.looseObject({ type: v.literal("metric") });
 
 export type TrainerMessage =
@@ -28,6 +30,8 @@ export type TrainerMessage =
       readonly path: string | undefined;
     }
   | { readonly kind: "result"; readonly data: Record<string, unknown> }
+  /** The trainer has taken (some of) what it was asked to adjust. */
+  | { readonly kind: "adjusted"; readonly data: Record<string, unknown> }
   | { readonly kind: "log"; readonly line: string };
 
 /**
@@ -49,6 +53,7 @@ export function parseTrainerLine(line: string): TrainerMessage {
   if (v.is(Sample, value)) return { kind: "sample", data: value, file: value.file };
   if (v.is(Checkpoint, value)) return { kind: "checkpoint", data: value, path: value.path };
   if (v.is(Result, value)) return { kind: "result", data: value };
+  if (v.is(Adjusted, value)) return { kind: "adjusted", data: value.adjusted };
   const data: Record<string, unknown> = value;
   if (data["type"] === undefined && Object.values(data).some(isNumber)) {
     return { kind: "metric", data };

@@ -30,6 +30,12 @@ export const UploadPurpose = v.variant("kind", [
     job: v.optional(JobId),
     attempt: v.optional(v.number()),
   }),
+  /** A checkpoint of a running job: kept until a newer one is recorded or the job is over (events.md §8). */
+  v.object({
+    kind: v.literal("checkpoint"),
+    job: JobId,
+    attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  }),
 ]);
 export type UploadPurpose = v.InferOutput<typeof UploadPurpose>;
 
@@ -118,7 +124,7 @@ export type UploadStatus = v.InferOutput<typeof UploadStatus>;
 /** An open upload in a list. */
 export const UploadSummary = v.object({
   ...v.omit(UploadStatus, ["objects"]).entries,
-  kind: v.picklist(["dataset", "model"]),
+  kind: v.picklist(["dataset", "model", "checkpoint"]),
   /** `owner`, or the thumbprint of the key that began it. */
   createdBy: v.string(),
   /** Bytes in the store; absent where many requests would be needed to know. */

@@ -1,7 +1,7 @@
 // What a worker says of itself, and how a job's requirements are matched against it.
 import * as v from "valibot";
 import { Label } from "./access.ts";
-import { ByteCount, JobId, PeerId, Timestamp } from "./ids.ts";
+import { ArtifactId, ByteCount, JobId, PeerId, Timestamp } from "./ids.ts";
 
 export const WorkerKind = v.picklist(["desktop", "ephemeral", "shared"]);
 export type WorkerKind = v.InferOutput<typeof WorkerKind>;
@@ -27,6 +27,20 @@ export const WorkerCapabilities = v.object({
 });
 export type WorkerCapabilities = v.InferOutput<typeof WorkerCapabilities>;
 
+/**
+ * What a room's members want of a worker: `active` takes jobs; `drain` finishes those it has; `maintenance` finishes them,
+ * too, and says so to people; `reserved` takes only jobs of `for`.
+ */
+export const WorkerMode = v.object({
+  mode: v.picklist(["active", "drain", "maintenance", "reserved"]),
+  /** Label of the member a reserved worker works for. */
+  for: v.optional(Label),
+  note: v.optional(v.pipe(v.string(), v.maxLength(256))),
+  by: v.optional(Label),
+  since: v.optional(Timestamp),
+});
+export type WorkerMode = v.InferOutput<typeof WorkerMode>;
+
 export const WorkerInfo = v.object({
   workerId: PeerId,
   name: Label,
@@ -34,6 +48,10 @@ export const WorkerInfo = v.object({
   /** Jobs it is working on. */
   jobs: v.array(JobId),
   connectedAt: Timestamp,
+  /** Absent: active. */
+  mode: v.optional(WorkerMode),
+  /** Artifacts it said it has. */
+  cached: v.optional(v.array(ArtifactId)),
 });
 export type WorkerInfo = v.InferOutput<typeof WorkerInfo>;
 
@@ -45,6 +63,10 @@ export const Requirements = v.object({
   minGpuMemoryMb: v.optional(v.number()),
   labels: v.optional(v.record(v.string(), v.string())),
   worker: v.optional(PeerId),
+  /** Conditions such as `gpu.memoryMb >= 24000`; all must hold (events.md §6). */
+  where: v.optional(
+    v.pipe(v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(256))), v.maxLength(16)),
+  ),
 });
 export type Requirements = v.InferOutput<typeof Requirements>;
 

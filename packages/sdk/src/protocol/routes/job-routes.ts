@@ -1,10 +1,10 @@
 // Jobs, their events, samples and workers.
 import * as v from "valibot";
 import { Label } from "../access.ts";
-import { CommandName, JobEvent, JobState } from "../events.ts";
-import { JobId, ModelId, RoomId, Timestamp } from "../ids.ts";
-import { JobDoc, JobSpec } from "../jobs.ts";
-import { WorkerInfo } from "../workers.ts";
+import { Adjustment, CommandName, JobEvent, JobState } from "../events.ts";
+import { ArtifactId, JobId, ModelId, PeerId, RoomId, Timestamp } from "../ids.ts";
+import { JobDoc, JobSpec, ResumePoint } from "../jobs.ts";
+import { WorkerInfo, WorkerMode } from "../workers.ts";
 import { ALL, WORKERS, WRITERS, route } from "./route.ts";
 
 const inRoom = v.object({ room: RoomId });
@@ -52,12 +52,13 @@ export const JOB_ROUTES = {
     path: "/v1/rooms/:room/jobs/:job/commands",
     roles: WRITERS,
     summary:
-      "Pause, resume, stop or cancel; answers when the worker has received it, or applied at once while queued",
+      "Pause, resume, stop, cancel, adjust or checkpoint; answers when the worker has received it, or applied at once while queued",
     params: inJob,
     body: v.object({
       id: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
       name: CommandName,
       by: v.optional(Label),
+      values: v.optional(Adjustment),
     }),
     response: v.object({ id: v.string(), stage: v.picklist(["received", "applied"]) }),
   }),
@@ -116,6 +117,19 @@ export const JOB_ROUTES = {
     }),
     response: JobDoc,
   }),
+  recordCheckpoint: route({
+    method: "POST",
+    path: "/v1/rooms/:room/jobs/:job/checkpoints",
+    roles: WORKERS,
+    summary: "Name an uploaded checkpoint as the point where a later attempt begins",
+    params: inJob,
+    body: v.object({
+      attempt: Attempt,
+      artifact: ArtifactId,
+      data: v.record(v.string(), v.unknown()),
+    }),
+    response: v.object({ resume: ResumePoint }),
+  }),
   putSample: route({
     method: "PUT",
     path: "/v1/rooms/:room/jobs/:job/samples/:file",
@@ -139,5 +153,14 @@ export const JOB_ROUTES = {
     summary: "Workers present",
     params: inRoom,
     response: v.object({ workers: v.array(WorkerInfo) }),
+  }),
+  setWorkerMode: route({
+    method: "PUT",
+    path: "/v1/rooms/:room/workers/:worker/mode",
+    roles: WRITERS,
+    summary: "Drain, reserve or take a worker out for maintenance, or make it active again",
+    params: v.object({ room: RoomId, worker: PeerId }),
+    body: v.omit(WorkerMode, ["by", "since"]),
+    response: v.object({ mode: WorkerMode }),
   }),
 } as const;

@@ -1,6 +1,7 @@
 // Rooms, invites, tokens and worker keys; what a hub says of itself.
 import * as v from "valibot";
 import {
+  IcePolicy,
   InviteCode,
   InviteRole,
   Label,
@@ -9,11 +10,16 @@ import {
   Role,
   WorkerKeyInfo,
 } from "../access.ts";
-import { RoomId, Timestamp } from "../ids.ts";
-import { ALL, OWNER, route } from "./route.ts";
+import { ByteCount, PeerId, RoomId, Timestamp } from "../ids.ts";
+import { IceServer, RelayBudget } from "../signaling.ts";
+import { ALL, OWNER, WRITERS, route } from "./route.ts";
 
 const inRoom = v.object({ room: RoomId });
 const Ok = v.object({ ok: v.literal(true) });
+const RoomPolicy = v.object({
+  icePolicy: IcePolicy,
+  relayBudgetBytes: v.optional(ByteCount),
+});
 
 export const ROOM_ROUTES = {
   health: route({
@@ -57,6 +63,51 @@ export const ROOM_ROUTES = {
       session: v.picklist(["active", "ended"]),
       peers: v.array(PeerInfo),
       workers: v.number(),
+    }),
+  }),
+  setRoomPolicy: route({
+    method: "PUT",
+    path: "/v1/rooms/:room/policy",
+    roles: OWNER,
+    summary:
+      "Which candidate pairs the room's peers may use, and how many bytes a day they may relay",
+    params: inRoom,
+    body: v.object({
+      icePolicy: v.optional(IcePolicy),
+      /** `null`: what the hub's operator set. */
+      relayBudgetBytes: v.optional(v.nullable(ByteCount)),
+    }),
+    response: RoomPolicy,
+  }),
+  iceServers: route({
+    method: "GET",
+    path: "/v1/rooms/:room/ice-servers",
+    roles: ALL,
+    summary: "STUN and TURN servers, with credentials of the caller's own that end soon",
+    params: inRoom,
+    response: v.object({
+      iceServers: v.array(IceServer),
+      expiresAt: v.optional(Timestamp),
+      icePolicy: IcePolicy,
+    }),
+  }),
+  relayUsage: route({
+    method: "GET",
+    path: "/v1/rooms/:room/relay-usage",
+    roles: WRITERS,
+    summary: "Bytes moved through TURN servers: per peer, for one day (UTC)",
+    params: inRoom,
+    query: v.object({ day: v.optional(v.pipe(v.string(), v.regex(/^\d{4}-\d{2}-\d{2}$/))) }),
+    response: v.object({
+      budget: RelayBudget,
+      peers: v.array(
+        v.object({
+          peerId: PeerId,
+          name: v.optional(Label),
+          sentBytes: ByteCount,
+          receivedBytes: ByteCount,
+        }),
+      ),
     }),
   }),
   createInvite: route({

@@ -243,6 +243,9 @@ export class PeerSession implements Connection {
         }
         this.#deps.onWorkerMessage(this.peer, message);
         return;
+      case "worker.cached":
+      case "relay.usage":
+        return;
       default:
         assertNever(message);
     }

@@ -79,6 +79,9 @@ export function placeFor(
   if (purpose.kind === "model") {
     return { place: "rooms", prefix: `${room}/models/${purpose.modelType}_${purpose.model}/` };
   }
+  if (purpose.kind === "checkpoint") {
+    return { place: "rooms", prefix: `${room}/jobs/${purpose.job}/checkpoints/${upload}/` };
+  }
   return purpose.keep
     ? { place: "rooms", prefix: `${room}/datasets/${upload}/` }
     : { place: "uploads", prefix: `${room}/${upload}/` };

@@ -95,6 +95,9 @@ function commandPreparing(
     case "stop":
     case "cancel":
       return leavePreparing(state, one.name, [one], [received]);
+    case "adjust":
+    case "checkpoint":
+      return { state, effects: [ack(one, "rejected", "the trainer takes no messages")] };
     default:
       return assertNever(one.name);
   }
@@ -125,6 +128,9 @@ function commandTraining(
           { type: "terminate", grace: one.name === "stop" ? "stop" : "cancel" },
         ],
       };
+    case "adjust":
+    case "checkpoint":
+      return { state, effects: [ack(one, "rejected", "the trainer takes no messages")] };
     default:
       return assertNever(one.name);
   }
