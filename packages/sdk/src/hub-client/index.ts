@@ -17,6 +17,13 @@ export {
   type SignedHeader,
 } from "./identity.ts";
 export {
+  createAgreement,
+  isKeyOf,
+  verifyAgreement,
+  verifyPeerSignature,
+  type AgreementKey,
+} from "./peer-keys.ts";
+export {
   createSession,
   type SessionClock,
   type SessionInit,

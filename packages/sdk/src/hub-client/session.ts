@@ -2,6 +2,7 @@
 // performs: sockets, timers, the hello with its proof, and the typed events.
 import {
   HubToPeer,
+  type KeyAgreement,
   LIMITS,
   PROTOCOL_VERSION,
   type PeerToHub,
@@ -54,6 +55,8 @@ export type SessionInit = {
   readonly name: string;
   /** 1–12 of a–z and 0–9; tells processes of one key apart. */
   readonly instance: string;
+  /** What relayed messages to this process are encrypted for; told to the others in the room. */
+  readonly agreement?: KeyAgreement;
   /** Asked at every hello when this peer is a worker: what it can do and which attempts it is running. */
   readonly worker?: () => NonNullable<Hello["worker"]>;
   readonly WebSocket?: SocketConstructor;
@@ -306,7 +309,7 @@ class Session implements SignalingSession {
   }
 
   async #makeHello(): Promise<Hello> {
-    const { hub, room, name, instance, worker } = this.#init;
+    const { hub, room, name, instance, agreement, worker } = this.#init;
     if (hub.credential === undefined) {
       throw new WaybillError("unauthorized", `no token for room ${room}`, {
         hint: "join it with `waybill room join CODE`, or set WAYBILL_TOKEN",
@@ -322,6 +325,7 @@ class Session implements SignalingSession {
       publicKey: identity.publicKey,
       instance,
       name,
+      ...(agreement === undefined ? {} : { agreement }),
       ...(worker === undefined ? {} : { worker: worker() }),
     };
   }

@@ -19,6 +19,7 @@ import {
   messageOf,
   signalingPath,
 } from "@waybill/sdk/protocol";
+import { verifyAgreement } from "@waybill/sdk/hub-client";
 import type { WebSocket } from "ws";
 import type { Caller } from "../http/handler.ts";
 import { peerIdOf } from "./peer-id.ts";
@@ -127,6 +128,9 @@ export class PeerSession implements Connection {
           hint: "join with an invite for workers",
         });
       }
+      if (!(await isAgreementOf(hello))) {
+        throw new WaybillError("unauthorized", "the hello's agreement was signed by another key");
+      }
       if (!this.#isClosed()) this.#accept(hello, caller, peerIdOf(thumbprint, hello.instance));
     } catch (error) {
       this.#refuse(error);
@@ -158,14 +162,27 @@ export class PeerSession implements Connection {
   #accept(hello: Hello, caller: Caller, peerId: PeerId): void {
     const { router, now, hubVersion, iceServers, keepAliveMs } = this.#deps;
     const joinedAt = new Date(now()).toISOString();
-    const info = { peerId, name: hello.name, role: caller.role, joinedAt };
+    const info = {
+      peerId,
+      name: hello.name,
+      role: caller.role,
+      joinedAt,
+      publicKey: hello.publicKey,
+      ...(hello.agreement === undefined ? {} : { agreement: hello.agreement }),
+    };
     const peer: ConnectedPeer = {
       room: this.#room,
       info,
       caller,
       ...(hello.worker === undefined
         ? {}
-        : { worker: { capabilities: hello.worker.capabilities, connectedAt: joinedAt } }),
+        : {
+            worker: {
+              capabilities: hello.worker.capabilities,
+              connectedAt: joinedAt,
+              ...(hello.worker.cached === undefined ? {} : { cached: hello.worker.cached }),
+            },
+          }),
     };
     this.#peer = peer;
     const replaced = router.join(this);
@@ -244,6 +261,12 @@ export class PeerSession implements Connection {
         this.#deps.onWorkerMessage(this.peer, message);
         return;
       case "worker.cached":
+        if (this.peer.worker === undefined) {
+          this.#complain("forbidden", `${message.type} is for workers`);
+          return;
+        }
+        this.peer.worker.cached = message.artifacts;
+        return;
       case "relay.usage":
         return;
       default:
@@ -276,6 +299,10 @@ export class PeerSession implements Connection {
     }
     this.#deps.onClosed(this);
   }
+}
+
+async function isAgreementOf({ publicKey, agreement }: Hello): Promise<boolean> {
+  return agreement === undefined || verifyAgreement(publicKey, agreement);
 }
 
 function isCommand(data: unknown): boolean {

@@ -1,6 +1,7 @@
 // Who is present and how a message reaches them. One hub uses `LocalRouter`; hubs that share presence put
 // another implementation here, and nothing else changes.
 import type {
+  ArtifactId,
   HubToPeer,
   PeerId,
   PeerInfo,
@@ -19,6 +20,8 @@ export type ConnectedPeer = {
   readonly worker?: {
     readonly capabilities: WorkerCapabilities;
     readonly connectedAt: Timestamp;
+    /** Artifacts it said last it has, most recently used first. */
+    cached?: readonly ArtifactId[];
   };
 };
 

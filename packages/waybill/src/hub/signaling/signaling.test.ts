@@ -1,4 +1,12 @@
-import { CLOSE, type JobId, LIMITS, PROTOCOL_VERSION, type RoomId } from "@waybill/sdk/protocol";
+import { createAgreement, generateIdentityKey, loadIdentity } from "@waybill/sdk/hub-client";
+import {
+  type ArtifactId,
+  CLOSE,
+  type JobId,
+  LIMITS,
+  PROTOCOL_VERSION,
+  type RoomId,
+} from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
 import { authenticateByRole, helloOf, startSignaling } from "./socket-peer.fixture.ts";
 
@@ -64,6 +72,32 @@ describe("hello", () => {
     const member = await setup.join("member", worker === undefined ? {} : { worker });
     expect((await member.next("error")).code).toBe("forbidden");
     expect(await member.closed).toMatchObject({ code: CLOSE.unauthorized });
+  });
+
+  it("tells the others the peer's key and the key messages to it are encrypted for", async () => {
+    await using setup = await startSignaling();
+    const identity = await loadIdentity(await generateIdentityKey());
+    const { publicKey } = identity;
+    const { agreement } = await createAgreement(identity);
+    const first = await setup.join("viewer");
+    await first.next("welcome");
+    await (await setup.join("member", { publicKey, agreement })).next("welcome");
+    const peer = { peerId: peerId("member"), publicKey, agreement };
+    expect(await first.next("presence")).toMatchObject({ event: "joined", peer });
+    const later = await setup.join("worker");
+    expect((await later.next("welcome")).peers).toContainEqual(expect.objectContaining(peer));
+  });
+
+  it("is refused when its agreement was signed by another key", async () => {
+    await using setup = await startSignaling();
+    const [identity, other] = await Promise.all(
+      [generateIdentityKey(), generateIdentityKey()].map(async (key) => loadIdentity(await key)),
+    );
+    if (identity === undefined || other === undefined) throw new Error("no keys");
+    const { agreement } = await createAgreement(other);
+    const peer = await setup.join("member", { publicKey: identity.publicKey, agreement });
+    expect((await peer.next("error")).code).toBe("unauthorized");
+    expect(await peer.closed).toMatchObject({ code: CLOSE.unauthorized });
   });
 
   it("is refused a second time without closing", async () => {
@@ -236,6 +270,29 @@ describe("jobs", () => {
     const last = await setup.join("worker");
     await last.next("welcome");
     expect(heard).toEqual(["job.accept", "job.decline", "job.released", "command.ack"]);
+  });
+});
+
+describe("a worker's cache", () => {
+  it("is known to the hub from the hello on, and as it changes", async () => {
+    await using setup = await startSignaling();
+    const [a, b] = ["a".repeat(64), "b".repeat(64)] as ArtifactId[];
+    if (a === undefined || b === undefined) throw new Error("no artifacts");
+    const { worker } = helloOf("worker");
+    const peer = await setup.join(
+      "worker",
+      worker === undefined ? {} : { worker: { ...worker, cached: [a] } },
+    );
+    await peer.next("welcome");
+    const cached = () => setup.signaling.find("lab" as RoomId, peerId("worker") as never)?.worker;
+    expect(cached()?.cached).toEqual([a]);
+    peer.say({ type: "worker.cached", artifacts: [b, a] });
+    peer.say({ type: "ping", t: 1 });
+    await peer.next("pong");
+    expect(cached()?.cached).toEqual([b, a]);
+    const member = await setup.join("member");
+    member.say({ type: "worker.cached", artifacts: [a] });
+    expect((await member.next("error")).code).toBe("forbidden");
   });
 });
 
