@@ -5,6 +5,7 @@ import type { Gpu, SystemSample } from "@waybill/sdk/protocol";
 import { hasCode } from "../data-dir/files.ts";
 
 const run = promisify(execFile);
+/** A driver that hangs answers never; the sample goes without its GPUs then. */
 const TIMEOUT_MS = 5000;
 
 export type GpuReader = {
@@ -13,13 +14,17 @@ export type GpuReader = {
 };
 
 /** Reads GPUs with this program; where it is not installed it is tried once. */
-export function createGpuReader(program = "nvidia-smi"): GpuReader {
+export function createGpuReader(program = "nvidia-smi", timeoutMs = TIMEOUT_MS): GpuReader {
   let absent = false;
   const query = async (fields: string): Promise<string[][]> => {
     if (absent) return [];
     try {
       const args = [`--query-gpu=${fields}`, "--format=csv,noheader,nounits"];
-      const { stdout } = await run(program, args, { timeout: TIMEOUT_MS });
+      const { stdout } = await run(program, args, {
+        timeout: timeoutMs,
+        // One that waits for its driver heeds nothing else.
+        killSignal: "SIGKILL",
+      });
       return parseRows(stdout);
     } catch (error) {
       absent = hasCode(error, "ENOENT");

@@ -43,6 +43,9 @@ describe("system samples", () => {
     expect(sample.memoryBytes).toBeLessThan(sample.memoryTotalBytes);
     expect(sample.diskFreeBytes).toBeGreaterThan(0);
     expect(sample.gpus).toEqual([]);
+    if (process.platform !== "linux") return;
+    expect(sample.diskWriteBytesPerSecond).toBeGreaterThanOrEqual(0);
+    expect(sample.networkInBytesPerSecond).toBeGreaterThanOrEqual(0);
   });
 
   it("read GPUs from nvidia-smi, with what it does not know left out", async () => {
@@ -63,6 +66,24 @@ describe("system samples", () => {
         powerW: 250.5,
       },
       { name: "Tesla T4", memoryMb: 15_360, utilisation: 0, memoryUsedMb: 3 },
+    ]);
+  });
+
+  it("go without GPUs when nvidia-smi hangs, fails or says nonsense, and read them again later", async () => {
+    const hanging = createGpuReader(await fakeSmi(`trap "" TERM\nexec sleep 60`), 100);
+    expect(await hanging.sample()).toEqual([]);
+    const smi = await fakeSmi("echo 'NVIDIA-SMI has failed' >&2; exit 9");
+    const gpus = createGpuReader(smi);
+    expect(await gpus.sample()).toEqual([]);
+    await writeFile(smi, `#!/bin/sh\necho "NVIDIA L4, 23034, 5, 400, 40, [Unknown Error]"\n`);
+    expect(await gpus.sample()).toEqual([
+      {
+        name: "NVIDIA L4",
+        memoryMb: 23_034,
+        utilisation: 0.05,
+        memoryUsedMb: 400,
+        temperatureC: 40,
+      },
     ]);
   });
 });

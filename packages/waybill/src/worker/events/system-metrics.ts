@@ -4,6 +4,7 @@ import { cpus, freemem, totalmem } from "node:os";
 import type { SystemSample } from "@waybill/sdk/protocol";
 import { listGroup } from "../trainers/proc.ts";
 import type { GpuReader } from "./gpus.ts";
+import { type IoBytes, type IoRates, ratesBetween, readIoBytes } from "./machine-io.ts";
 
 export type SystemMetricsInit = {
   /** Directory whose disk is watched. */
@@ -23,6 +24,7 @@ export class SystemMetrics {
   #before = cpuTimes();
   #group: number | undefined;
   #groupBefore: { cpuMs: number; atMs: number } | undefined;
+  #ioBefore: { readonly bytes: Partial<IoBytes>; readonly atMs: number } | undefined;
 
   constructor(init: SystemMetricsInit) {
     this.#init = init;
@@ -65,10 +67,11 @@ export class SystemMetrics {
     const now = cpuTimes();
     this.#before = now;
     const total = now.totalMs - before.totalMs;
-    const [memory, trainer, disk, gpus] = await Promise.all([
+    const [memory, trainer, disk, io, gpus] = await Promise.all([
       memoryBytes(),
       this.#trainer(),
       diskFree(this.#init.dir),
+      this.#io(),
       this.#init.gpus.sample(),
     ]);
     return {
@@ -76,8 +79,20 @@ export class SystemMetrics {
       ...memory,
       ...trainer,
       ...disk,
+      ...io,
       gpus,
     };
+  }
+
+  /** Nothing in the first sample: a rate needs two readings. */
+  async #io(): Promise<IoRates> {
+    const bytes = await readIoBytes();
+    const atMs = performance.now();
+    const before = this.#ioBefore;
+    this.#ioBefore = { bytes, atMs };
+    return before === undefined
+      ? {}
+      : ratesBetween(before.bytes, bytes, (atMs - before.atMs) / 1000);
   }
 
   async #trainer(): Promise<{ trainerCpu?: number; trainerRssBytes?: number }> {
