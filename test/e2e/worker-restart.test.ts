@@ -96,11 +96,15 @@ describe("a worker daemon", () => {
     });
   });
 
-  it("that gets SIGTERM ends its job as interrupted and exits with 0", async () => {
-    const { worker, viewer, seen, pid } = await startHeldJob();
+  it("that gets SIGTERM interrupts its job, which waits for another worker, and exits with 0", async () => {
+    const { job, worker, viewer, pid } = await startHeldJob();
     worker.child.kill("SIGTERM");
-    expect(await toEnd(viewer, seen)).toBe("interrupted");
+    const told = await viewer.until((line) => line["state"] === "queued");
+    expect(told.some((line) => line["state"] === "interrupted")).toBe(true);
     expect(await worker.exit()).toBe(0);
+    await lab.ask(["job", "cancel", job]);
+    viewer.drain();
+    expect(await viewer.exit()).toBe(7);
     expect(runs(pid)).toBe(false);
     expect(await readdir(lab.path("desk/worker/spool"))).toEqual([]);
   });

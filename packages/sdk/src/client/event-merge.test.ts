@@ -77,6 +77,15 @@ describe("merging deliveries of a job's events (I6)", () => {
     expect(merge).toMatchObject({ ended: true, held: [] });
   });
 
+  it("goes on behind an attempt that was interrupted", () => {
+    const { out, merge } = run(0, [
+      live(log(1), state(2, "interrupted")),
+      stored(state(9, "queued"), state(10, "assigned", 2), log(11, 2), state(12, "completed", 2)),
+    ]);
+    expect(out).toEqual([1, 2, 9, 10, 11, 12]);
+    expect(merge.ended).toBe(true);
+  });
+
   it("keeps no more than a window above a gap", () => {
     const many = Array.from({ length: 3 * EVENT_WINDOW }, (_, i) => log(10 + i));
     expect(run(0, [live(...many)]).merge.held).toHaveLength(EVENT_WINDOW);

@@ -9,7 +9,7 @@ export type MergeState = {
   readonly attempt: number | undefined;
   /** Live events above a gap, ascending. */
   readonly held: readonly JobEvent[];
-  /** The terminal state was handed out: nothing follows. */
+  /** The last state was handed out: nothing follows. Another attempt may follow `interrupted`. */
   readonly ended: boolean;
 };
 
@@ -85,7 +85,7 @@ class Output {
     this.events.push(event);
     this.lastSeq = event.seq;
     this.attempt = event.attempt;
-    this.ended = event.type === "state" && isTerminal(event.state);
+    this.ended = event.type === "state" && isTerminal(event.state) && event.state !== "interrupted";
   }
 
   /** Hands out what has become consecutive; gives what still lies above a gap. */

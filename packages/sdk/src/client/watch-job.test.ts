@@ -257,6 +257,43 @@ describe("watching a job", () => {
     expect(paths).toEqual(["stored", "relay", "stored"]);
   });
 
+  it("goes on with the next attempt at another worker when one was interrupted", async () => {
+    setUp(false);
+    assign();
+    const events = watch();
+    log.line("a");
+    expect(await take(events, 3)).toEqual([1, 2, 3]);
+    end("interrupted");
+    store.append({ type: "state", seq: 103, attempt: 1, time, state: "queued" });
+    Object.assign(store, { state: "queued", worker: undefined });
+    expect(await take(events, 2)).toEqual([4, 103]);
+    const podId = v.parse(PeerId, "p_cccccccccccccccc_w1");
+    const podLinks = createPeerLinks({ signaling: hub.join(podId, "worker") });
+    const podFeed = createEventFeed({ links: podLinks });
+    const podLog = new WorkerLog(105);
+    store.append({ type: "state", seq: 104, attempt: 2, time, state: "assigned", worker: podId });
+    Object.assign(store, { state: "assigned", worker: podId, attempt: 2 });
+    podFeed.add(job, podLog);
+    hub.changed({ type: "job.changed", job, state: "assigned", worker: podId, attempt: 2 });
+    podLog.line("b");
+    expect(await take(events, 2)).toEqual([104, 105]);
+    podLog.state("completed");
+    expect(await take(events, 9)).toEqual([106]);
+    podFeed.stop();
+    await podLinks.stop();
+  });
+
+  it("ends with an interruption when the job's document does", async () => {
+    setUp(false);
+    assign();
+    const events = watch();
+    expect(await take(events, 2)).toEqual([1, 2]);
+    end("interrupted");
+    hub.changed({ type: "job.changed", job, state: "interrupted", worker: workerId, attempt: 1 });
+    expect(await take(events, 9)).toEqual([3]);
+    expect(await take(watch(3), 9)).toEqual([]);
+  });
+
   it("gives each event once over a relay that doubles, delays and loses, by live events alone", async () => {
     let n = 0;
     hub.fate = (message) => {

@@ -11,6 +11,7 @@ import {
   type JobEvent,
   type JobEventOf,
   type JobId,
+  type JobState,
   type PeerId,
   type RoomId,
   WaybillError,
@@ -160,6 +161,7 @@ class JobWatch {
         this.#told += 1;
         const moved = this.#worker !== changed.worker;
         this.#worker = changed.worker;
+        if (moved) this.#live.reset();
         if (isTerminal(changed.state) || moved || !this.#live.serving) this.#poke();
       }),
       session.on("welcome", () => {
@@ -240,9 +242,13 @@ class JobWatch {
   }
 
   #follow(event: JobEventOf<"state">): void {
-    if (event.worker === undefined && event.state !== "queued") return;
-    this.#worker = event.worker;
+    const over = event.state === "interrupted" || event.state === "queued";
+    if (event.worker === undefined && !over) return;
+    this.#worker = over ? undefined : event.worker;
     this.#told += 1;
+    if (over) this.#live.reset();
+    // Whether another attempt follows is the document's to say.
+    if (event.state === "interrupted") this.#poke();
   }
 
   async #run(): Promise<void> {
@@ -308,7 +314,7 @@ class JobWatch {
       }
       this.#holes = 0;
       if (page.more) continue;
-      if (isTerminal(page.state)) await this.#sawTerminalState();
+      if (isTerminal(page.state)) await this.#sawTerminalState(page.state);
       return true;
     }
   }
@@ -329,14 +335,14 @@ class JobWatch {
     throw new WaybillError("internal", text);
   }
 
-  /** The job has ended: either its last event was seen before this viewer began, or it is on its way. */
-  async #sawTerminalState(): Promise<void> {
+  /** The job has ended: either its last event was seen (before this viewer began, perhaps), or it is on its way. */
+  async #sawTerminalState(state: JobState): Promise<void> {
     const seen = this.#merge.lastSeq;
     const page = seen > 0 ? await this.#stored.events(seen - 1, 1) : undefined;
     const last = page?.events[0];
     const now = this.#clock.now();
     this.#terminalSince ??= now;
-    const before = last?.seq === seen && last.type === "state" && isTerminal(last.state);
+    const before = last?.seq === seen && last.type === "state" && last.state === state;
     if (before || now - this.#terminalSince >= LAST_EVENT_MS) this.#finish();
   }
 

@@ -83,6 +83,7 @@ export {
 export {
   JobSpec,
   JobDoc,
+  JobWish,
   JobAssignment,
   ProgressFormat,
   ResumePoint,

@@ -89,6 +89,16 @@ export const JobSpec = v.pipe(
 );
 export type JobSpec = v.InferOutput<typeof JobSpec>;
 
+/** How somebody wants a job to end that a worker has. */
+export const JobWish = v.object({
+  name: v.picklist(["stop", "cancel"]),
+  /** Of the command. */
+  id: v.string(),
+  by: v.string(),
+  at: Timestamp,
+});
+export type JobWish = v.InferOutput<typeof JobWish>;
+
 export const JobDoc = v.object({
   job: JobId,
   room: RoomId,
@@ -109,6 +119,10 @@ export const JobDoc = v.object({
   resume: v.optional(ResumePoint),
   /** Attempts in a row, up to the last one, that were interrupted without a new checkpoint. */
   fruitless: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+  /** The last attempt whose worker said that it was interrupted: asking again gets the same answer. */
+  interrupted: v.optional(v.object({ attempt: v.number(), worker: PeerId })),
+  /** `stop` or `cancel`, asked for while a worker has the job: no other attempt follows (events.md §7). */
+  wish: v.optional(JobWish),
   /** Thumbprint of the key that submitted it: the queue is fair between people (events.md §6). */
   submitter: v.optional(v.string()),
 });

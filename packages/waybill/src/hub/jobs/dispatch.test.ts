@@ -1,4 +1,4 @@
-import { WaybillError } from "@waybill/sdk/protocol";
+import { type JobSpec, WaybillError } from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
 import { LAB, callOf } from "./call.fixture.ts";
 import {
@@ -244,20 +244,39 @@ describe("two hubs on one bucket", () => {
 });
 
 describe("leases", () => {
-  async function lost(hub: TestHub) {
+  async function lost(hub: TestHub, spec: Partial<JobSpec> = {}) {
     const worker = new ToldWorker("desk");
     hub.peers.join(worker);
-    await submit(hub, JOB);
+    await submit(hub, JOB, spec);
     const [offer] = await offered(worker);
     accept(hub, worker);
     hub.peers.leave(worker);
     return { worker, firstSeq: offer?.firstSeq ?? 0 };
   }
 
-  it("that run out fail the job, with an event above all reserved numbers", async () => {
+  it("that run out queue the job again, for another worker, above all reserved numbers", async () => {
     const { hub: makeHub, pass } = createWorld();
     const hub = makeHub();
-    const { worker, firstSeq } = await lost(hub);
+    await lost(hub);
+    await hub.sweep(pass(LEASE_MS + 1));
+    expect(await show(hub, JOB)).toMatchObject({ state: "queued", fruitless: 1 });
+    const pod = new ToldWorker("pod");
+    hub.peers.join(pod);
+    expect(await offered(pod)).toMatchObject([{ job: JOB, attempt: 2, firstSeq: 100_006 }]);
+    await hub.stop();
+    expect(await replay(hub, JOB)).toMatchObject([
+      { seq: 1, state: "queued" },
+      { seq: 2, state: "assigned" },
+      { seq: 100_003, attempt: 1, state: "interrupted" },
+      { seq: 100_004, attempt: 1, state: "queued" },
+      { seq: 100_005, attempt: 2, state: "assigned" },
+    ]);
+  });
+
+  it("that run out in the last attempt fail the job", async () => {
+    const { hub: makeHub, pass } = createWorld();
+    const hub = makeHub();
+    const { worker, firstSeq } = await lost(hub, { maxAttempts: 1 });
     const body = { attempt: 1, events: numbered(firstSeq, 1, lines(3)) };
     await hub.appendEvents(callOf(worker.caller, { params: { job: JOB }, body }));
     await hub.sweep(START_MS + LEASE_MS);
@@ -284,7 +303,7 @@ describe("leases", () => {
     await hub.sweep(START_MS + 75_000);
     expect((await show(hub, JOB)).state).toBe("running");
     await hub.sweep(pass(LEASE_MS + 1));
-    expect((await show(hub, JOB)).state).toBe("failed");
+    expect((await show(hub, JOB)).state).toBe("queued");
     await expect(renew()).rejects.toMatchObject({ code: "stale_attempt" });
   });
 
@@ -298,7 +317,7 @@ describe("leases", () => {
     await hub.sweep(nowMs);
     expect((await show(hub, JOB)).state).toBe("assigned");
     await hub.sweep(pass(LEASE_MS + 1));
-    expect((await show(hub, JOB)).state).toBe("failed");
+    expect((await show(hub, JOB)).state).toBe("queued");
   });
 
   it("run out beside a job whose document is damaged", async () => {
@@ -308,7 +327,7 @@ describe("leases", () => {
     await rooms.put(markerKey(LAB, jobIdAt(9)), "");
     await rooms.put(jobKey(LAB, jobIdAt(9)), "not JSON");
     await hub.sweep(pass(2 * LEASE_MS));
-    expect((await show(hub, JOB)).state).toBe("failed");
+    expect((await show(hub, JOB)).state).toBe("queued");
   });
 
   it("of a job whose end is in the log give it that end: the hub died inside endJob", async () => {
@@ -351,7 +370,7 @@ describe("leases", () => {
       },
     });
     const dying = makeHub();
-    await lost(dying);
+    await lost(dying, { maxAttempts: 1 });
     dead = true;
     await dying.sweep(pass(2 * LEASE_MS));
     dead = false;

@@ -59,6 +59,11 @@ export class Dispatcher {
     this.#rooms.get(room)?.enqueue(docs);
   }
 
+  /** See `RoomDispatch.interrupted`. */
+  interrupted(doc: JobDoc, worker: PeerId): void {
+    this.#rooms.get(doc.room)?.interrupted(doc, worker);
+  }
+
   /** A job is queued no more. */
   forget(room: RoomId, job: JobId): void {
     this.#rooms.get(room)?.forget(job);

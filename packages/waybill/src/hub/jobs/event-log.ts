@@ -72,15 +72,18 @@ export class EventLog {
   }
 
   /**
-   * Stores an event whose number the hub has taken for itself; storing it again is no error. Once the log goes on above
-   * that number it is left unused: readers that are past it would never see the event (I6).
+   * Stores consecutive events whose numbers the hub has taken for itself; storing them again is no error. Once the log
+   * goes on above a number it is left unused: readers that are past it would never see the event (I6).
    */
-  async put(room: RoomId, job: JobId, event: JobEvent): Promise<void> {
+  async put(room: RoomId, job: JobId, ...events: readonly JobEvent[]): Promise<void> {
     await this.#queue.run(segmentsPrefix(room, job), async () => {
       // A try that failed has forgotten the end, so that the next one asks the bucket.
-      const tail = await this.#tail(room, job, event.seq);
-      if (tail !== undefined && tail.last.seq >= event.seq) return;
-      await this.#create(room, job, { first: event.seq, events: [event], body: lineOf(event) });
+      const last = (await this.#tail(room, job, events.at(-1)?.seq ?? 0))?.last.seq ?? 0;
+      const left = events.filter((event) => event.seq > last);
+      const [first] = left;
+      if (first === undefined) return;
+      const body = left.map(lineOf).join("");
+      await this.#create(room, job, { first: first.seq, events: left, body });
     });
   }
 

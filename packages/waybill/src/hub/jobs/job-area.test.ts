@@ -2,6 +2,7 @@ import {
   type Alias,
   type ArtifactId,
   type ArtifactRecord,
+  type JobAssignment,
   type JobEvent,
   type ModelId,
   type NewJobEvent,
@@ -27,7 +28,7 @@ import {
   submit,
   until,
 } from "./job-hub.fixture.ts";
-import { markerKey, segmentKey } from "./job-keys.ts";
+import { jobKey, markerKey, segmentKey } from "./job-keys.ts";
 
 const JOB = jobIdAt(1);
 const params = { job: JOB };
@@ -150,6 +151,75 @@ describe("the end of a log", () => {
       lastSeq: 2,
       state: "cancelled",
     });
+  });
+});
+
+describe("an attempt that is interrupted", () => {
+  const interruption: NewJobEvent = { type: "state", state: "interrupted" };
+  const interrupt = async (hub: TestHub, worker: ToldWorker, offer: JobAssignment) => {
+    const { attempt, firstSeq } = offer;
+    const events = numbered(firstSeq, attempt, [interruption]);
+    const body = { attempt, state: "interrupted" as const, reason: "SIGTERM", events };
+    return hub.endJob(callOf(worker.caller, { params, body }));
+  };
+
+  it("is followed by another at another worker, and answers the same when asked again", async () => {
+    const hub = createWorld().hub();
+    const [desk, pod] = [new ToldWorker("desk", { slots: 2 }), new ToldWorker("pod")];
+    const offer = await running(hub, desk);
+    expect(await interrupt(hub, desk, offer)).toMatchObject({ state: "queued", attempt: 1 });
+    expect((await show(hub, JOB)).reason).toMatch(/it was interrupted there/);
+    expect(await interrupt(hub, desk, offer)).toMatchObject({ state: "queued" });
+    hub.peers.join(pod);
+    const next = await until(() => {
+      const [found] = pod.offers;
+      if (found === undefined) throw new Error("no offer yet");
+      return found;
+    });
+    expect(next).toMatchObject({ attempt: 2 });
+    expect(await interrupt(hub, desk, offer)).toMatchObject({ state: "assigned", attempt: 2 });
+    expect(desk.offers).toHaveLength(1);
+    const states = (await replay(hub, JOB)).map((event) => event.type === "state" && event.state);
+    expect(states).toEqual(["queued", "assigned", "interrupted", "queued", "assigned"]);
+  });
+
+  it("is the end of a job that may be tried no more", async () => {
+    const hub = createWorld().hub();
+    const worker = new ToldWorker("desk");
+    await submit(hub, JOB, { maxAttempts: 1 });
+    hub.peers.join(worker);
+    const [offer] = await until(() => {
+      expect(worker.offers).toHaveLength(1);
+      return worker.offers;
+    });
+    if (offer === undefined) throw new Error("no offer");
+    const doc = await interrupt(hub, worker, offer);
+    expect(doc).toMatchObject({
+      state: "interrupted",
+      reason: /SIGTERM; not tried again/ as never,
+    });
+    expect((await replay(hub, JOB)).at(-1)).toMatchObject({ state: "interrupted" });
+  });
+
+  it("is found in the log when the hub was killed inside endJob", async () => {
+    let dead = false;
+    const { hub: makeHub, pass } = createWorld({
+      before: (operation, key) => {
+        if (dead && operation === "put" && key === jobKey(LAB, JOB)) throw new Error("killed");
+      },
+    });
+    const dying = makeHub();
+    const worker = new ToldWorker("desk");
+    const offer = await running(dying, worker);
+    dead = true;
+    await expect(interrupt(dying, worker, offer)).rejects.toThrow("killed");
+    dead = false;
+    const hub = makeHub();
+    await hub.sweep(pass(120_000));
+    expect(await show(hub, JOB)).toMatchObject({ state: "queued", fruitless: 1 });
+    expect(await interrupt(hub, worker, offer)).toMatchObject({ state: "queued" });
+    const states = (await replay(hub, JOB)).map((event) => event.type === "state" && event.state);
+    expect(states).toEqual(["queued", "assigned", "interrupted", "queued"]);
   });
 });
 

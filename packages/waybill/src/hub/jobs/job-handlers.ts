@@ -13,7 +13,8 @@ import type { Dispatcher } from "./dispatcher.ts";
 import type { EventLog } from "./event-log.ts";
 import type { JobAreaDeps, JobRoute } from "./job-area.ts";
 import { sampleKey } from "./job-keys.ts";
-import { endEvent, submitted } from "./job-state.ts";
+import { endEvent } from "./job-ending.ts";
+import { submitted } from "./job-state.ts";
 import type { JobStore } from "./job-store.ts";
 import type { LiveJobs } from "./live-jobs.ts";
 import { checkSubmission } from "./submission.ts";
@@ -174,7 +175,9 @@ async function restoreEnd(
 ): Promise<JobEvent | undefined> {
   if (!isTerminal(doc.state)) return undefined;
   const last = page.at(-1) ?? (await events.tail(doc.room, doc.job, since))?.last;
-  if (last?.type === "state" && isTerminal(last.state)) return undefined;
+  // An interrupted attempt may be followed by another, or by the end somebody wanted.
+  const over = (state: JobDoc["state"]) => state === doc.state || state !== "interrupted";
+  if (last?.type === "state" && isTerminal(last.state) && over(last.state)) return undefined;
   const end = endEvent(doc);
   if (last !== undefined && end.seq <= last.seq) return undefined;
   await events.put(doc.room, doc.job, end);

@@ -1,4 +1,5 @@
 import {
+  type ArtifactId,
   JOB_STATES,
   type JobDoc,
   type JobState,
@@ -9,15 +10,8 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LAB, callerOf, workerIdOf } from "./call.fixture.ts";
 import { START_MS, jobIdAt, specOf } from "./job-hub.fixture.ts";
-import {
-  type Happening,
-  type StateEvent,
-  assignmentOf,
-  endEvent,
-  next,
-  queuedEvent,
-  submitted,
-} from "./job-state.ts";
+import { type StateEvent, endEvent } from "./job-ending.ts";
+import { type Happening, assignmentOf, next, queuedEvent, submitted } from "./job-state.ts";
 
 const JOB = jobIdAt(1);
 const desk = callerOf("worker", "desk");
@@ -31,13 +25,15 @@ const ended: StateEvent = {
   time: "2026-01-02T03:04:05.678Z",
 };
 
+const resume = { artifact: "c".repeat(64) as ArtifactId, bytes: 7, data: { epoch: 7 } };
+
 function docIn(state: JobState): JobDoc {
   const queued = submitted(LAB, JOB, specOf(), "ada", START_MS);
   if (state === "queued") return queued;
   const { doc } = next(queued, assign, START_MS);
-  return isTerminal(state)
-    ? next(doc, { ...HAPPENINGS.end, state: state as "failed" }, START_MS).doc
-    : { ...doc, state };
+  if (!isTerminal(state)) return { ...doc, state };
+  const last = state === "interrupted" ? { ...doc, spec: { ...doc.spec, maxAttempts: 1 } } : doc;
+  return next(last, { ...HAPPENINGS.end, state: state as "failed" }, START_MS).doc;
 }
 
 const HAPPENINGS = {
@@ -47,8 +43,13 @@ const HAPPENINGS = {
   renew: { type: "renew", caller: desk, attempt: 1, state: "paused", lastSeq: 7 },
   end: { type: "end", caller: desk, attempt: 1, state: "failed", reason: "exit 1" },
   expire: { type: "expire" },
+  interrupt: { type: "end", caller: desk, attempt: 1, state: "interrupted", reason: "SIGTERM" },
+  checkpoint: { type: "checkpoint", caller: desk, attempt: 1, resume },
+  wish: { type: "wish", wish: { name: "cancel", id: "c1", by: "ada" } },
   recover: { type: "recover", end: ended },
-} as const satisfies { readonly [T in Happening["type"]]: Extract<Happening, { type: T }> };
+} as const satisfies { readonly [T in Happening["type"]]: Extract<Happening, { type: T }> } & {
+  readonly interrupt: Happening;
+};
 
 type Outcome = JobState | "same" | "stale_attempt";
 
@@ -60,6 +61,9 @@ const TABLE: Record<JobState, Record<keyof typeof HAPPENINGS, Outcome>> = {
     cancel: "cancelled",
     renew: "stale_attempt",
     end: "stale_attempt",
+    interrupt: "stale_attempt",
+    checkpoint: "stale_attempt",
+    wish: "same",
     expire: "same",
     recover: "same",
   },
@@ -69,49 +73,46 @@ const TABLE: Record<JobState, Record<keyof typeof HAPPENINGS, Outcome>> = {
     cancel: "same",
     renew: "paused",
     end: "failed",
-    expire: "failed",
+    interrupt: "queued",
+    checkpoint: "assigned",
+    wish: "assigned",
+    expire: "queued",
     recover: "completed",
   },
-  running: {
-    assign: "same",
-    return: "same",
-    cancel: "same",
-    renew: "paused",
-    end: "failed",
-    expire: "failed",
-    recover: "completed",
-  },
-  paused: {
-    assign: "same",
-    return: "same",
-    cancel: "same",
-    renew: "paused",
-    end: "failed",
-    expire: "failed",
-    recover: "completed",
-  },
-  stopping: {
-    assign: "same",
-    return: "same",
-    cancel: "same",
-    renew: "stopping",
-    end: "failed",
-    expire: "failed",
-    recover: "completed",
-  },
-  completed: afterEnd("stale_attempt"),
-  failed: afterEnd("same"),
-  cancelled: afterEnd("stale_attempt"),
-  interrupted: afterEnd("stale_attempt"),
+  running: atWork("running", "paused"),
+  paused: atWork("paused", "paused"),
+  stopping: atWork("stopping", "stopping"),
+  completed: afterEnd("stale_attempt", "stale_attempt"),
+  failed: afterEnd("same", "stale_attempt"),
+  cancelled: afterEnd("stale_attempt", "stale_attempt"),
+  interrupted: afterEnd("stale_attempt", "same"),
 };
 
-function afterEnd(end: Outcome): Record<keyof typeof HAPPENINGS, Outcome> {
+function atWork(state: JobState, renewed: JobState): Record<keyof typeof HAPPENINGS, Outcome> {
+  return {
+    assign: "same",
+    return: "same",
+    cancel: "same",
+    renew: renewed,
+    end: "failed",
+    interrupt: "queued",
+    checkpoint: state,
+    wish: state,
+    expire: "queued",
+    recover: "completed",
+  };
+}
+
+function afterEnd(end: Outcome, interrupt: Outcome): Record<keyof typeof HAPPENINGS, Outcome> {
   return {
     assign: "same",
     return: "same",
     cancel: "same",
     renew: "stale_attempt",
     end,
+    interrupt,
+    checkpoint: "stale_attempt",
+    wish: "same",
     expire: "same",
     recover: "same",
   };
@@ -142,7 +143,7 @@ describe("numbers", () => {
   it("are reserved for a worker behind the hub's own event", () => {
     const queued = docIn("queued");
     expect(queuedEvent(queued)).toMatchObject({ seq: 1, attempt: 0, state: "queued" });
-    const { doc, event } = next(queued, assign, START_MS);
+    const { doc, events: [event] = [] } = next(queued, assign, START_MS);
     expect(event).toMatchObject({ seq: 2, attempt: 1, state: "assigned", worker: assign.worker });
     if (event === undefined) return;
     expect(assignmentOf(doc, event)).toMatchObject({
@@ -155,7 +156,7 @@ describe("numbers", () => {
 
   it("of a returned job go on above all that its worker may have used", () => {
     const returned = next(docIn("assigned"), HAPPENINGS.return, START_MS);
-    expect(returned.event).toMatchObject({
+    expect(returned.events?.[0]).toMatchObject({
       seq: 100_003,
       attempt: 1,
       state: "queued",
@@ -163,13 +164,15 @@ describe("numbers", () => {
     });
     expect(returned.doc).not.toHaveProperty("worker");
     const again = next(returned.doc, assign, START_MS);
-    expect(again.event).toMatchObject({ seq: 100_004, attempt: 2 });
+    expect(again.events).toMatchObject([{ seq: 100_004, attempt: 2 }]);
   });
 
   it("of an end by the hub can be told from the document alone", () => {
-    const { doc, event } = next(docIn("running"), { type: "expire" }, LATER_MS);
-    expect(event).toEqual(endEvent(doc));
-    expect(event).toMatchObject({ seq: 100_003, attempt: 1, state: "failed" });
+    const running = docIn("running");
+    const last = { ...running, spec: { ...running.spec, maxAttempts: 1 } };
+    const { doc, events } = next(last, { type: "expire" }, LATER_MS);
+    expect(events).toEqual([endEvent(doc)]);
+    expect(events).toMatchObject([{ seq: 100_003, attempt: 1, state: "failed" }]);
     expect(doc.reason).toMatch(/^worker lost/);
   });
 
@@ -198,17 +201,113 @@ describe("fencing (I11)", () => {
   });
 });
 
+describe("an attempt that was interrupted", () => {
+  const running = docIn("running");
+  const worker = assign.worker;
+
+  it("is followed by another, which begins at the newest checkpoint", () => {
+    const safe = next(running, HAPPENINGS.checkpoint, START_MS).doc;
+    const { doc, events } = next(safe, HAPPENINGS.interrupt, LATER_MS);
+    expect(doc).toMatchObject({ state: "queued", fruitless: 0, seqReserved: 100_003 });
+    expect(doc).not.toHaveProperty("worker");
+    expect(events).toMatchObject([
+      {
+        seq: 100_003,
+        attempt: 1,
+        state: "queued",
+        reason: "attempt 1 was interrupted; attempt 2 resumes from epoch 7",
+      },
+    ]);
+    const again = next(doc, assign, LATER_MS);
+    const [assigned] = again.events ?? [];
+    if (assigned === undefined) throw new Error("no event");
+    expect(assignmentOf(again.doc, assigned)).toMatchObject({
+      attempt: 2,
+      resume: { artifact: resume.artifact, attempt: 1 },
+    });
+  });
+
+  it("is told twice by the hub when its worker was lost: that it is over, and what follows", () => {
+    const { doc, events } = next(running, { type: "expire" }, LATER_MS);
+    expect(events).toMatchObject([
+      { seq: 100_003, state: "interrupted", worker, reason: expect.stringMatching(/^worker lost/) },
+      { seq: 100_004, state: "queued", reason: expect.stringMatching(/attempt 2 begins anew/) },
+    ]);
+    expect(doc).toMatchObject({ state: "queued", fruitless: 1, seqReserved: 100_004 });
+  });
+
+  it("answers its worker the same when it asks again, whatever has become of the job", () => {
+    const { doc } = next(running, HAPPENINGS.interrupt, LATER_MS);
+    expect(next(doc, HAPPENINGS.interrupt, LATER_MS).doc).toBe(doc);
+    const second = next(doc, { ...assign, worker: workerIdOf("pod") }, LATER_MS).doc;
+    expect(next(second, HAPPENINGS.interrupt, LATER_MS).doc).toBe(second);
+    const other = { ...HAPPENINGS.interrupt, caller: callerOf("worker", "pod") };
+    expect(outcomeOf(second, other)).toBe("stale_attempt");
+    expect(outcomeOf(second, { ...HAPPENINGS.end })).toBe("stale_attempt");
+  });
+
+  it.each([
+    ["interrupt", "interrupted"],
+    ["expire", "failed"],
+  ] as const)("%s ends the job as %s after too many without a new checkpoint", (how, end) => {
+    const tired = { ...running, fruitless: 4 };
+    const { doc } = next(tired, HAPPENINGS[how], LATER_MS);
+    expect(doc).toMatchObject({
+      state: end,
+      reason: expect.stringMatching(/not tried again: 5 attempts in a row/),
+    });
+    const safe = next(tired, HAPPENINGS.checkpoint, START_MS).doc;
+    expect(next(safe, HAPPENINGS[how], LATER_MS).doc).toMatchObject({
+      state: "queued",
+      fruitless: 0,
+    });
+  });
+
+  it.each([
+    ["interrupt", "cancel", "cancelled"],
+    ["expire", "cancel", "cancelled"],
+    ["return", "cancel", "cancelled"],
+    ["interrupt", "stop", "interrupted"],
+    ["expire", "stop", "failed"],
+    ["return", "stop", "cancelled"],
+  ] as const)("%s with a %s under way ends the job as %s", (how, name, end) => {
+    const from = how === "return" ? docIn("assigned") : running;
+    const wish = { ...HAPPENINGS.wish, wish: { name, id: "c1", by: "ada" } } as const;
+    const wanted = next(from, wish, START_MS).doc;
+    expect(next(wanted, wish, LATER_MS).doc).toBe(wanted);
+    const { doc } = next(wanted, HAPPENINGS[how], LATER_MS);
+    expect(doc).toMatchObject({ state: end, reason: expect.stringContaining("ada") });
+    expect(doc).not.toHaveProperty("wish");
+  });
+
+  it("whose end the hub found in the log is followed by another, too", () => {
+    const end: StateEvent = { ...ended, state: "interrupted" };
+    const { doc, events } = next(running, { type: "recover", end }, LATER_MS);
+    expect(doc).toMatchObject({ state: "queued", fruitless: 1 });
+    expect(events).toHaveLength(1);
+  });
+});
+
+/** Who may write for the job, as fencing sees it. */
+const holdersOf = ({ attempt, worker, state }: JobDoc) =>
+  isTerminal(state) || worker === undefined ? [] : [`${attempt} ${worker}`];
+
 /** What a step breaks, if anything. */
 function violations(before: JobDoc, step: Happening, nowMs: number): [JobDoc, string[]] {
   try {
-    const { doc, event } = next(before, step, nowMs);
+    const { doc, events = [] } = next(before, step, nowMs);
+    const [first] = events;
+    const last = events.at(-1);
+    const moved = holdersOf(doc)[0] !== holdersOf(before)[0] && holdersOf(doc).length > 0;
     const broken = [
       isTerminal(before.state) && doc !== before && "changed after its end",
       doc.attempt < before.attempt && "attempt went down",
+      moved && doc.attempt === before.attempt && "two holders of one attempt",
       doc.seqReserved < before.seqReserved && "numbers went down",
-      event !== undefined && event.seq <= before.seqReserved && "event reuses a number",
-      event !== undefined && event.seq > doc.seqReserved && "event is above the reserve",
-      event !== undefined && event.state !== doc.state && "event tells another state",
+      first !== undefined && first.seq <= before.seqReserved && "event reuses a number",
+      events.some(({ seq }, i) => seq !== (first?.seq ?? 0) + i) && "events are not consecutive",
+      last !== undefined && last.seq > doc.seqReserved && "event is not reserved",
+      last !== undefined && last.state !== doc.state && "event tells another state",
     ];
     return [doc, broken.filter((each) => each !== false)];
   } catch (error) {
@@ -217,15 +316,25 @@ function violations(before: JobDoc, step: Happening, nowMs: number): [JobDoc, st
   }
 }
 
-it("never leads out of a terminal state, and never lowers attempts or numbers", () => {
+it("has one end, one holder at a time, and attempts and numbers that only grow, in any order of happenings (I11)", () => {
+  const pod = callerOf("worker", "pod");
+  const attempts = [1, 2, 3].flatMap((attempt): Happening[] => [
+    { ...HAPPENINGS.return, attempt },
+    { ...HAPPENINGS.renew, attempt, lastSeq: attempt * 250_000 },
+    { ...HAPPENINGS.renew, attempt, caller: pod },
+    { ...HAPPENINGS.end, attempt, state: "cancelled" },
+    { ...HAPPENINGS.interrupt, attempt },
+    { ...HAPPENINGS.interrupt, attempt, caller: pod },
+    { ...HAPPENINGS.checkpoint, attempt },
+  ]);
   const happening = fc.constantFrom<Happening>(
     ...Object.values(HAPPENINGS),
-    { ...HAPPENINGS.return, attempt: 2 },
-    { ...HAPPENINGS.renew, attempt: 2, lastSeq: 500_000 },
-    { ...HAPPENINGS.end, attempt: 2, state: "cancelled" },
+    ...attempts,
+    { ...assign, worker: workerIdOf("pod") },
+    { ...HAPPENINGS.wish, wish: { name: "stop", id: "c2", by: "ada" } },
   );
   fc.assert(
-    fc.property(fc.array(fc.tuple(happening, fc.nat(90_000)), { maxLength: 40 }), (steps) => {
+    fc.property(fc.array(fc.tuple(happening, fc.nat(90_000)), { maxLength: 60 }), (steps) => {
       let doc = docIn("queued");
       let nowMs = START_MS;
       for (const [step, ms] of steps) {

@@ -1,32 +1,43 @@
 // A job's document as a pure state machine (docs/protocol/events.md §2, §3, §5): what happened in, the next document and
-// the event the hub writes out. The runner stores both by compare-and-swap and decides nothing.
+// the events the hub writes out. The runner stores both by compare-and-swap and decides nothing.
 //
-//            ┌───── return ─────┐
-//            ▼                  │      renew
-//   queued ──assign──▶ assigned ──▶ running ⇄ paused ──▶ stopping
-//     │ cancel            │ end, expire ─▶ completed · failed · cancelled · interrupted
-//     └──▶ cancelled
+//            ┌─ return, interrupted, expire ─┐   checkpoint: where the next attempt begins
+//            ▼                               │   wish: no next attempt
+//   queued ──assign──▶ assigned ──renew──▶ running ⇄ paused ──▶ stopping
+//     │ cancel                 └──────────────┴────────┴──────────┤ end, expire, recover
+//     └──▶ cancelled            completed · failed · cancelled · interrupted ◀┘
 import {
   type JobAssignment,
   type JobDoc,
-  type JobEventOf,
   type JobId,
   type JobSpec,
   type JobState,
+  type JobWish,
   LIMITS,
   type ModelId,
   type PeerId,
+  type ResumePoint,
   type RoomId,
   WaybillError,
   assertNever,
   isTerminal,
 } from "@waybill/sdk/protocol";
 import type { Caller } from "../http/handler.ts";
+import { ownsPeer } from "../signaling/peer-id.ts";
+import { interruptedByWorker, notTaken, workerLost } from "./attempt-over.ts";
 import { assertCurrent, assertHolder } from "./fence.ts";
+import {
+  type EndState,
+  type StateEvent,
+  type Transition,
+  endByHub,
+  ending,
+  isEnd,
+  stateEvent,
+  timestamp,
+} from "./job-ending.ts";
 
-export type StateEvent = JobEventOf<"state">;
 type LiveState = "assigned" | "running" | "paused" | "stopping";
-export type EndState = "completed" | "failed" | "cancelled" | "interrupted";
 
 /** What can happen to a job. */
 export type Happening =
@@ -51,17 +62,19 @@ export type Happening =
       readonly reason?: string | undefined;
       readonly model?: ModelId | undefined;
     }
+  /** The worker has stored a checkpoint in the room. */
+  | {
+      readonly type: "checkpoint";
+      readonly caller: Caller;
+      readonly attempt: number;
+      readonly resume: Omit<ResumePoint, "attempt" | "at">;
+    }
+  /** Somebody wants an end while a worker has the job. */
+  | { readonly type: "wish"; readonly wish: Omit<JobWish, "at"> }
   /** Time has passed; applies when the lease has run out. */
   | { readonly type: "expire" }
   /** The lease has run out, but the log holds the attempt's end: the hub was killed inside `endJob`. */
   | { readonly type: "recover"; readonly end: StateEvent; readonly model?: ModelId | undefined };
-
-export type Transition = {
-  /** The argument itself when nothing changes. */
-  readonly doc: JobDoc;
-  /** What the hub writes to the job's log. */
-  readonly event?: StateEvent;
-};
 
 /** Later states are never left for earlier ones by a renewal that comes late. */
 const RANK: Readonly<Record<LiveState, number>> = {
@@ -96,11 +109,6 @@ export function queuedEvent(doc: JobDoc): StateEvent {
   return { seq: 1, time: doc.submittedAt, attempt: 0, type: "state", state: "queued" };
 }
 
-/** The last event of a job the hub ended itself; as `queuedEvent`. */
-export function endEvent(doc: JobDoc): StateEvent {
-  return stateEvent(doc, doc.seqReserved, doc.endedAt ?? doc.submittedAt);
-}
-
 /**
  * The document after something happened. Throws `stale_attempt` for renewals and ends by anybody but the
  * current attempt's worker; what does not apply changes nothing.
@@ -111,7 +119,7 @@ export function next(doc: JobDoc, happening: Happening, nowMs: number): Transiti
       return doc.state === "queued" ? assign(doc, happening.worker, nowMs) : { doc };
     case "return":
       return doc.state === "assigned" && doc.attempt === happening.attempt
-        ? giveBack(doc, happening.reason, nowMs)
+        ? notTaken(doc, happening.reason, nowMs)
         : { doc };
     case "cancel":
       return doc.state === "queued"
@@ -121,8 +129,12 @@ export function next(doc: JobDoc, happening: Happening, nowMs: number): Transiti
       return renew(doc, happening, nowMs);
     case "end":
       return end(doc, happening, nowMs);
+    case "checkpoint":
+      return checkpoint(doc, happening, nowMs);
+    case "wish":
+      return wish(doc, happening.wish, nowMs);
     case "expire":
-      return leaseOver(doc, nowMs) ? endByHub(doc, "failed", lostReason(doc), nowMs) : { doc };
+      return leaseOver(doc, nowMs) ? workerLost(doc, nowMs) : { doc };
     case "recover":
       return recover(doc, happening, nowMs);
     default:
@@ -132,12 +144,22 @@ export function next(doc: JobDoc, happening: Happening, nowMs: number): Transiti
 
 /** What the worker of an assigned job is told. */
 export function assignmentOf(doc: JobDoc, assigned: StateEvent): JobAssignment {
-  const { job, room, spec, attempt, seqReserved, leaseUntil, submittedBy } = doc;
+  const { job, room, spec, attempt, seqReserved, leaseUntil, submittedBy, resume } = doc;
   if (leaseUntil === undefined) {
     throw new WaybillError("internal", `job ${job} is assigned without a lease`);
   }
   const firstSeq = assigned.seq + 1;
-  return { job, room, spec, attempt, firstSeq, seqReserved, leaseUntil, submittedBy };
+  return {
+    job,
+    room,
+    spec,
+    attempt,
+    firstSeq,
+    seqReserved,
+    leaseUntil,
+    submittedBy,
+    ...(resume === undefined ? {} : { resume }),
+  };
 }
 
 /** Whether a job's worker has not renewed in time. */
@@ -158,20 +180,7 @@ function assign(doc: JobDoc, worker: PeerId, nowMs: number): Transition {
     leaseUntil: timestamp(nowMs + LIMITS.leaseMs),
     seqReserved: seq + LIMITS.seqReserve,
   };
-  return { doc: assigned, event: stateEvent(assigned, seq, timestamp(nowMs)) };
-}
-
-function giveBack(doc: JobDoc, reason: string, nowMs: number): Transition {
-  const { worker: _, leaseUntil: __, startedAt: ___, ...rest } = doc;
-  const queued: JobDoc = { ...rest, state: "queued", seqReserved: doc.seqReserved + 1 };
-  const event = stateEvent(queued, queued.seqReserved, timestamp(nowMs));
-  return { doc: queued, event: { ...event, reason } };
-}
-
-function endByHub(doc: JobDoc, state: EndState, reason: string, nowMs: number): Transition {
-  const ended = ending({ ...doc, seqReserved: doc.seqReserved + 1 }, state, nowMs);
-  const told = { ...ended, reason };
-  return { doc: told, event: endEvent(told) };
+  return { doc: assigned, events: [stateEvent(assigned, seq, timestamp(nowMs))] };
 }
 
 function renew(
@@ -192,18 +201,12 @@ function renew(
 }
 
 function end(doc: JobDoc, ended: Extract<Happening, { type: "end" }>, nowMs: number): Transition {
+  if (ended.state === "interrupted" && wasInterrupted(doc, ended)) return { doc };
   assertHolder(doc, ended);
   // The answer to the first try was lost.
   if (doc.state === ended.state) return { doc };
   assertCurrent(doc, ended);
-  const { state, reason, model } = ended;
-  return {
-    doc: {
-      ...ending(doc, state, nowMs),
-      ...(reason === undefined ? {} : { reason }),
-      ...(model === undefined ? {} : { model }),
-    },
-  };
+  return endedByWorker(doc, ended, nowMs);
 }
 
 function recover(
@@ -212,6 +215,15 @@ function recover(
   nowMs: number,
 ): Transition {
   if (!leaseOver(doc, nowMs) || doc.attempt !== attempt || !isEnd(state)) return { doc };
+  return endedByWorker(doc, { state, reason, model }, nowMs);
+}
+
+function endedByWorker(
+  doc: JobDoc,
+  { state, reason, model }: Pick<Extract<Happening, { type: "end" }>, "state" | "reason" | "model">,
+  nowMs: number,
+): Transition {
+  if (state === "interrupted") return interruptedByWorker(doc, reason, nowMs);
   return {
     doc: {
       ...ending(doc, state, nowMs),
@@ -221,35 +233,33 @@ function recover(
   };
 }
 
-function ending(doc: JobDoc, state: EndState, nowMs: number): JobDoc {
-  const { leaseUntil: _, reason: __, ...rest } = doc;
-  return { ...rest, state, endedAt: timestamp(nowMs) };
+function checkpoint(
+  doc: JobDoc,
+  { resume, attempt, caller }: Extract<Happening, { type: "checkpoint" }>,
+  nowMs: number,
+): Transition {
+  assertCurrent(doc, { attempt, caller });
+  const known = doc.resume?.artifact === resume.artifact && doc.resume.attempt === attempt;
+  return known
+    ? { doc }
+    : { doc: { ...doc, resume: { ...resume, attempt, at: timestamp(nowMs) } } };
 }
 
-function stateEvent(doc: JobDoc, seq: number, time: string): StateEvent {
-  return {
-    seq,
-    time,
-    attempt: doc.attempt,
-    type: "state",
-    state: doc.state,
-    ...(doc.reason === undefined ? {} : { reason: doc.reason }),
-    ...(doc.worker === undefined ? {} : { worker: doc.worker }),
-  };
+/** A cancel weighs more than a stop; the first of each counts. */
+function wish(doc: JobDoc, wanted: Omit<JobWish, "at">, nowMs: number): Transition {
+  if (!isLive(doc.state)) return { doc };
+  if (doc.wish?.name === wanted.name || doc.wish?.name === "cancel") return { doc };
+  return { doc: { ...doc, wish: { ...wanted, at: timestamp(nowMs) } } };
 }
 
-function lostReason(doc: JobDoc): string {
-  return `worker lost: ${doc.worker ?? "it"} has not been heard of since before ${doc.leaseUntil ?? "its lease"}`;
+/** Whether the caller's attempt is the last one that was interrupted: the answer to its first try was lost. */
+export function wasInterrupted(
+  { interrupted }: JobDoc,
+  { attempt, caller }: { readonly attempt: number; readonly caller: Caller },
+): boolean {
+  return interrupted?.attempt === attempt && ownsPeer(caller.subject, interrupted.worker);
 }
 
 function isLive(state: JobState): state is LiveState {
   return state in RANK;
-}
-
-function isEnd(state: JobState): state is EndState {
-  return isTerminal(state);
-}
-
-function timestamp(ms: number): string {
-  return new Date(ms).toISOString();
 }

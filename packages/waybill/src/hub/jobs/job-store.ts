@@ -18,13 +18,8 @@ import type { BackgroundTasks } from "./background-tasks.ts";
 import type { EventLog } from "./event-log.ts";
 import { noSuchJob } from "./fence.ts";
 import { jobIdOf, jobKey, jobsPrefix, markerKey, markersPrefix } from "./job-keys.ts";
-import {
-  type Happening,
-  type StateEvent,
-  type Transition,
-  next,
-  queuedEvent,
-} from "./job-state.ts";
+import { type StateEvent, type Transition } from "./job-ending.ts";
+import { type Happening, next, queuedEvent } from "./job-state.ts";
 import { mapParallel } from "./map-parallel.ts";
 
 export type JobStoreDeps = {
@@ -43,7 +38,8 @@ export type Applied = {
   readonly doc: JobDoc;
   /** Whether this call changed the document. */
   readonly changed: boolean;
-  readonly event?: StateEvent;
+  /** What the hub writes to the log about it. */
+  readonly events: readonly StateEvent[];
 };
 
 export type Marker = { readonly job: JobId; readonly modifiedMs: number };
@@ -91,7 +87,7 @@ export class JobStore {
     const failed = created.find((each) => each.status === "rejected");
     if (failed === undefined) {
       this.#tell(doc);
-      return { doc, changed: true };
+      return { doc, changed: true, events: [] };
     }
     if (!(failed.reason instanceof WaybillError) || failed.reason.code !== "conflict") {
       throw failed.reason;
@@ -103,7 +99,7 @@ export class JobStore {
     }
     // The first try may have ended between the document and its event.
     if (stored.state === "queued") await events.put(room, job, queuedEvent(stored));
-    return { doc: stored, changed: false };
+    return { doc: stored, changed: false, events: [] };
   }
 
   /**
@@ -127,11 +123,11 @@ export class JobStore {
     });
     if (updated === undefined || before === undefined) throw noSuchJob(room, job);
     const { doc, changed } = updated;
-    if (!changed) return { doc, changed };
-    const event = transition?.event;
-    const applied = { doc, changed, ...(event === undefined ? {} : { event }) };
+    if (!changed) return { doc, changed, events: [] };
+    const events = transition?.events ?? [];
+    const applied = { doc, changed, events };
     onStored(applied);
-    if (event !== undefined) await tasks.finish(this.#record(doc, event));
+    if (events.length > 0) await tasks.finish(this.#record(doc, events));
     if (doc.state !== before.state || doc.attempt !== before.attempt) this.#tell(doc);
     if (isTerminal(doc.state)) this.#dropMarker(room, job);
     return applied;
@@ -177,13 +173,14 @@ export class JobStore {
     this.#deps.tasks.run("remove marker", () => this.removeMarker(room, job));
   }
 
-  async #record(doc: JobDoc, event: StateEvent): Promise<void> {
-    const { events, clock, stopping, log } = this.#deps;
-    const put = () => events.put(doc.room, doc.job, event);
+  async #record(doc: JobDoc, events: readonly StateEvent[]): Promise<void> {
+    const { events: eventLog, clock, stopping, log } = this.#deps;
+    const put = () => eventLog.put(doc.room, doc.job, ...events);
     await retry(put, { forMs: EVENT_RETRY_MS, now: clock, signal: stopping }).catch(
       (error: unknown) => {
         // The document is the truth; `readEvents` restores a missing last event from it.
-        log("warn", `event ${event.seq} (${event.state}) is not in the log: ${messageOf(error)}`, {
+        const which = events.map(({ seq, state }) => `${seq} (${state})`).join(", ");
+        log("warn", `event ${which} is not in the log: ${messageOf(error)}`, {
           room: doc.room,
           job: doc.job,
         });

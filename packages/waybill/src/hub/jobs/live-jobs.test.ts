@@ -1,5 +1,5 @@
 // Jobs nobody looks at: no worker, no viewer, perhaps not even the hub that gave them away.
-import { JobDoc } from "@waybill/sdk/protocol";
+import { JobDoc, type JobSpec } from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
 import { LAB } from "./call.fixture.ts";
 import {
@@ -18,12 +18,16 @@ const SWEEP_MS = 10_000;
 const MINUTE_MS = 60_000;
 
 /** A worker takes the job at this hub; then it is gone, and so is everybody else. */
-async function abandoned(hub: TestHub) {
+async function abandoned(hub: TestHub, spec: Partial<JobSpec> = {}) {
+  await submit(hub, JOB, spec);
+  await taken(hub, 1);
+}
+
+async function taken(hub: TestHub, attempt: number) {
   const worker = new ToldWorker("desk");
   hub.peers.join(worker);
-  await submit(hub, JOB);
-  await until(() => expect(worker.offers).toHaveLength(1));
-  hub.peers.hear(worker, { type: "job.accept", job: JOB, attempt: 1 });
+  await until(() => expect(worker.offers).toMatchObject([{ attempt }]));
+  hub.peers.hear(worker, { type: "job.accept", job: JOB, attempt });
   hub.peers.leave(worker);
 }
 
@@ -32,10 +36,13 @@ const stateOf = async (hub: TestHub) =>
   (await hub.documents.read(JobDoc, jobKey(LAB, JOB)))?.doc.state;
 
 describe("a job that everybody has left", () => {
-  it("ends when its lease has run out", async () => {
+  it("waits for another worker when its lease has run out, and ends when it may not", async () => {
     const { rooms, hub: makeHub, pass } = createWorld();
     const hub = makeHub();
-    await abandoned(hub);
+    await abandoned(hub, { maxAttempts: 2 });
+    for (let ms = 0; ms <= 2 * MINUTE_MS; ms += SWEEP_MS) await hub.sweep(pass(SWEEP_MS));
+    expect(await stateOf(hub)).toBe("queued");
+    await taken(hub, 2);
     for (let ms = 0; ms <= 2 * MINUTE_MS; ms += SWEEP_MS) await hub.sweep(pass(SWEEP_MS));
     expect(await stateOf(hub)).toBe("failed");
     await hub.stop();
@@ -50,7 +57,7 @@ describe("a job that everybody has left", () => {
     await abandoned(its);
     await its.stop();
     for (let ms = 0; ms <= 5 * MINUTE_MS; ms += SWEEP_MS) await other.sweep(pass(SWEEP_MS));
-    expect(await stateOf(other)).toBe("failed");
+    expect(await stateOf(other)).toBe("queued");
   });
 
   it("costs rooms without jobs no more than a listing in minutes", async () => {

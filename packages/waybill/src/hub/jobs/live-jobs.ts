@@ -139,18 +139,21 @@ export class LiveJobs {
       if (doc.attempt === 0) await events.put(room, job, queuedEvent(doc));
       return [doc];
     } else if (leaseOver(doc, nowMs) && nowMs >= this.#trustLeasesFromMs) {
-      await this.#expire(doc);
+      return this.#expire(doc);
     } else {
       dispatcher.reclaim(doc);
     }
     return [];
   }
 
-  async #expire(remembered: JobDoc): Promise<void> {
+  /** Takes a job from its worker; answers it when it waits again. */
+  async #expire(remembered: JobDoc): Promise<JobDoc[]> {
     const { store, dispatcher } = this.#deps;
     const { room, job } = remembered;
     const { doc, changed } = await store.apply(room, job, await this.#howItEnded(remembered));
-    if (changed) dispatcher.revoke(doc, doc.reason ?? "its lease ran out");
+    if (!changed) return [];
+    dispatcher.revoke(remembered, doc.reason ?? "its lease ran out");
+    return doc.state === "queued" ? [doc] : [];
   }
 
   /** Lost, unless the log holds its end: then the hub was killed between the last events and the document. */

@@ -22,7 +22,14 @@ import type { BackgroundTasks } from "./background-tasks.ts";
 import { JobQueue, wantedOf } from "./job-queue.ts";
 import { assignmentOf } from "./job-state.ts";
 import type { Applied, JobStore } from "./job-store.ts";
-import { type Candidate, chooseWorker, isFree, refusedAgain, whyWaiting } from "./matching.ts";
+import {
+  type Candidate,
+  type Refusal,
+  chooseWorker,
+  isFree,
+  refusedAgain,
+  whyWaiting,
+} from "./matching.ts";
 
 export type RoomDispatchDeps = {
   readonly store: JobStore;
@@ -140,8 +147,16 @@ export class RoomDispatch {
 
   /** Jobs are queued. */
   enqueue(docs: readonly JobDoc[]): void {
-    for (const doc of docs) if (!this.#isGoingOut(doc.job)) this.#queue.add(doc);
+    for (const doc of docs) if (!this.#isGoingOut(doc.job, doc.attempt)) this.#queue.add(doc);
     this.pump();
+  }
+
+  /** A worker's attempt was interrupted and the job is queued again: others go first, for it may be leaving. */
+  interrupted(doc: JobDoc, worker: PeerId): void {
+    const nowMs = this.#deps.clock();
+    const before = this.#queue.refusals(doc.job).get(worker);
+    this.#refuse(doc.job, worker, refusedAgain(before, "it was interrupted there", nowMs));
+    this.enqueue([doc]);
   }
 
   /** A job waits no more: it was cancelled, or another hub gave it away. */
@@ -220,7 +235,7 @@ export class RoomDispatch {
     else if (doc !== undefined) this.reclaim(doc);
   }
 
-  #offer(worker: WorkerSlots, { doc, event }: Applied): void {
+  #offer(worker: WorkerSlots, { doc, events: [event] }: Applied): void {
     const slot = worker.slots.get(doc.job);
     if (slot === undefined || event === undefined) return;
     slot.attempt = doc.attempt;
@@ -262,10 +277,14 @@ export class RoomDispatch {
     const nowMs = this.#deps.clock();
     const before = this.#queue.refusals(job).get(worker.workerId);
     const refusal = refusedAgain(before, reason, nowMs);
-    this.#queue.refuse(job, worker.workerId, refusal);
-    this.#later(refusal.untilMs - nowMs, () => this.pump());
+    this.#refuse(job, worker.workerId, refusal);
     this.#giveBack(job, attempt, `${worker.name} declined: ${reason}`);
     this.pump();
+  }
+
+  #refuse(job: JobId, worker: PeerId, refusal: Refusal): void {
+    this.#queue.refuse(job, worker, refusal);
+    this.#later(refusal.untilMs - this.#deps.clock(), () => this.pump());
   }
 
   /** Whether the worker had that attempt. */
@@ -311,8 +330,12 @@ export class RoomDispatch {
     return worker?.peer === peer ? worker : undefined;
   }
 
-  #isGoingOut(job: JobId): boolean {
-    for (const worker of this.#workers.values()) if (worker.slots.has(job)) return true;
+  /** Whether a worker has the job, or is being given it, in an attempt after the one named. */
+  #isGoingOut(job: JobId, after = 0): boolean {
+    for (const { slots } of this.#workers.values()) {
+      const slot = slots.get(job);
+      if (slot !== undefined && (slot.attempt ?? Number.POSITIVE_INFINITY) > after) return true;
+    }
     return false;
   }
 

@@ -13,13 +13,14 @@ import { type Claim, assertHolder, claimedJob, noSuchJob } from "./fence.ts";
 import { imageTypeOf } from "./image-type.ts";
 import { type JobHandlerDeps, type WorkerRoute, known } from "./job-handlers.ts";
 import { jobKey, sampleKey } from "./job-keys.ts";
-import type { EndState } from "./job-state.ts";
+import type { EndState } from "./job-ending.ts";
+import { wasInterrupted } from "./job-state.ts";
 import type { JobStore } from "./job-store.ts";
 import { withoutSecrets } from "./without-secrets.ts";
 
 /** The handlers of the routes only workers call. */
 export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
-  const { documents, store, events: log, live, clock } = deps;
+  const { documents, store, events: log, live, dispatcher, clock } = deps;
   return {
     async appendEvents({ params: { room, job }, body: { attempt, events }, caller }) {
       const claim = { room, job, attempt, caller: known(caller) };
@@ -45,13 +46,17 @@ export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
       const caller = known(anyone);
       const claim = { room, job, attempt, caller };
       const doc = await heldOrEnded(deps, claim, state);
-      if (doc.state === state) return withoutSecrets(doc);
+      if (isOver(doc, claim, state)) return withoutSecrets(doc);
       await assertReserved(store, doc, assertRun(events, attempt));
       await assertEndsWith(deps, claim, state, events);
       if (state === "completed") await assertPublished(deps, room, job, model);
       if (events.length > 0) await log.append(room, job, events);
       const end = { type: "end", caller, attempt, state, reason, model } as const;
-      return withoutSecrets((await store.apply(room, job, end)).doc);
+      const ended = await store.apply(room, job, end);
+      if (ended.changed && ended.doc.state === "queued" && doc.worker !== undefined) {
+        dispatcher.interrupted(ended.doc, doc.worker);
+      }
+      return withoutSecrets(ended.doc);
     },
 
     async putSample({ params: { room, job, file }, bytes, caller: anyone }) {
@@ -77,7 +82,12 @@ export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
 /** A document this process saw while its lease ran is as good as the store's. */
 const REMEMBERED = { maxAgeMs: LIMITS.leaseMs };
 
-/** The job while the claim holds, or when it ended in this very state: then the first answer was lost. */
+/** Whether the attempt has ended in this state already: the first answer was lost. */
+function isOver(doc: JobDoc, claim: Claim, state: EndState): boolean {
+  return doc.state === state || (state === "interrupted" && wasInterrupted(doc, claim));
+}
+
+/** The job while the claim holds, or when the attempt has ended in this very state. */
 async function heldOrEnded(
   { documents, clock }: JobHandlerDeps,
   claim: Claim,
@@ -91,6 +101,7 @@ async function heldOrEnded(
     const key = jobKey(claim.room, claim.job);
     const doc = (await documents.read(JobDocSchema, key, REMEMBERED))?.doc;
     if (doc === undefined) throw noSuchJob(claim.room, claim.job);
+    if (state === "interrupted" && wasInterrupted(doc, claim)) return doc;
     assertHolder(doc, claim);
     if (doc.state === state) return doc;
     throw error;
