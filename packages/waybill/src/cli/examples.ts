@@ -5,6 +5,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill hub",
     "waybill hub --host 0.0.0.0 --public-url http://lab.example:8700",
     "AWS_PROFILE=lab waybill hub --s3-endpoint https://s3.example --s3-bucket waybill",
+    "waybill hub --ice-server turn:turn.lab.example:3478 --turn-secret-file /etc/waybill/turn-secret",
   ],
   worker: [
     "waybill worker --room lab",
@@ -19,6 +20,10 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "room join": ["waybill room join ABCD-2345 --hub http://lab.example:8700"],
   "room moved": [
     "waybill room moved lab --from http://127.0.0.1:8700 --hub http://lab.example:8700",
+  ],
+  "room policy": [
+    "waybill room policy --room lab",
+    "waybill room policy --room lab --relay-only --relay-budget 5GB",
   ],
   "room key create": ["waybill room key create --room lab --label cluster-a --days 90"],
   "room key ls": ["waybill room key ls --room lab"],

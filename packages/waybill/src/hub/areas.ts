@@ -2,7 +2,6 @@
 import {
   type ArtifactId,
   type ArtifactRecord,
-  type IceServer,
   type ModelId,
   PROTOCOL_VERSION,
   type RoomId,
@@ -19,6 +18,8 @@ import { Documents } from "./bucket/documents.ts";
 import { createHealth } from "./http/health.ts";
 import { remoteAddress } from "./http/http-server.ts";
 import { RateLimit } from "./http/rate-limit.ts";
+import { createIceArea } from "./ice/ice-area.ts";
+import type { IceServers } from "./ice/ice-servers.ts";
 import { claimedJob } from "./jobs/fence.ts";
 import { createJobArea } from "./jobs/index.ts";
 import type { Clock, Log } from "./log.ts";
@@ -26,6 +27,7 @@ import { createReceiptsArea } from "./receipts/receipts-area.ts";
 import { SigningKeys } from "./receipts/signing-keys.ts";
 import { createRegistryArea } from "./registry/index.ts";
 import { RoomDirectory } from "./rooms/room-directory.ts";
+import { RoomPolicies, type RoomPolicy } from "./rooms/room-policies.ts";
 import { createRoomsArea } from "./rooms/rooms-area.ts";
 import { RoomSessions } from "./rooms/sessions.ts";
 import { type Signaling, createSignaling } from "./signaling/index.ts";
@@ -38,7 +40,9 @@ export type AreasInit = {
   /** Signs tokens. */
   readonly secret: Uint8Array;
   readonly adminToken?: string | undefined;
-  readonly iceServers: () => readonly IceServer[];
+  readonly iceServers: IceServers;
+  /** What holds in rooms whose owner set nothing. */
+  readonly policy: RoomPolicy;
   readonly roomIdleMs: number;
   readonly uploadTtlMs: number;
   /** How long presigned URLs are good. */
@@ -72,6 +76,13 @@ const ROOMS = {
   global: { burst: 600, everyMs: 250 },
 };
 
+/** A peer refreshes its credentials every 5 minutes at most; pages that are loaded again and again ask more. */
+const ICE_SERVERS = {
+  what: "requests for ICE servers",
+  perRemote: { burst: 20, everyMs: 15_000 },
+  global: { burst: 20_000, everyMs: 1 },
+};
+
 /** Composes everything; does no I/O before `start`. */
 export function createAreas(init: AreasInit): Areas {
   const { storage, presignSeconds, clock, log } = init;
@@ -89,8 +100,20 @@ export function createAreas(init: AreasInit): Areas {
       return proven;
     },
     hubVersion: VERSION,
-    iceServers: init.iceServers,
+    iceFactsFor: (room, peer) => ice.factsFor(room, peer),
     clock,
+    log,
+  });
+  const policies = new RoomPolicies({
+    rooms,
+    defaults: init.policy,
+    onChanged: (room, { icePolicy }) =>
+      signaling.broadcast(room, { type: "ice.policy", policy: icePolicy }),
+  });
+  const ice = createIceArea({
+    servers: init.iceServers,
+    policies,
+    mintLimit: new RateLimit({ ...ICE_SERVERS, clock }),
     log,
   });
   const sessions = new RoomSessions({
@@ -173,6 +196,7 @@ export function createAreas(init: AreasInit): Areas {
       ...createRoomsArea({
         rooms,
         tokens,
+        policies,
         adminToken: init.adminToken,
         createLimit: new RateLimit({ ...ROOMS, clock }),
         presence: (room) => {
@@ -186,6 +210,7 @@ export function createAreas(init: AreasInit): Areas {
         log,
       }).handlers,
       ...access.handlers,
+      ...ice.handlers,
       ...uploads.handlers,
       ...arriving.handlers,
       ...createArtifactsArea({

@@ -6,9 +6,11 @@ import {
   loadIdentity,
   type Identity,
 } from "@waybill/sdk/hub-client";
-import type { RoomId, Role } from "@waybill/sdk/protocol";
+import type { IceServer, RoomId, Role } from "@waybill/sdk/protocol";
 import { type Areas, createAreas } from "./areas.ts";
+import { IceServers, type TurnInit } from "./ice/ice-servers.ts";
 import { type Log, silentLog } from "./log.ts";
+import type { RoomPolicy } from "./rooms/room-policies.ts";
 import { MemoryStorage } from "./storage/memory-storage.ts";
 
 export const TEST_SECRET = new TextEncoder().encode("a secret that is long enough for tests");
@@ -18,6 +20,9 @@ export type TestHubInit = {
   readonly clock?: () => number;
   readonly log?: Log;
   readonly adminToken?: string;
+  readonly iceServers?: readonly IceServer[];
+  readonly turn?: TurnInit;
+  readonly policy?: RoomPolicy;
   readonly roomIdleMs?: number;
   readonly uploadTtlMs?: number;
   readonly presignSeconds?: number;
@@ -42,7 +47,12 @@ export class TestHub {
       storage: this.storage,
       secret: TEST_SECRET,
       adminToken: init.adminToken,
-      iceServers: () => [],
+      iceServers: new IceServers({
+        servers: () => init.iceServers ?? [],
+        turn: init.turn,
+        clock,
+      }),
+      policy: init.policy ?? { icePolicy: "all" },
       roomIdleMs: init.roomIdleMs ?? 7_200_000,
       uploadTtlMs: init.uploadTtlMs ?? 86_400_000,
       presignSeconds: init.presignSeconds ?? 3600,

@@ -4,10 +4,11 @@
 //   node:http ─▶ app (routes) ─▶ access │ rooms │ uploads │ artifacts │ jobs │ registry ─▶ documents ─▶ S3 API
 //        └─ upgrade ─▶ signaling ─▶ dispatcher                                                            │
 //                                                                       embedded store │ AWS │ R2 │ … ◀───┘
-import { LIMITS, type IceServer, type RoomId } from "@waybill/sdk/protocol";
+import { LIMITS, type IcePolicy, type IceServer, type RoomId } from "@waybill/sdk/protocol";
 import { join } from "node:path";
 import { type StoreInit, createStore, createThreadedStore } from "../store/index.ts";
 import { createAreas } from "./areas.ts";
+import { IceServers, type TurnInit } from "./ice/ice-servers.ts";
 import { listen } from "./http/http-server.ts";
 import { type Clock, type Log, silentLog } from "./log.ts";
 import { publicStoreEndpoint, urlHost, urlOf } from "./http/addresses.ts";
@@ -59,8 +60,14 @@ export type HubInit = {
   readonly adminToken?: string;
   /** Signs tokens; hubs of one bucket share it. `WAYBILL_HUB_SECRET`, or a file made once, when absent. */
   readonly secret?: string;
-  /** Told to every peer in its welcome. */
+  /** Told to every peer; a TURN server without a credential of its own gets one for each peer (`turn`). */
   readonly iceServers?: readonly IceServer[] | (() => readonly IceServer[]);
+  /** What credentials for TURN servers are made with. */
+  readonly turn?: TurnInit;
+  /** In rooms whose owner set nothing. Default `all`. */
+  readonly icePolicy?: IcePolicy;
+  /** Bytes a room may relay on one day (UTC), where its owner set nothing. Default: any. */
+  readonly relayBudgetBytes?: number;
   /** A room's presence ends after this time without activity. Default 2 h. */
   readonly roomIdleMs?: number;
   /** Uploads and temporary datasets go after this time. Default 24 h. */
@@ -185,7 +192,15 @@ async function startParts(
     storage,
     secret,
     adminToken: init.adminToken,
-    iceServers: typeof iceServers === "function" ? iceServers : () => iceServers,
+    iceServers: new IceServers({
+      servers: typeof iceServers === "function" ? iceServers : () => iceServers,
+      turn: init.turn,
+      clock,
+    }),
+    policy: {
+      icePolicy: init.icePolicy ?? "all",
+      ...(init.relayBudgetBytes === undefined ? {} : { relayBudgetBytes: init.relayBudgetBytes }),
+    },
     roomIdleMs,
     uploadTtlMs,
     presignSeconds: init.presignSeconds ?? LIMITS.presignSeconds,

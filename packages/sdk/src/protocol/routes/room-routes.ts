@@ -61,6 +61,7 @@ export const ROOM_ROUTES = {
       createdAt: Timestamp,
       role: Role,
       session: v.picklist(["active", "ended"]),
+      policy: RoomPolicy,
       peers: v.array(PeerInfo),
       workers: v.number(),
     }),

@@ -1,12 +1,19 @@
 // waybill hub: HTTP API, signaling and, by default, the embedded object store, in one process.
 import path from "node:path";
 import { Command, Option } from "commander";
-import { IceServer, WaybillError, decodeJson } from "@waybill/sdk/protocol";
+import { readFile } from "node:fs/promises";
+import {
+  type IcePolicy,
+  IceServer,
+  WaybillError,
+  decodeJson,
+  messageOf,
+} from "@waybill/sdk/protocol";
 import * as v from "valibot";
-import type { EmbeddedStorage, ExternalStorage } from "../../hub/hub.ts";
+import type { EmbeddedStorage, ExternalStorage, HubInit } from "../../hub/hub.ts";
 import type { LogFields, LogLevel } from "../../hub/log.ts";
 import type { Context } from "../context.ts";
-import { address, duration, port, withCommon } from "../options.ts";
+import { address, byteSize, collect, duration, port, withCommon } from "../options.ts";
 import type { Runner } from "../runner.ts";
 
 type HubOptions = {
@@ -21,7 +28,12 @@ type HubOptions = {
   readonly s3EqualParts?: boolean;
   readonly s3Region: string;
   readonly adminToken?: string;
+  readonly iceServer?: string[];
   readonly iceServers?: string;
+  readonly icePolicy?: IcePolicy;
+  readonly turnSecretFile?: string;
+  readonly turnTtl?: number;
+  readonly relayBudget?: number;
   readonly roomIdle?: number;
   readonly uploadTtl?: number;
   readonly urlLife?: number;
@@ -65,10 +77,32 @@ export function hubCommand(run: Runner): Command {
         "WAYBILL_ADMIN_TOKEN",
       ),
     )
+    .option(
+      "--ice-server <url>",
+      "STUN or TURN server for peers, like stun:host:3478 or turn:host:3478?transport=udp; repeatable",
+      collect,
+    )
     .addOption(
-      new Option("--ice-servers <json>", 'STUN and TURN for peers, as [{"urls":["stun:…"]}]').env(
-        "WAYBILL_ICE_SERVERS",
-      ),
+      new Option(
+        "--ice-servers <json>",
+        'servers with credentials of their own, as [{"urls":["turn:…"],"username":"…","credential":"…"}]',
+      ).env("WAYBILL_ICE_SERVERS"),
+    )
+    .option(
+      "--turn-secret-file <file>",
+      "secret shared with the TURN servers, for credentials made for each peer (WAYBILL_TURN_SECRET)",
+    )
+    .option("--turn-ttl <time>", "how long such a credential is good (1h; at least 10m)", duration)
+    .addOption(
+      new Option(
+        "--ice-policy <policy>",
+        "relay: peers meet at TURN servers only, where the room's owner said nothing (all)",
+      ).choices(["all", "relay"]),
+    )
+    .option(
+      "--relay-budget <size>",
+      "bytes a room's peers may relay on one day, where its owner said nothing (any)",
+      byteSize,
     )
     .option(
       "--room-idle <time>",
@@ -117,6 +151,7 @@ async function serve(context: Context, _args: [], options: HubOptions): Promise<
     early = undefined;
   };
   const buckets = bucketsOf(options);
+  const ice = await iceOf(options);
   // Loaded here, so that the other commands start without the server's dependencies.
   const { createHub } = await import("../../hub/hub.ts");
   await using hub = createHub({
@@ -130,7 +165,7 @@ async function serve(context: Context, _args: [], options: HubOptions): Promise<
       ? {}
       : { s3PublicEndpoint: options.s3PublicEndpoint }),
     ...(options.adminToken === undefined ? {} : { adminToken: options.adminToken }),
-    ...(options.iceServers === undefined ? {} : { iceServers: iceServersOf(options.iceServers) }),
+    ...ice,
     ...(options.roomIdle === undefined ? {} : { roomIdleMs: options.roomIdle }),
     ...(options.uploadTtl === undefined ? {} : { uploadTtlMs: options.uploadTtl }),
     ...(options.urlLife === undefined ? {} : { presignSeconds: urlSeconds(options.urlLife) }),
@@ -180,8 +215,31 @@ function bucketsOf(options: HubOptions): { roomsBucket?: string; uploadsBucket?:
   return { roomsBucket: options.s3Bucket, uploadsBucket };
 }
 
-function iceServersOf(text: string): IceServer[] {
-  return decodeJson(v.array(IceServer), text, "--ice-servers", 64 * 1024);
+type IceInit = Pick<HubInit, "iceServers" | "turn" | "icePolicy" | "relayBudgetBytes">;
+
+async function iceOf(options: HubOptions): Promise<IceInit> {
+  const { iceServer = [], iceServers: json, icePolicy, turnTtl, relayBudget } = options;
+  const secret = await turnSecret(options.turnSecretFile);
+  const { DEFAULT_TURN_TTL_MS, iceServersOf } = await import("../../hub/ice/ice-servers.ts");
+  const given =
+    json === undefined ? [] : decodeJson(v.array(IceServer), json, "--ice-servers", 64 * 1024);
+  return {
+    iceServers: [...iceServersOf(iceServer, secret !== undefined), ...given],
+    ...(secret === undefined ? {} : { turn: { secret, ttlMs: turnTtl ?? DEFAULT_TURN_TTL_MS } }),
+    ...(icePolicy === undefined ? {} : { icePolicy }),
+    ...(relayBudget === undefined ? {} : { relayBudgetBytes: relayBudget }),
+  };
+}
+
+/** Never from the command line: every user of the machine can read that. */
+async function turnSecret(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return process.env["WAYBILL_TURN_SECRET"];
+  const text = await readFile(file, "utf8").catch((cause: unknown) => {
+    throw new WaybillError("local_io", `cannot read ${file}: ${messageOf(cause)}`, { cause });
+  });
+  const secret = text.trim();
+  if (secret !== "") return secret;
+  throw new WaybillError("invalid_request", `the TURN secret in ${file} is empty`);
 }
 
 /** S3's own limit is 7 days. */

@@ -8,6 +8,7 @@ import { encodeWorkerKey, saveRoom, savedRooms } from "../credentials.ts";
 import { address, wholeNumber, withCommon, withRoom } from "../options.ts";
 import { formatTime, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
+import { policyCommand } from "./room-policy.ts";
 
 export function roomCommand(run: Runner): Command {
   const room = new Command("room").description("create rooms, invite people and workers into them");
@@ -56,6 +57,7 @@ export function roomCommand(run: Runner): Command {
       .description("use the saved tokens of a room at its hub's new address")
       .action(run<[string], { from: string }>(moved)),
   );
+  room.addCommand(policyCommand(run));
   room.addCommand(keyCommand(run));
   return room;
 }

@@ -22,6 +22,7 @@ const PARAMS: Readonly<Record<string, string>> = {
   file: `${"0".repeat(16)}.png`,
   model: "nothing",
   alias: "nothing",
+  worker: `p_${"0".repeat(16)}_none`,
 };
 
 let nowMs = Date.UTC(2026, 0, 1);

@@ -17,7 +17,7 @@ export const RoomDoc = v.object({
   createdBy: v.string(),
   /** SHA-256 of the nonce its creator gave, in hex. */
   nonceHash: v.optional(v.string()),
-  /** Settings of the room; none are defined yet, and unknown ones survive an update. */
+  /** Settings of the room (room-policies.ts); unknown ones survive an update. */
   policy: v.record(v.string(), v.unknown()),
   workerKeys: v.array(WorkerKeyDoc),
   /** Presence, not storage: ends after idle time, starts again with the next caller. */

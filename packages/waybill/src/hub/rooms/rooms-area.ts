@@ -5,11 +5,13 @@ import type { Tokens } from "../access/tokens.ts";
 import type { Handlers } from "../http/handler.ts";
 import type { RateLimit } from "../http/rate-limit.ts";
 import type { Clock, Log } from "../log.ts";
+import type { RoomPolicies } from "./room-policies.ts";
 import type { RoomDirectory } from "./room-directory.ts";
 
 export type RoomsDeps = {
   readonly rooms: RoomDirectory;
   readonly tokens: Tokens;
+  readonly policies: RoomPolicies;
   /** When set, only who knows it may create rooms. */
   readonly adminToken?: string | undefined;
   readonly createLimit: RateLimit;
@@ -54,6 +56,7 @@ export function createRoomsArea(deps: RoomsDeps): {
           createdAt: doc.createdAt,
           role: caller.role,
           session: doc.session.state,
+          policy: await deps.policies.of(params.room),
           ...deps.presence(params.room),
         };
       },

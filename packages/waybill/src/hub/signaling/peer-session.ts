@@ -7,7 +7,6 @@ import {
   CLOSE,
   type ErrorCode,
   type HubToPeer,
-  type IceServer,
   LIMITS,
   PROTOCOL_VERSION,
   type PeerId,
@@ -22,6 +21,7 @@ import {
 import { verifyAgreement } from "@waybill/sdk/hub-client";
 import type { WebSocket } from "ws";
 import type { Caller } from "../http/handler.ts";
+import type { IceFacts } from "../ice/ice-area.ts";
 import { peerIdOf } from "./peer-id.ts";
 import { PeerSocket } from "./peer-socket.ts";
 import type { ConnectedPeer, Connection, Delivery, Priority, Router } from "./router.ts";
@@ -44,7 +44,8 @@ export type PeerSessionDeps = {
   ) => Promise<{ readonly caller: Caller; readonly thumbprint: string }>;
   readonly now: () => number;
   readonly hubVersion: string;
-  readonly iceServers: () => readonly IceServer[];
+  /** What the peer's welcome says of ICE servers and the room's policy; asked last, so that it is the newest. */
+  readonly iceFactsFor: (room: RoomId, peer: PeerId) => Promise<IceFacts>;
   readonly keepAliveMs: number;
   readonly helloTimeoutMs: number;
   readonly closeGraceMs: number;
@@ -131,7 +132,9 @@ export class PeerSession implements Connection {
       if (!(await isAgreementOf(hello))) {
         throw new WaybillError("unauthorized", "the hello's agreement was signed by another key");
       }
-      if (!this.#isClosed()) this.#accept(hello, caller, peerIdOf(thumbprint, hello.instance));
+      const peerId = peerIdOf(thumbprint, hello.instance);
+      const ice = await this.#deps.iceFactsFor(this.#room, peerId);
+      if (!this.#isClosed()) this.#accept(hello, caller, peerId, ice);
     } catch (error) {
       this.#refuse(error);
     } finally {
@@ -159,8 +162,8 @@ export class PeerSession implements Connection {
     return message;
   }
 
-  #accept(hello: Hello, caller: Caller, peerId: PeerId): void {
-    const { router, now, hubVersion, iceServers, keepAliveMs } = this.#deps;
+  #accept(hello: Hello, caller: Caller, peerId: PeerId, ice: IceFacts): void {
+    const { router, now, hubVersion, keepAliveMs } = this.#deps;
     const joinedAt = new Date(now()).toISOString();
     const info = {
       peerId,
@@ -195,7 +198,7 @@ export class PeerSession implements Connection {
       room: this.#room,
       role: caller.role,
       peers: router.peers(this.#room).flatMap((other) => (other === peer ? [] : [other.info])),
-      iceServers: [...iceServers()],
+      ...ice,
       keepAliveMs,
     });
     router.broadcast(this.#room, { type: "presence", event: "joined", peer: info }, peerId);

@@ -15,7 +15,9 @@ const peerId = (instance: string) => `p_${"t".repeat(16)}_${instance}`;
 
 describe("hello", () => {
   it("is answered with a welcome that names the peer after its key and lists the others", async () => {
-    await using setup = await startSignaling({ iceServers: () => [{ urls: ["stun:stun.lab"] }] });
+    await using setup = await startSignaling({
+      iceFactsFor: async () => ({ iceServers: [{ urls: ["stun:stun.lab"] }], icePolicy: "relay" }),
+    });
     const worker = await setup.join("worker", { instance: "w1" });
     await worker.next("welcome");
     const member = await setup.join("member", { instance: "m1" });
@@ -26,6 +28,7 @@ describe("hello", () => {
       role: "member",
       peers: [{ peerId: peerId("w1"), role: "worker", name: "worker" }],
       iceServers: [{ urls: ["stun:stun.lab"] }],
+      icePolicy: "relay",
       keepAliveMs: LIMITS.keepAliveMs,
     });
     expect(await worker.next("presence")).toMatchObject({

@@ -5,7 +5,6 @@ import type { Duplex } from "node:stream";
 import {
   CLOSE,
   type HubToPeer,
-  type IceServer,
   type JobId,
   LIMITS,
   type PeerId,
@@ -19,8 +18,8 @@ import { type ConnectedPeer, LocalRouter, type Router } from "./router.ts";
 export type SignalingDeps = Pick<PeerSessionDeps, "authenticateHello" | "hubVersion"> & {
   readonly clock: Clock;
   readonly log: Log;
-  /** Told to every peer in its welcome. */
-  readonly iceServers?: () => readonly IceServer[];
+  /** Default: no servers, and nothing said of a policy. */
+  readonly iceFactsFor?: PeerSessionDeps["iceFactsFor"];
   readonly router?: Router;
   readonly keepAliveMs?: number;
   readonly helloTimeoutMs?: number;
@@ -84,7 +83,7 @@ export function createSignaling(deps: SignalingDeps): Signaling {
     authenticateHello: deps.authenticateHello,
     now: deps.clock,
     hubVersion: deps.hubVersion,
-    iceServers: deps.iceServers ?? (() => []),
+    iceFactsFor: deps.iceFactsFor ?? (async () => ({ iceServers: [] })),
     keepAliveMs: deps.keepAliveMs ?? LIMITS.keepAliveMs,
     helloTimeoutMs: deps.helloTimeoutMs ?? HELLO_TIMEOUT_MS,
     closeGraceMs: deps.closeGraceMs ?? CLOSE_GRACE_MS,
