@@ -11,6 +11,7 @@ import { closeWebRtc, loadWebRtc } from "../packages/waybill/src/webrtc.ts";
 import { Lab } from "../test/support/lab.ts";
 import { median } from "./setup/measure.ts";
 import { markdownTable, writeSection } from "./setup/page.ts";
+import { percentile } from "./setup/percentile.ts";
 
 const JOBS = 7;
 const LINES = 200;
@@ -77,11 +78,6 @@ async function watchOne(lab: Lab, path: "webrtc" | "relay"): Promise<Run> {
     if (event.type === "state" && event.state === "completed") complete = arrived - last;
   }
   return { live, complete };
-}
-
-function percentile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
 }
 
 const lab = await Lab.open();
