@@ -14,7 +14,7 @@ const STATES: { readonly [P in SessionState["phase"]]: Extract<SessionState, { p
   idle: { phase: "idle" },
   connecting: { phase: "connecting", attempt: 2 },
   greeting: { phase: "greeting", attempt: 2 },
-  open: { phase: "open", attempt: 2, keepAliveMs: 15_000 },
+  open: { phase: "open", attempt: 2, keepAliveMs: 15_000, asked: false },
   waiting: { phase: "waiting", attempt: 2 },
   failed: { phase: "failed", error },
   stopped: { phase: "stopped" },
@@ -30,8 +30,8 @@ const EVENTS = {
   unsupported: { type: "closed", code: CLOSE.unsupportedVersion, reason: "" },
   replaced: { type: "closed", code: CLOSE.replaced, reason: "" },
   unprovable: { type: "unprovable", error },
-  timer: { type: "timer", silentMs: 1000 },
-  silence: { type: "timer", silentMs: 30_000 },
+  timer: { type: "timer", silentMs: 1000, sending: false },
+  silence: { type: "timer", silentMs: 30_000, sending: false },
 } as const satisfies Record<string, SessionEvent>;
 
 type Row = { readonly [E in keyof typeof EVENTS]: readonly [SessionState["phase"], string] };
@@ -166,6 +166,20 @@ describe("the signaling session", () => {
       type: "timer",
       ms: HANDSHAKE_MS,
     });
+  });
+
+  it("takes a hub that leaves a ping unanswered for 5 s as gone, unless much is still being sent", () => {
+    const asked = { ...STATES.open, asked: true };
+    const after = (silentMs: number, sending: boolean) =>
+      nextSession(asked, { type: "timer", silentMs, sending }).state;
+    expect(nextSession(STATES.open, EVENTS.timer)).toMatchObject({
+      state: { asked: true },
+      effects: [{ type: "ping" }, { type: "timer", ms: 5000 }],
+    });
+    expect(after(4999, false)).toMatchObject({ phase: "open", asked: false });
+    expect(after(5000, false)).toMatchObject({ phase: "waiting" });
+    expect(after(5000, true)).toMatchObject({ phase: "open", asked: false });
+    expect(after(30_000, true)).toMatchObject({ phase: "waiting" });
   });
 
   it("says why the hub refused it", () => {

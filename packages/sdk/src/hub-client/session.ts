@@ -14,6 +14,7 @@ import {
   signalingPath,
 } from "../protocol/index.ts";
 import { abortReason, backoffMs } from "../timing/index.ts";
+import { Dialing } from "./dialing.ts";
 import type { Credential } from "./http.ts";
 import { Emitter, type SessionEvents, type Welcome } from "./session-events.ts";
 import {
@@ -92,8 +93,8 @@ export type SignalingSession = AsyncDisposable & {
 const MAX_BUFFERED_BYTES = 8 * LIMITS.signalingFrameBytes;
 /** A hub that does not answer the closing frame for this long is left without a goodbye. */
 const GOODBYE_MS = 500;
-/** A hub that comes back is found within 3 s; ten thousand peers are then still 5,000 hellos a second. */
-const RETRY = { baseMs: 100, capMs: 3000 } as const;
+/** A hub that comes back is found within 0.6 s; while it works off the others' hellos it refuses what is more cheaply. */
+const RETRY = { baseMs: 100, capMs: 600 } as const;
 
 const systemClock: SessionClock = {
   now: () => performance.now(),
@@ -123,6 +124,7 @@ class Session implements SignalingSession {
   readonly #events = new Emitter<SessionEvents>();
   #state: SessionState = { phase: "idle" };
   #socket: SocketLike | undefined;
+  #dialing: Dialing | undefined;
   #cancelTimer: (() => void) | undefined;
   #heardAt = 0;
   #welcome: Welcome | undefined;
@@ -242,6 +244,7 @@ class Session implements SignalingSession {
         this.#socket?.send(JSON.stringify({ type: "ping", t: this.#clock.now() }));
         return;
       case "drop": {
+        this.#dialing?.stop();
         const socket = this.#socket;
         this.#socket = undefined;
         socket?.close(effect.code, effect.reason.slice(0, 100));
@@ -269,26 +272,35 @@ class Session implements SignalingSession {
 
   #timer(ms: number): void {
     this.#cancelTimer?.();
+    const dueMs = this.#clock.now() + ms;
     this.#cancelTimer = this.#clock.after(ms, () => {
-      this.#happen({ type: "timer", silentMs: this.#clock.now() - this.#heardAt });
+      // What came while this process was held up has not been read yet.
+      const silentMs = Math.min(this.#clock.now(), dueMs) - this.#heardAt;
+      this.#happen({ type: "timer", silentMs, sending: this.bufferedBytes > 0 });
     });
   }
 
   #connect(): void {
     const make: SocketConstructor = this.#init.WebSocket ?? globalThis.WebSocket;
     const url = `${this.#init.hub.url.replace(/^http/, "ws")}${signalingPath(this.#init.room)}`;
-    const socket = new make(url);
+    this.#dialing = new Dialing({
+      open: () => new make(url),
+      clock: this.#clock,
+      onOpened: (socket) => this.#opened(socket),
+      onClosed: (code, reason) => this.#happen({ type: "closed", code, reason }),
+    });
+    this.#dialing.start();
+  }
+
+  #opened(socket: SocketLike): void {
     this.#socket = socket;
-    const ours = (event: SessionEvent) => {
-      if (this.#socket === socket) this.#happen(event);
-    };
-    socket.addEventListener("open", () => ours({ type: "opened" }));
     socket.addEventListener("message", ({ data }) => {
       if (this.#socket === socket) this.#hear(data);
     });
-    // An error is always followed by close, which says more.
-    socket.addEventListener("error", () => undefined);
-    socket.addEventListener("close", ({ code, reason }) => ours({ type: "closed", code, reason }));
+    socket.addEventListener("close", ({ code, reason }) => {
+      if (this.#socket === socket) this.#happen({ type: "closed", code, reason });
+    });
+    this.#happen({ type: "opened" });
   }
 
   async #hello(): Promise<void> {
