@@ -1,6 +1,7 @@
 // createClient(): one object for a user of the SDK. It composes the parts below it and decides nothing.
 import { type PullOptions, type PullResult, pullArtifact } from "./client/pull.ts";
 import { type PushOptions, type PushResult, pushArtifact } from "./client/push.ts";
+import type { WatchItem } from "./client/event-merge.ts";
 import { type WatchOptions, watchJob } from "./client/watch-job.ts";
 import { HubClient, type HubClientInit } from "./hub-client/http.ts";
 import { generateIdentityKey, loadIdentity, type IdentityKey } from "./hub-client/identity.ts";
@@ -38,6 +39,11 @@ export type ClientInit = Pick<HubClientInit, "retryForMs" | "fetch"> & {
 
 type InRoom<T> = Omit<T, "room">;
 
+/** Where to begin (0: with the first event), when to end, and who hears of changes of path. */
+export type ClientWatchOptions = Pick<WatchOptions, "signal" | "onPath"> & {
+  readonly sinceSeq?: number;
+};
+
 /** What a room's member does from code. Every method throws `WaybillError`, or `AbortError` when its signal is aborted. */
 export type Client = AsyncDisposable & {
   readonly hub: HubClient;
@@ -50,8 +56,13 @@ export type Client = AsyncDisposable & {
   /** Every event of a job, each once and in order, until it ends. */
   watch(
     job: string,
-    options?: Pick<WatchOptions, "signal" | "onPath"> & { readonly sinceSeq?: number },
+    options?: ClientWatchOptions & { readonly latest?: false },
   ): AsyncIterable<JobEvent>;
+  /** For dashboards: while this viewer is too slow, the newest only, with `skipped` items for what was left out. */
+  watch(
+    job: string,
+    options: ClientWatchOptions & { readonly latest: boolean },
+  ): AsyncIterable<WatchItem>;
   /** Pause, resume, stop or cancel; resolves when the worker has received it. */
   command(job: string, name: CommandName): Promise<void>;
   /** A model by id, alias or `latest-{type}`. */
@@ -99,8 +110,12 @@ export async function createClient(init: ClientInit): Promise<Client> {
       };
       return hub.call("submitJob", { params: { room }, body });
     },
-    watch: (job, { sinceSeq = 0, ...options } = {}) =>
-      watchJob({ hub, ...live.get() }, { ...options, room, job: jobId(job), sinceSeq }),
+    watch: (job: string, { sinceSeq = 0, ...options }: AnyWatchOptions = {}) =>
+      // The overload that was called says whether `skipped` items can come.
+      watchJob(
+        { hub, ...live.get() },
+        { ...options, room, job: jobId(job), sinceSeq },
+      ) as AsyncIterable<JobEvent>,
     command: async (job, name) => {
       const body = { id: randomText(12, cryptoRandom), name, by: init.name ?? "sdk" };
       await hub.call("commandJob", { params: { room, job: jobId(job) }, body });
@@ -113,6 +128,8 @@ export async function createClient(init: ClientInit): Promise<Client> {
     [Symbol.asyncDispose]: close,
   };
 }
+
+type AnyWatchOptions = ClientWatchOptions & { readonly latest?: boolean };
 
 function openLive(hub: HubClient, room: RoomId, init: ClientInit) {
   const instance = randomText(8, cryptoRandom);

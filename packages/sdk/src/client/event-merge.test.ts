@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { EVENT_WINDOW, type JobEvent, type JobState } from "../protocol/index.ts";
-import { type Delivery, mergeEvents, startMerge } from "./event-merge.ts";
+import { type Delivery, type WatchItem, mergeEvents, startMerge } from "./event-merge.ts";
 
 const time = "2026-01-01T00:00:00.000Z";
 const log = (seq: number, attempt = 1): JobEvent => ({
@@ -19,19 +19,21 @@ const state = (seq: number, name: JobState, attempt = 1): JobEvent => ({
   time,
   state: name,
 });
-const seqs = (events: readonly JobEvent[]) => events.map(({ seq }) => seq);
+/** Numbers, and runs left out as `from-to`. */
+const seqs = (items: readonly WatchItem[]) =>
+  items.map((item) => (item.type === "skipped" ? `${item.from}-${item.to}` : item.seq));
 const live = (...events: JobEvent[]): Delivery => ({ kind: "live", events });
 const stored = (...events: JobEvent[]): Delivery => ({ kind: "stored", events });
 
 /** Hands deliveries over one after the other. */
 function run(sinceSeq: number, deliveries: readonly Delivery[]) {
   let merge = startMerge(sinceSeq);
-  const out: JobEvent[] = [];
+  const out: WatchItem[] = [];
   let gap = false;
   for (const delivery of deliveries) {
     const step = mergeEvents(merge, delivery);
     merge = step.state;
-    out.push(...step.events);
+    out.push(...step.items);
     ({ gap } = step);
   }
   return { out: seqs(out), merge, gap };
@@ -108,11 +110,11 @@ describe("merging deliveries of a job's events (I6)", () => {
     fc.assert(
       fc.property(fc.array(delivery, { maxLength: 80 }), fc.nat({ max: 20 }), (plan, since) => {
         let merge = startMerge(since);
-        const out: number[] = [];
+        const out: (number | string)[] = [];
         const deliver = (one: Delivery) => {
           const step = mergeEvents(merge, one);
           merge = step.state;
-          out.push(...seqs(step.events));
+          out.push(...seqs(step.items));
         };
         for (const { kind, at, length } of plan) {
           if (kind === "live") {
@@ -133,5 +135,34 @@ describe("merging deliveries of a job's events (I6)", () => {
         expect(merge.ended).toBe(true);
       }),
     );
+  });
+
+  it("goes over what a worker left out, and names it (26.2)", () => {
+    const left = [
+      { from: 2, to: 4, logs: 2 },
+      { from: 6, to: 6, logs: 0 },
+    ];
+    const { out, gap } = run(0, [live(log(1)), { kind: "live", events: [log(5), log(7)], left }]);
+    expect([out, gap]).toEqual([[1, "2-4", 5, "6-6", 7], false]);
+  });
+
+  it("takes of a message that overlaps what it has only what is above (26.6)", () => {
+    const thinned = (from: number, event: number): Delivery => ({
+      kind: "live",
+      events: [log(event)],
+      left: [{ from, to: event - 1, logs: 1 }],
+    });
+    const { out, gap } = run(3, [thinned(4, 10), thinned(6, 14), thinned(6, 9)]);
+    expect([out, gap]).toEqual([["4-9", 10, "11-13", 14], false]);
+  });
+
+  it("drops a thinned out message that begins above what it expects (26.6)", () => {
+    const above: Delivery = {
+      kind: "live",
+      events: [log(10), log(11)],
+      left: [{ from: 7, to: 9, logs: 0 }],
+    };
+    const { out, gap, merge } = run(3, [above]);
+    expect([out, gap, merge.held]).toEqual([[], true, []]);
   });
 });

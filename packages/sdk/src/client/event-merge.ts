@@ -1,6 +1,19 @@
 // Makes one stream of a job's events out of many deliveries: live ones over whichever path, pages of the stored
 // log, repeated, overlapping, out of order. Each number is handed out once, ascending (I6). Pure.
-import { EVENT_WINDOW, type JobEvent, isTerminal } from "../protocol/index.ts";
+import { EVENT_WINDOW, type JobEvent, type LeftOut, isTerminal } from "../protocol/index.ts";
+
+/** These events were left out by the worker because the viewer was slow; the stored log has them. */
+export type Skipped = {
+  readonly type: "skipped";
+  /** First and last number, both left out. */
+  readonly from: number;
+  readonly to: number;
+  /** How many of them, at most, are lines of the log. */
+  readonly logs: number;
+};
+
+/** What a watch hands out: `skipped` only to those that ask for the newest. */
+export type WatchItem = JobEvent | Skipped;
 
 export type MergeState = {
   /** Number of the last event handed out; where the viewer began before the first. */
@@ -20,12 +33,14 @@ export type MergeState = {
 export type Delivery = {
   readonly kind: "live" | "stored";
   readonly events: readonly JobEvent[];
+  /** Of a subscription of the newest: runs between the events that were not sent. */
+  readonly left?: readonly LeftOut[] | undefined;
 };
 
 export type MergeStep = {
   readonly state: MergeState;
   /** What may be handed out now, in order. */
-  readonly events: readonly JobEvent[];
+  readonly items: readonly WatchItem[];
   /** Something is missing before what was delivered: ask for it again after `lastSeq`. */
   readonly gap: boolean;
 };
@@ -40,10 +55,13 @@ export function startMerge(sinceSeq: number): MergeState {
 
 /** Takes one delivery. */
 export function mergeEvents(state: MergeState, delivery: Delivery): MergeStep {
-  if (state.ended) return { state, events: [], gap: false };
+  if (state.ended) return { state, items: [], gap: false };
   const out = new Output(state);
   let above: readonly JobEvent[] = [];
+  const left = (delivery.left ?? []).values();
+  let run = left.next().value;
   for (const [index, event] of delivery.events.entries()) {
+    for (; run !== undefined && run.to < event.seq; run = left.next().value) out.skip(run);
     if (event.seq <= out.lastSeq) continue;
     const follows =
       event.seq === out.lastSeq + 1 ||
@@ -55,12 +73,14 @@ export function mergeEvents(state: MergeState, delivery: Delivery): MergeStep {
     out.push(event);
     if (out.ended) break;
   }
-  // Events above a hole of the stored log are not kept: another reading has to bring them whole.
-  const held = join(state.held, delivery.kind === "live" ? above : []);
+  // Events above a hole of the stored log are not kept: another reading has to bring them whole. Nor are those
+  // between runs left out: the worker thins out anew when it is asked again.
+  const whole = delivery.kind === "live" && delivery.left === undefined;
+  const held = join(state.held, whole ? above : []);
   const rest = out.takeHeld(held);
   return {
     state: { lastSeq: out.lastSeq, attempt: out.attempt, held: rest, ended: out.ended },
-    events: out.events,
+    items: out.items,
     gap: !out.ended && (rest.length > 0 || above.length > 0),
   };
 }
@@ -71,7 +91,7 @@ function newWriter(attempt: number | undefined, event: JobEvent): boolean {
 }
 
 class Output {
-  readonly events: JobEvent[] = [];
+  readonly items: WatchItem[] = [];
   lastSeq: number;
   attempt: number | undefined;
   ended = false;
@@ -82,10 +102,19 @@ class Output {
   }
 
   push(event: JobEvent): void {
-    this.events.push(event);
+    this.items.push(event);
     this.lastSeq = event.seq;
     this.attempt = event.attempt;
     this.ended = event.type === "state" && isTerminal(event.state) && event.state !== "interrupted";
+  }
+
+  /** Goes over a run that was left out, unless something lies between. */
+  skip(run: LeftOut): void {
+    const from = Math.max(run.from, this.lastSeq + 1);
+    if (run.to < from || run.from > this.lastSeq + 1) return;
+    const logs = Math.min(run.logs, run.to - from + 1);
+    this.items.push({ type: "skipped", from, to: run.to, logs });
+    this.lastSeq = run.to;
   }
 
   /** Hands out what has become consecutive; gives what still lies above a gap. */

@@ -1,21 +1,20 @@
-// Events between a watch and its consumer: pushed as they come, taken one at a time, ended once.
-import type { JobEvent } from "../protocol/index.ts";
+// What lies between a watch and its consumer: pushed as they come, taken one at a time, ended once.
 
-export class EventQueue {
-  #events: JobEvent[] = [];
-  /** Index of the next event; shifting an array of thousands one by one would copy it each time. */
+export class EventQueue<T> {
+  #items: T[] = [];
+  /** Index of the next item; shifting an array of thousands one by one would copy it each time. */
   #head = 0;
   #ended = false;
   #error: Error | undefined;
   #wake = () => {};
 
   get length(): number {
-    return this.#events.length - this.#head;
+    return this.#items.length - this.#head;
   }
 
-  push(events: readonly JobEvent[]): void {
-    if (events.length === 0) return;
-    for (const event of events) this.#events.push(event);
+  push(items: readonly T[]): void {
+    if (items.length === 0) return;
+    for (const item of items) this.#items.push(item);
     this.#wake();
   }
 
@@ -29,24 +28,24 @@ export class EventQueue {
 
   /** Drops what is queued. */
   clear(): void {
-    this.#events = [];
+    this.#items = [];
     this.#head = 0;
   }
 
-  /** The next event when it is there already. */
-  shift(): JobEvent | undefined {
-    const event = this.#events[this.#head];
-    if (event === undefined) return undefined;
+  /** The next item when it is there already. */
+  shift(): T | undefined {
+    const item = this.#items[this.#head];
+    if (item === undefined) return undefined;
     this.#head += 1;
-    if (this.#head === this.#events.length) this.clear();
-    return event;
+    if (this.#head === this.#items.length) this.clear();
+    return item;
   }
 
-  /** The next event, awaited; undefined at the end. */
-  async next(): Promise<JobEvent | undefined> {
+  /** The next item, awaited; undefined at the end. */
+  async next(): Promise<T | undefined> {
     for (;;) {
-      const event = this.shift();
-      if (event !== undefined) return event;
+      const item = this.shift();
+      if (item !== undefined) return item;
       if (this.#error !== undefined) throw this.#error;
       if (this.#ended) return undefined;
       await new Promise<void>((resolve) => {

@@ -1,7 +1,8 @@
 // The live half of watching a job: one subscription at the worker that holds it, asked anew whenever
 // its path changes, with credits for what the consumer has taken.
-import { EVENT_WINDOW, type JobEvent, type JobId, type PeerId } from "../protocol/index.ts";
+import { EVENT_WINDOW, type JobId, type PeerId } from "../protocol/index.ts";
 import type { Clock, HeldLink, LinkMessage, LinkPath, PeerLinks } from "../swarm/index.ts";
+import type { Delivery } from "./event-merge.ts";
 
 export type LiveSubscriptionInit = {
   readonly links: Pick<PeerLinks, "linkTo">;
@@ -11,7 +12,9 @@ export type LiveSubscriptionInit = {
   readonly id: string;
   /** The last event the viewer has: where a new question continues. */
   readonly lastSeq: () => number;
-  readonly onEvents: (events: readonly JobEvent[]) => void;
+  /** Only the newest is asked for while the path is slow. */
+  readonly latest: boolean;
+  readonly onEvents: (delivery: Delivery) => void;
   /** Served or not, or over another path. */
   readonly onState: () => void;
   /** The worker refused or was lost: look at the stored log. */
@@ -20,6 +23,8 @@ export type LiveSubscriptionInit = {
 
 /** A quarter of the window: the worker never waits for a credit that the consumer has earned. */
 const CREDIT_EVERY = EVENT_WINDOW / 4;
+/** A quarter of what a worker has under way for a subscriber of the newest (peer-channel.md §5, 26.4). */
+const LATEST_CREDIT_EVERY = 32;
 
 export class LiveSubscription {
   readonly #init: LiveSubscriptionInit;
@@ -58,17 +63,24 @@ export class LiveSubscription {
 
   /** Asks for everything after the last event; false when there is no path. */
   ask(): boolean {
-    const { id, job, lastSeq } = this.#init;
+    const { id, job, lastSeq, latest } = this.#init;
     const sinceSeq = lastSeq();
     this.#credited = sinceSeq;
-    const sent = this.#send({ type: "subscribe", id, job, sinceSeq });
+    const sent = this.#send({
+      type: "subscribe",
+      id,
+      job,
+      sinceSeq,
+      ...(latest ? { latest } : {}),
+    });
     this.#become(sent ? "asked" : "none");
     return sent;
   }
 
   /** The consumer has taken everything up to `seq`. */
   taken(seq: number): void {
-    if (this.#state === "none" || seq - this.#credited < CREDIT_EVERY) return;
+    const every = this.#init.latest ? LATEST_CREDIT_EVERY : CREDIT_EVERY;
+    if (this.#state === "none" || seq - this.#credited < every) return;
     this.#credited = seq;
     this.#send({ type: "taken", id: this.#init.id, seq });
   }
@@ -128,7 +140,7 @@ export class LiveSubscription {
     if (message.type === "events" && message.job === this.#init.job) {
       this.#heardAt = this.#init.clock.now();
       this.#become("serving");
-      this.#init.onEvents(message.events);
+      this.#init.onEvents({ kind: "live", events: message.events, left: message.left });
     } else if (message.type === "refused") {
       this.reset();
       this.#init.onGone();

@@ -394,4 +394,29 @@ describe("watching a job", () => {
     expect(await take(events, 1)).toEqual([1]);
     await expect(events.next()).rejects.toMatchObject({ code: "internal" });
   });
+
+  it("shows the newest to a viewer that asks for it while the path is choked, and names what it left out", async () => {
+    setUp(false);
+    assign();
+    const deps = {
+      hub: store.client as Pick<HubClient, "call">,
+      session: ports.viewer,
+      links: viewer,
+    };
+    const items = watchJob(deps, { room, job, sinceSeq: 0, latest: true });
+    for (const seq of [1, 2]) expect((await items.next()).value).toMatchObject({ seq });
+    log.line("first");
+    expect((await items.next()).value).toMatchObject({ seq: 3 });
+    hub.bufferedBytes = 1024 * 1024;
+    for (let i = 0; i < 5000; i++) log.line("x");
+    await new Promise((resolve) => setImmediate(resolve));
+    hub.bufferedBytes = 0;
+    expect((await items.next()).value).toEqual({ type: "skipped", from: 4, to: 4939, logs: 4936 });
+    for (let seq = 4940; seq <= 5003; seq++) {
+      expect((await items.next()).value).toMatchObject({ seq });
+    }
+    log.state("completed");
+    expect((await items.next()).value).toMatchObject({ seq: 5004, state: "completed" });
+    expect((await items.next()).done).toBe(true);
+  });
 });

@@ -21,7 +21,7 @@ import {
 } from "../protocol/index.ts";
 import { type Clock, type LinkPath, type PeerLinks, systemClock } from "../swarm/index.ts";
 import { abortReason, backoffMs } from "../timing/index.ts";
-import { type Delivery, mergeEvents, startMerge } from "./event-merge.ts";
+import { type Delivery, type WatchItem, mergeEvents, startMerge } from "./event-merge.ts";
 import { EventQueue } from "./event-queue.ts";
 import { LiveSubscription } from "./live-subscription.ts";
 import { StoredJob } from "./stored-job.ts";
@@ -50,6 +50,11 @@ export type WatchOptions = {
   readonly job: JobId;
   /** The last event already seen; 0 for all. */
   readonly sinceSeq: number;
+  /**
+   * While this viewer is slower than the job, it is shown the newest instead of everything: the newest value of each
+   * metric, the newest lines of the log, every state, command and result. What was left out is named by `skipped` items.
+   */
+  readonly latest?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onPath?: (path: WatchPath) => void;
 };
@@ -77,18 +82,27 @@ const MAX_QUEUED = 4 * EVENT_WINDOW;
  * @example
  * for await (const event of watchJob({ hub, session, links }, { room, job, sinceSeq: 0 })) console.log(event);
  */
+export function watchJob(
+  deps: WatchDeps,
+  options: WatchOptions & { readonly latest?: false | undefined },
+): AsyncGenerator<JobEvent, void, void>;
+/** As above; while this viewer is too slow, the newest only: items ascend without a gap, `skipped` ones count for their numbers. */
+export function watchJob(
+  deps: WatchDeps,
+  options: WatchOptions,
+): AsyncGenerator<WatchItem, void, void>;
 export async function* watchJob(
   deps: WatchDeps,
   options: WatchOptions,
-): AsyncGenerator<JobEvent, void, void> {
+): AsyncGenerator<WatchItem, void, void> {
   const watch = new JobWatch(deps, options);
   try {
     watch.start();
     for (;;) {
-      const event = watch.events.shift() ?? (await watch.events.next());
-      if (event === undefined) return;
-      yield event;
-      watch.taken(event.seq);
+      const item = watch.items.shift() ?? (await watch.items.next());
+      if (item === undefined) return;
+      yield item;
+      if (item.type !== "skipped") watch.taken(item.seq);
     }
   } finally {
     watch.stop();
@@ -97,7 +111,7 @@ export async function* watchJob(
 
 class JobWatch {
   /** To the consumer. */
-  readonly events = new EventQueue();
+  readonly items = new EventQueue<WatchItem>();
   readonly #deps: WatchDeps;
   readonly #options: WatchOptions;
   readonly #stopping = new AbortController();
@@ -137,11 +151,12 @@ class JobWatch {
       id: randomText(12, cryptoRandom),
       clock: this.#clock,
       lastSeq: () => this.#merge.lastSeq,
-      onEvents: (events) => {
+      latest: options.latest ?? false,
+      onEvents: (delivery) => {
         this.#misses = 0;
         // A worker that ignores the window would fill memory: what it sends then is asked for again.
-        if (this.events.length >= MAX_QUEUED) return;
-        if (this.#take({ kind: "live", events })) this.#askForGap();
+        if (this.items.length >= MAX_QUEUED) return;
+        if (this.#take(delivery)) this.#askForGap();
       },
       onState: () => this.#reportPath(),
       onGone: () => this.#pokeLater(),
@@ -190,17 +205,17 @@ class JobWatch {
 
   taken(seq: number): void {
     this.#live.taken(seq);
-    if (this.events.length === MAX_QUEUED / 2) this.#wakeLoop();
+    if (this.items.length === MAX_QUEUED / 2) this.#wakeLoop();
   }
 
   #fail(error: Error | undefined): void {
-    if (this.#options.signal?.aborted === true) this.events.clear();
+    if (this.#options.signal?.aborted === true) this.items.clear();
     this.#finish(error);
   }
 
   #finish(error?: Error): void {
     this.#over = true;
-    this.events.end(error);
+    this.items.end(error);
     this.#wakeLoop();
   }
 
@@ -233,8 +248,8 @@ class JobWatch {
   #take(delivery: Delivery): boolean {
     const step = mergeEvents(this.#merge, delivery);
     this.#merge = step.state;
-    this.events.push(step.events);
-    for (const event of step.events) {
+    this.items.push(step.items);
+    for (const event of step.items) {
       if (event.type === "state") this.#follow(event);
     }
     if (step.state.ended) this.#finish();
@@ -320,7 +335,7 @@ class JobWatch {
   }
 
   async #roomInQueue(): Promise<void> {
-    while (this.events.length > MAX_QUEUED / 2 && !this.#over) {
+    while (this.items.length > MAX_QUEUED / 2 && !this.#over) {
       await new Promise<void>((resolve) => {
         this.#wakeLoop = resolve;
       });

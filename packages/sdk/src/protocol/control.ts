@@ -7,6 +7,17 @@ import { JobId } from "./ids.ts";
 export const CONTROL_CHANNEL = "waybill-control.1";
 
 const SubscriptionId = v.pipe(v.string(), v.regex(/^[a-z0-9]{1,24}$/));
+const Seq = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+/** A run of event numbers, both ends included, that a subscriber of the newest was not sent. The stored log has them. */
+export const LeftOut = v.object({
+  from: Seq,
+  to: Seq,
+  /** How many of them are lines of the log. */
+  logs: Count,
+});
+export type LeftOut = v.InferOutput<typeof LeftOut>;
 
 export const ControlMessage = v.variant("type", [
   /** Send me every event of `job` after `sinceSeq`, then those that follow. A second one with the same id replaces the first. */
@@ -14,15 +25,18 @@ export const ControlMessage = v.variant("type", [
     type: v.literal("subscribe"),
     id: SubscriptionId,
     job: JobId,
-    sinceSeq: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+    sinceSeq: Count,
+    /** What has gathered while it could not be sent may be thinned out to the newest. */
+    latest: v.optional(v.boolean()),
   }),
   v.object({ type: v.literal("unsubscribe"), id: SubscriptionId }),
-  /** Consecutive events of the worker's log. */
+  /** Consecutive events of the worker's log; with `latest`, events and runs left out are consecutive together. */
   v.object({
     type: v.literal("events"),
     id: SubscriptionId,
     job: JobId,
     events: v.array(JobEvent),
+    left: v.optional(v.array(LeftOut)),
   }),
   /** The subscription cannot be served here: read the stored segments instead. */
   v.object({ type: v.literal("refused"), id: SubscriptionId, reason: v.string() }),

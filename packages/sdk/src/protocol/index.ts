@@ -132,7 +132,7 @@ export {
   ReceiptKey,
 } from "./receipt.ts";
 export { PeerToHub, HubToPeer, Negotiation, IceServer, RelayBudget, CLOSE } from "./signaling.ts";
-export { CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW } from "./control.ts";
+export { CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW, LeftOut } from "./control.ts";
 export {
   ROUTES,
   ROUTE_NAMES,

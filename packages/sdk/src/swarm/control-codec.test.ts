@@ -5,7 +5,7 @@ import {
   decodeControlText,
   decodeControlValue,
   encodeControl,
-  splitEvents,
+  splitItems,
 } from "./control-codec.ts";
 
 const job = v.parse(JobId, "j_0123456789abcdef");
@@ -42,7 +42,7 @@ describe("control messages", () => {
   it("carry any run of events in pieces that fit, whole and in order", () => {
     const long = (seq: number) => line(seq, "ü".repeat(LIMITS.eventBytes / 2 - 100));
     const events = [line(1, "a"), long(2), long(3), long(4), line(5, "b"), line(6, "c")];
-    const pieces = splitEvents(events);
+    const pieces = splitItems(events);
     expect(pieces.flat()).toEqual(events);
     expect(pieces.length).toBeGreaterThan(1);
     for (const piece of pieces) {
@@ -50,6 +50,6 @@ describe("control messages", () => {
         encodeControl({ type: "events", id: "x".repeat(24), job, events: piece }),
       ).not.toThrow();
     }
-    expect(splitEvents([])).toEqual([]);
+    expect(splitItems([])).toEqual([]);
   });
 });

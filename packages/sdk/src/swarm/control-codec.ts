@@ -41,22 +41,22 @@ export function decodeControlValue(value: unknown): ControlMessage {
 const ENVELOPE_BYTES = 256;
 
 /**
- * Cuts a run of events so that each piece fits one control message. Every event fits alone: it has at most
- * `LIMITS.eventBytes`.
+ * Cuts a run of events (or of what is sent with them) so that each piece fits one control message. Every event fits
+ * alone: it has at most `LIMITS.eventBytes`.
  */
-export function splitEvents<E>(events: readonly E[]): E[][] {
-  const pieces: E[][] = [];
-  let piece: E[] = [];
+export function splitItems<T>(items: readonly T[]): T[][] {
+  const pieces: T[][] = [];
+  let piece: T[] = [];
   let bytes = ENVELOPE_BYTES;
-  for (const event of events) {
-    // Bytes are counted exactly only for long events; short ones at three per character do no harm.
-    const size = byteLength(JSON.stringify(event), 4096) + 1;
+  for (const item of items) {
+    // Bytes are counted exactly only for long items; short ones at three per character do no harm.
+    const size = byteLength(JSON.stringify(item), 4096) + 1;
     if (piece.length > 0 && bytes + size > MAX_BYTES) {
       pieces.push(piece);
       piece = [];
       bytes = ENVELOPE_BYTES;
     }
-    piece.push(event);
+    piece.push(item);
     bytes += size;
   }
   if (piece.length > 0) pieces.push(piece);

@@ -11,7 +11,8 @@ import {
 } from "../protocol/index.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { EventLogReader } from "./event-log.ts";
-import { EventPump } from "./event-pump.ts";
+import { EventPump, type Pump } from "./event-pump.ts";
+import { LatestPump } from "./latest-pump.ts";
 import type { LinkPeer } from "./peer-link.ts";
 import type { ControlLink, PeerLinks } from "./peer-links.ts";
 
@@ -50,7 +51,7 @@ type Subscribe = Extract<ControlMessage, { type: "subscribe" }>;
 class Feed implements EventFeed {
   readonly #clock: Clock;
   readonly #logs = new Map<JobId, EventLogReader>();
-  readonly #pumps = new Map<ControlLink, Map<string, EventPump>>();
+  readonly #pumps = new Map<ControlLink, Map<string, Pump>>();
   readonly #off: () => void;
   #handler: CommandHandler | undefined;
 
@@ -114,29 +115,34 @@ class Feed implements EventFeed {
     if (pumps.size >= MAX_SUBSCRIPTIONS_PER_PEER) {
       return refuse(link, id, `more than ${MAX_SUBSCRIPTIONS_PER_PEER} subscriptions`);
     }
-    const pump = new EventPump({
-      job,
-      log,
-      sinceSeq,
-      window: EVENT_WINDOW,
-      outlet: {
-        send: (events) => link.send({ type: "events", id, job, events }),
-        drain: (signal) => (link.writable ? undefined : link.drain({ signal })),
-      },
-      clock: this.#clock,
-      onEnd: (reason) => {
-        if (pumps.get(id) === pump) pumps.delete(id);
-        if (reason !== undefined) refuse(link, id, reason);
-      },
-    });
+    const drain = (signal: AbortSignal) => (link.writable ? undefined : link.drain({ signal }));
+    const onEnd = (reason: string | undefined) => {
+      if (pumps.get(id) === pump) pumps.delete(id);
+      if (reason !== undefined) refuse(link, id, reason);
+    };
+    const shared = { job, log, sinceSeq, clock: this.#clock, onEnd };
+    const pump: Pump =
+      request.latest === true
+        ? new LatestPump({
+            ...shared,
+            outlet: {
+              drain,
+              send: (events, left) => link.send({ type: "events", id, job, events, left }),
+            },
+          })
+        : new EventPump({
+            ...shared,
+            window: EVENT_WINDOW,
+            outlet: { drain, send: (events) => link.send({ type: "events", id, job, events }) },
+          });
     pumps.set(id, pump);
     pump.start();
   }
 
-  #pumpsOf(link: ControlLink): Map<string, EventPump> {
+  #pumpsOf(link: ControlLink): Map<string, Pump> {
     const existing = this.#pumps.get(link);
     if (existing !== undefined) return existing;
-    const pumps = new Map<string, EventPump>();
+    const pumps = new Map<string, Pump>();
     this.#pumps.set(link, pumps);
     link.onLost(() => {
       for (const pump of pumps.values()) pump.rewind();

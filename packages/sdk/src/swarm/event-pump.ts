@@ -2,7 +2,7 @@
 // path's buffer allow, and waits for whichever of the three is missing.
 import { type JobEvent, type JobId, isAbort, messageOf } from "../protocol/index.ts";
 import type { Clock } from "./clock.ts";
-import { splitEvents } from "./control-codec.ts";
+import { splitItems } from "./control-codec.ts";
 import type { EventLogReader } from "./event-log.ts";
 
 export type EventPumpInit = {
@@ -22,12 +22,25 @@ export type EventPumpInit = {
   readonly onEnd: (reason: string | undefined) => void;
 };
 
-/** Events read at once: bounds memory to this times `LIMITS.eventBytes` per subscriber at worst. */
-const BATCH = 128;
-/** After a loss; a subscriber that is alive asks again sooner, one that is overrun has time to catch up. */
-const REST_MS = 500;
+/** Carries one subscription from the log to its path. */
+export type Pump = {
+  readonly job: JobId;
+  start(): void;
+  /** Credit: the subscriber has taken everything up to `seq`. */
+  taken(seq: number): void;
+  /** Something under way was lost: after a rest, send again what was not acknowledged. */
+  rewind(): void;
+  /** Ends once everything in the log is sent. */
+  finish(): void;
+  stop(): void;
+};
 
-export class EventPump {
+/** Events read at once: bounds memory to this times `LIMITS.eventBytes` per subscriber at worst. */
+export const PUMP_BATCH = 128;
+/** After a loss; a subscriber that is alive asks again sooner, one that is overrun has time to catch up. */
+export const PUMP_REST_MS = 500;
+
+export class EventPump implements Pump {
   readonly job: JobId;
   readonly #init: EventPumpInit;
   readonly #stop = new AbortController();
@@ -49,7 +62,6 @@ export class EventPump {
     void this.#pump();
   }
 
-  /** Credit: the subscriber has taken everything up to `seq`. */
   taken(seq: number): void {
     if (seq <= this.#taken || seq > this.#init.log.lastSeq) return;
     this.#taken = seq;
@@ -58,16 +70,14 @@ export class EventPump {
     this.#poke();
   }
 
-  /** Something under way was lost: after a rest, send again what was not acknowledged. */
   rewind(): void {
     this.#sent = this.#taken;
-    this.#cancelRest ??= this.#init.clock.after(REST_MS, () => {
+    this.#cancelRest ??= this.#init.clock.after(PUMP_REST_MS, () => {
       this.#cancelRest = undefined;
       this.#poke();
     });
   }
 
-  /** Ends once everything in the log is sent. */
   finish(): void {
     this.#finishing = true;
     this.#poke();
@@ -103,7 +113,7 @@ export class EventPump {
         // Resting after a loss.
       } else if (log.lastSeq > this.#sent && credit > 0) {
         const from = this.#sent;
-        const events = await log.read(from, Math.min(credit, BATCH));
+        const events = await log.read(from, Math.min(credit, PUMP_BATCH));
         if (signal.aborted) return undefined;
         if (events.length > 0) {
           await this.#sendAll(events, from);
@@ -119,7 +129,7 @@ export class EventPump {
 
   /** Sends what was read after `from`, a message's worth at a time, unless the pump is rewound meanwhile. */
   async #sendAll(events: readonly JobEvent[], from: number): Promise<void> {
-    for (const piece of splitEvents(events)) {
+    for (const piece of splitItems(events)) {
       if (this.#sent !== from || this.#cancelRest !== undefined) return;
       from = await this.#send(piece, from);
     }
