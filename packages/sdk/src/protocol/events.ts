@@ -112,7 +112,14 @@ export const JobEvent = v.variant("type", [
     line: v.string(),
     cut: v.optional(v.literal(true)),
   }),
-  v.object({ ...base, type: v.literal("metric"), data: Data }),
+  v.object({
+    ...base,
+    type: v.literal("metric"),
+    data: Data,
+    /** What told it when it was not a line on standard output; a CSV log's `row` counts from 1 (trainer.md §7). */
+    source: v.optional(v.picklist(["sleap", "csv"])),
+    row: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+  }),
   v.object({
     ...base,
     type: v.literal("sample"),

@@ -79,6 +79,8 @@ export const JobSpec = v.pipe(
     datasetName: v.optional(ArtifactName),
     /** How the trainer tells its progress. Default: JSON lines on its output (trainer.md §7). */
     progress: v.optional(ProgressFormat),
+    /** Writes the metrics as TensorBoard's event files, too, published with the model under `tensorboard/`. */
+    tensorboard: v.optional(v.boolean()),
     /** Attempts in a row that may end without a new checkpoint before the job fails. */
     maxAttempts: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(100))),
   }),

@@ -200,7 +200,7 @@ export class JobRun {
       case "terminate": {
         const { stopGraceMs, cancelGraceMs, shutdownGraceMs } = this.#context.timing;
         const graces = { stop: stopGraceMs, cancel: cancelGraceMs, shutdown: shutdownGraceMs };
-        this.#training?.terminate(graces[effect.grace]);
+        this.#training?.terminate(graces[effect.grace], effect.grace === "stop");
         return;
       }
       case "publish":
@@ -306,6 +306,7 @@ export class JobRun {
   #newTraining(options: { readonly over?: boolean } = {}): Training {
     const { events: log, results, samples, metrics, append } = this.#parts;
     this.#training = new Training({
+      spec: this.assignment.spec,
       log,
       results,
       samples,

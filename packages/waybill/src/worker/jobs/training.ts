@@ -1,9 +1,16 @@
 // A job's trainer while it runs: the process group, its output, its samples, what the machine does.
-import { type NewJobEvent, WaybillError, isAbort, messageOf } from "@waybill/sdk/protocol";
+import {
+  type JobSpec,
+  type NewJobEvent,
+  WaybillError,
+  isAbort,
+  messageOf,
+} from "@waybill/sdk/protocol";
 import { delay } from "@waybill/sdk/timing";
 import { writeFile } from "node:fs/promises";
 import type { EventLog } from "../events/event-log.ts";
 import type { SystemMetrics } from "../events/system-metrics.ts";
+import { JobProgress } from "../progress/job-progress.ts";
 import type { WorkerTiming } from "../timing.ts";
 import { OutputReader } from "../trainers/output-reader.ts";
 import type { Results } from "../trainers/results.ts";
@@ -26,6 +33,7 @@ export type TrainingInit = {
   readonly metrics: SystemMetrics;
   readonly timing: WorkerTiming;
   readonly append: (event: NewJobEvent) => void;
+  readonly spec: Pick<JobSpec, "progress" | "tensorboard">;
   readonly signal: AbortSignal;
   /** The trainer was a former daemon's and has ended: only its output is left to read. */
   readonly over?: boolean;
@@ -39,15 +47,18 @@ const SAMPLES_MS = 10_000;
 export class Training {
   readonly #init: TrainingInit;
   readonly #reader: OutputReader;
+  readonly #progress: JobProgress;
   #trainer: TrainerProcess | undefined;
   readonly #launched = Promise.withResolvers<TrainerProcess>();
   /** Signals take effect one after the other, in the order they were asked for. */
   #signals: Promise<unknown> = Promise.resolve();
+  #killing: NodeJS.Timeout | undefined;
 
   constructor(init: TrainingInit) {
     this.#init = init;
     // Whoever waits for it hears of a failure; nobody has to.
     this.#launched.promise.catch(() => undefined);
+    this.#progress = new JobProgress({ ...init, pollMs: init.timing.pollMs });
     this.#reader = new OutputReader({
       stdout: init.paths.stdout,
       stderr: init.paths.stderr,
@@ -70,10 +81,10 @@ export class Training {
       await writeFile(paths.stdout, "", { mode: 0o600 });
       await writeFile(paths.stderr, "", { mode: 0o600 });
       await this.#reader.start();
+      await this.#progress.start("new", prepared.command);
       const trainer = await startTrainer({
-        command: prepared.command,
+        ...this.#progress.told(prepared),
         cwd: prepared.cwd,
-        env: prepared.env,
         stdout: paths.stdout,
         stderr: paths.stderr,
         verifyMs: timing.verifyMs,
@@ -94,6 +105,7 @@ export class Training {
    */
   async ended(trainer: TrainerProcess, onExit: (exit: TrainerExit) => void): Promise<TrainingEnd> {
     const exit = await trainer.exited;
+    clearTimeout(this.#killing);
     onExit(exit);
     this.#init.metrics.watchGroup(undefined);
     return this.#read(exit);
@@ -102,12 +114,14 @@ export class Training {
   /** Reads what a former daemon's trainer left, as far as the log lacks it. */
   async readAgain(exit: NotedExit): Promise<TrainingEnd> {
     await this.#reader.start();
+    await this.#progress.start("over");
     return this.#read(exit);
   }
 
   async #read(exit: NotedExit): Promise<TrainingEnd> {
     try {
       await this.#reader.finish();
+      await this.#progress.finish();
     } catch (error) {
       if (isAbort(error)) throw error;
       const line = `reading the trainer's output failed: ${messageOf(error)}`;
@@ -134,8 +148,18 @@ export class Training {
     await (effect === "pause" ? trainer.pause() : trainer.resume());
   }
 
-  terminate(graceMs: number): void {
-    this.#trainer?.terminate(graceMs);
+  /** Ends the group; `ask`: a trainer that can be asked gets `graceMs` to end by itself before the signal. */
+  terminate(graceMs: number, ask = false): void {
+    clearTimeout(this.#killing);
+    const trainer = this.#trainer;
+    if (trainer === undefined) return;
+    if (!ask || !this.#progress.requestStop()) {
+      trainer.terminate(graceMs);
+      return;
+    }
+    // A paused one hears it when it runs again.
+    trainer.resume().catch(() => undefined);
+    this.#killing = setTimeout(() => trainer.terminate(graceMs), graceMs);
   }
 
   /** Resolves when every sample is announced; those that take long are given up. */
@@ -150,7 +174,8 @@ export class Training {
 
   /** Ends reading. */
   async close(): Promise<void> {
-    await this.#reader.stop();
+    clearTimeout(this.#killing);
+    await Promise.all([this.#reader.stop(), this.#progress.stop()]);
   }
 }
 

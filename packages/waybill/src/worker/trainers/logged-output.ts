@@ -74,5 +74,7 @@ export class LoggedOutput {
 
 function streamOf(event: JobEvent): string | undefined {
   if (event.type === "log") return event.stream;
-  return event.type === "metric" || event.type === "checkpoint" ? "stdout" : undefined;
+  // Metrics of adapters were on no stream.
+  if (event.type === "metric") return event.source === undefined ? "stdout" : undefined;
+  return event.type === "checkpoint" ? "stdout" : undefined;
 }
