@@ -1,7 +1,7 @@
 // What a user of the SDK does with artifacts: push a tree, pull it back, watch a job.
 export { pushArtifact, type HubCalls, type PushOptions, type PushResult } from "./push.ts";
 export { pushAnnounced, type AnnouncedPushOptions } from "./arriving/announced-push.ts";
-export { helloProof } from "./arriving/direct-source.ts";
+export { helloProof } from "./arriving/http-route.ts";
 export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
 export { type Skipped, type WatchItem } from "./event-merge.ts";
 export { watchJob, type WatchDeps, type WatchOptions, type WatchPath } from "./watch-job.ts";

@@ -33,6 +33,7 @@ import {
   olderVersions,
   pullTree,
 } from "../transfer/index.ts";
+import type { TreePeers } from "./arriving/peer-route.ts";
 import { type ArrivingPull, openArriving } from "./arriving/pull-arriving.ts";
 import { fetchManifest, givenManifest } from "./pull-manifest.ts";
 import type { HubCalls } from "./push.ts";
@@ -76,6 +77,8 @@ export type PullOptions = {
    * Default 15 minutes.
    */
   readonly waitMs?: number;
+  /** Links to the peers of the room (`PeerLinks`): one that pushes what is arriving serves it, too. */
+  readonly peers?: TreePeers | undefined;
   readonly transport?: ByteTransport;
   /** What is known of links; give the same one to the transfers that share a transport. */
   readonly links?: LinkBook;
@@ -146,8 +149,9 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
         const objects = new RangeReader({ ...base, keys: readKeys(own) });
         return new S3Source({ id: "s3", map: own, reader: objects });
       };
-      const init = { hub, room, record, transport, links, waitMs, retryForMs, signal, openStored };
-      arriving = await openArriving(init);
+      const { peers } = options;
+      const from = { hub, room, record, transport, links, peers };
+      arriving = await openArriving({ ...from, waitMs, retryForMs, signal, openStored });
     }
     const manifest =
       arriving?.manifest ??
@@ -189,6 +193,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
         },
       },
     });
+    arriving?.delivered();
     return {
       artifact,
       // One artifact may have several names: it is called what it was asked for by.

@@ -1,7 +1,9 @@
 // Artifacts that are read while they are still being pushed (docs/protocol/arriving.md).
 import * as v from "valibot";
-import { ByteCount, Crc32Base64 } from "./ids.ts";
+import { ByteCount, Crc32Base64, PeerId } from "./ids.ts";
+import { Label } from "./access.ts";
 import { ArtifactRecord } from "./artifact.ts";
+import { TreeOffer } from "./tree.ts";
 import { ObjectKey, PartNumber } from "./uploads.ts";
 
 /** Larger manifests are not announced: every reader fetches the manifest before its first shard. */
@@ -15,8 +17,8 @@ export const ResolvedArtifact = v.object({
 });
 export type ResolvedArtifact = v.InferOutput<typeof ResolvedArtifact>;
 
-/** Where the pushing client serves the tree itself, and what it wants to be shown. */
-export const DirectAddress = v.object({
+/** Where the pushing client serves the tree over HTTP, and what it wants to be shown. */
+export const HttpAddress = v.object({
   /** `http://`, a literal IP address, a port; nothing else. */
   url: v.pipe(
     v.string(),
@@ -29,10 +31,27 @@ export const DirectAddress = v.object({
   /** 256 random bits in hex. */
   token: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "not 64 hex digits")),
 });
+export type HttpAddress = v.InferOutput<typeof HttpAddress>;
+
+/** The pushing client as a peer of the room, and the right to read the tree from it. */
+export const PeerAddress = v.object({ peer: PeerId, offer: TreeOffer });
+export type PeerAddress = v.InferOutput<typeof PeerAddress>;
+
+/** Where the pushing client serves the tree itself. */
+export const DirectAddress = v.union([HttpAddress, PeerAddress]);
 export type DirectAddress = v.InferOutput<typeof DirectAddress>;
 
 /** A machine's addresses; more help nobody. */
 export const DirectAddresses = v.pipe(v.array(DirectAddress), v.maxLength(16));
+
+/** What an announcement says of the push besides. */
+export const AnnouncedPush = v.object({
+  /** Nothing is sent to the store for now: all of it is to be read from the direct addresses. */
+  held: v.optional(v.literal(true)),
+  /** Whose machine it is, for messages. */
+  by: v.optional(Label),
+});
+export type AnnouncedPush = v.InferOutput<typeof AnnouncedPush>;
 
 /** Given with segments of encoded objects: the bytes of the file that they stand for. */
 const encoded = { plainBytes: v.optional(v.pipe(ByteCount, v.minValue(1))) };
@@ -61,6 +80,7 @@ export const Arriving = v.object({
   objects: v.optional(v.array(ArrivingObject)),
   /** Absent when the revision is the one that was given. */
   direct: v.optional(DirectAddresses),
+  ...AnnouncedPush.entries,
 });
 export type Arriving = v.InferOutput<typeof Arriving>;
 

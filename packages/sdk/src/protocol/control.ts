@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { JobCommand, JobEvent } from "./events.ts";
 import { JobId } from "./ids.ts";
+import { TREE_MESSAGES } from "./tree.ts";
 
 /** Subprotocol of the data channel, whose label is `control`. */
 export const CONTROL_CHANNEL = "waybill-control.1";
@@ -49,6 +50,7 @@ export const ControlMessage = v.variant("type", [
   }),
   /** Credit for relayed events: the viewer has taken everything up to `seq`. */
   v.object({ type: v.literal("taken"), id: SubscriptionId, seq: v.number() }),
+  ...TREE_MESSAGES,
   v.object({ type: v.literal("ping"), t: v.number() }),
   v.object({ type: v.literal("pong"), t: v.number() }),
 ]);

@@ -113,8 +113,11 @@ export {
 export { INLINE_MANIFEST_BYTES, INLINE_READS, Reading, ReadableArtifact } from "./reading.ts";
 export {
   ANNOUNCED_MANIFEST_BYTES,
+  AnnouncedPush,
   DirectAddress,
   DirectAddresses,
+  HttpAddress,
+  PeerAddress,
   ResolvedArtifact,
   Segment,
   ArrivingObject,
@@ -133,6 +136,7 @@ export {
 } from "./receipt.ts";
 export { PeerToHub, HubToPeer, Negotiation, IceServer, RelayBudget, CLOSE } from "./signaling.ts";
 export { CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW, LeftOut } from "./control.ts";
+export { TreeOffer } from "./tree.ts";
 export {
   ROUTES,
   ROUTE_NAMES,

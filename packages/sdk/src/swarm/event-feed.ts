@@ -76,6 +76,12 @@ class Feed implements EventFeed {
         case "ack":
           // Answers; a feed asks nothing.
           return;
+        case "tree.want":
+        case "tree.refused":
+        case "tree.cancel":
+        case "tree.done":
+          // Bytes are not the feed's business.
+          return;
         default:
           assertNever(message);
       }

@@ -17,3 +17,6 @@ export {
   type EventFeedInit,
 } from "./event-feed.ts";
 export { type EventLogReader } from "./event-log.ts";
+export { PeerTreeSource, isRelayed } from "./tree/peer-tree-source.ts";
+export { TreeServer, type Offered, type ServedTree } from "./tree/tree-server.ts";
+export { type TreeLink } from "./tree/tree-link.ts";

@@ -7,7 +7,7 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypt
 import { once } from "node:events";
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type DirectAddress, WaybillError, isAbort } from "@waybill/sdk/protocol";
+import { type HttpAddress, WaybillError, isAbort } from "@waybill/sdk/protocol";
 import type { RateGate } from "@waybill/sdk/timing";
 import { addressesOf } from "./addresses.ts";
 import { parseRange } from "./byte-range.ts";
@@ -28,7 +28,7 @@ export type DataServerInit = {
 
 export interface DataServer extends AsyncDisposable {
   /** Where it can be reached, with the token that every address wants. */
-  readonly addresses: readonly DirectAddress[];
+  readonly addresses: readonly HttpAddress[];
   /** Bytes of objects served so far. */
   readonly servedBytes: number;
   /** Ends connections. Idempotent. */

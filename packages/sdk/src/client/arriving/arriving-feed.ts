@@ -21,6 +21,10 @@ export type ArrivingAccount = {
   readonly unitBytes: number;
   readonly objects: readonly ArrivingObject[];
   readonly direct: readonly DirectAddress[];
+  /** Nothing is sent to the store for now. */
+  readonly held: boolean;
+  /** Whose machine pushes it, when that was said. */
+  readonly by?: string | undefined;
 };
 
 export type ArrivingFeedInit = {
@@ -52,7 +56,7 @@ export class ArrivingFeed {
   readonly #listeners = new Set<() => void>();
   readonly #stop = new AbortController();
   readonly #failed = new AbortController();
-  #account: ArrivingAccount = { done: false, unitBytes: 1, objects: [], direct: [] };
+  #account: ArrivingAccount = { done: false, unitBytes: 1, objects: [], direct: [], held: false };
   #revision: string | undefined;
   #grownMs = 0;
   #goneSinceMs: number | undefined;
@@ -126,7 +130,7 @@ export class ArrivingFeed {
         { signal, retryForMs: 0 },
       );
       this.#goneSinceMs = undefined;
-      const { done, unitBytes, revision, objects, direct } = answer;
+      const { done, unitBytes, revision, objects, direct, held = false, by } = answer;
       if (revision === this.#revision) return true;
       this.#revision = revision;
       const before = this.#account;
@@ -135,6 +139,8 @@ export class ArrivingFeed {
         unitBytes,
         objects: objects ?? before.objects,
         direct: direct ?? before.direct,
+        held: held && !done,
+        by,
       };
       this.noteProgress();
       for (const listener of this.#listeners) listener();
@@ -166,9 +172,11 @@ export class ArrivingFeed {
   #stalled(): WaybillError {
     const minutes = Math.round(this.#init.waitMs / 60_000);
     const time = minutes < 1 ? `${this.#init.waitMs / 1000} s` : `${minutes} min`;
+    const { held, by = "the machine that has it" } = this.#account;
+    const whose = held ? `; its bytes are only at ${by}, which has gone or cannot be reached` : "";
     return new WaybillError(
       "no_source_left",
-      `${this.#init.name} stopped arriving: nothing has come for ${time}`,
+      `${this.#init.name} stopped arriving: nothing has come for ${time}${whose}`,
       { hint: "go on with the push, from any machine that has the files, and start again" },
     );
   }

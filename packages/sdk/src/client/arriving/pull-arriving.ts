@@ -1,6 +1,6 @@
 // What a pull needs of an artifact that is still arriving: its manifest, the sources that grow with it, and a signal
 // that ends the pull when it has stopped arriving.
-import { decodeManifest } from "../../artifact/index.ts";
+import { ShardMap, decodeManifest } from "../../artifact/index.ts";
 import type { ByteTransport } from "../../platform/index.ts";
 import {
   ANNOUNCED_MANIFEST_BYTES,
@@ -15,7 +15,8 @@ import type { LinkBook, Source, SourceFactory } from "../../transfer/index.ts";
 import type { HubCalls } from "../push.ts";
 import { ArrivingFeed } from "./arriving-feed.ts";
 import { ArrivingSource } from "./arriving-source.ts";
-import { DirectSource } from "./direct-source.ts";
+import { DirectWays } from "./direct-ways.ts";
+import type { TreePeers } from "./peer-route.ts";
 
 export type ArrivingInit = {
   readonly hub: HubCalls;
@@ -23,6 +24,8 @@ export type ArrivingInit = {
   readonly record: ResolvedArtifact;
   readonly transport: ByteTransport;
   readonly links: LinkBook;
+  /** Links to the peers of the room; absent: only HTTP addresses and the store are read. */
+  readonly peers: TreePeers | undefined;
   /** Gives up when nothing has come for this long. */
   readonly waitMs: number;
   readonly retryForMs: number;
@@ -38,6 +41,8 @@ export type ArrivingPull = {
   readonly signal: AbortSignal;
   /** Bytes have come. */
   noteProgress(): void;
+  /** All of them have, and are verified. */
+  delivered(): void;
   close(): Promise<void>;
 };
 
@@ -49,16 +54,22 @@ export async function openArriving(init: ArrivingInit): Promise<ArrivingPull> {
   const feed = new ArrivingFeed({ hub, room, artifact, name, waitMs });
   feed.start();
   const { openStored } = init;
-  const common = { transport, links, feed };
+  const map = new ShardMap(manifest);
+  const common = { transport, links, feed, map };
+  const direct = new DirectWays({ ...common, peers: init.peers });
   return {
     manifest,
     sources: [
-      ({ map }) => new DirectSource({ ...common, map }),
-      ({ map }) => new ArrivingSource({ ...common, hub, room, artifact, map, openStored }),
+      ...direct.sources.map((source) => () => source),
+      () => new ArrivingSource({ ...common, hub, room, artifact, openStored }),
     ],
     signal: AbortSignal.any([feed.failed, ...(signal === undefined ? [] : [signal])]),
     noteProgress: () => feed.noteProgress(),
-    close: () => feed.stop(),
+    delivered: () => direct.delivered(),
+    close: async () => {
+      await direct.close();
+      await feed.stop();
+    },
   };
 }
 

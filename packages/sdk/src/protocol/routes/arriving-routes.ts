@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import {
   ANNOUNCED_MANIFEST_BYTES,
+  AnnouncedPush,
   Arriving,
   DirectAddresses,
   ResolvedArtifact,
@@ -34,6 +35,7 @@ export const ARRIVING_ROUTES = {
         v.maxValue(ANNOUNCED_MANIFEST_BYTES),
       ),
       direct: DirectAddresses,
+      ...AnnouncedPush.entries,
     }),
     response: ResolvedArtifact,
   }),

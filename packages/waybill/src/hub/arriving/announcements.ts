@@ -6,6 +6,7 @@ import {
   ArtifactId as ArtifactIdSchema,
   type ArtifactManifest,
   ArtifactRecord,
+  AnnouncedPush,
   type DirectAddress,
   DirectAddresses,
   type ResolvedArtifact,
@@ -25,6 +26,7 @@ export const Announcement = v.object({
   /** The record to come; it is completed with other times and, maybe, another manifest. */
   record: ArtifactRecord,
   direct: DirectAddresses,
+  ...AnnouncedPush.entries,
   announcedAt: Timestamp,
 });
 export type Announcement = v.InferOutput<typeof Announcement>;
@@ -55,12 +57,13 @@ export class Announcements {
   async enter(
     doc: UploadDoc,
     record: ArtifactRecord,
-    direct: readonly DirectAddress[],
+    push: AnnouncedPush & { readonly direct: readonly DirectAddress[] },
   ): Promise<ResolvedArtifact> {
     const announcement: Announcement = {
+      ...push,
       upload: doc.upload,
       record,
-      direct: [...direct],
+      direct: [...push.direct],
       announcedAt: new Date(this.#deps.clock()).toISOString(),
     };
     const key = announcementKey(doc.room, record.artifact);

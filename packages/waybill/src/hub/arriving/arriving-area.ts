@@ -1,5 +1,6 @@
 // Handlers for artifacts that are read while they are pushed (docs/protocol/arriving.md).
 import {
+  AnnouncedPush,
   type ArtifactId,
   type ArtifactRecord,
   type Arriving,
@@ -100,7 +101,7 @@ export function createArrivingArea(deps: ArrivingDeps): ArrivingArea {
 
   const handlers: Handlers<ArrivingRoute> = {
     announceUpload: async ({ params: { room, upload }, body, caller }) => {
-      const { artifact, manifestBytes, direct } = body;
+      const { artifact, manifestBytes, ...push } = body;
       const doc = await open(room, upload, caller);
       const held = await records.find(room, artifact);
       if (held !== undefined) return held;
@@ -115,9 +116,10 @@ export function createArrivingArea(deps: ArrivingDeps): ArrivingArea {
       const manifest = readAnnounced(doc, bytes, artifact);
       const { name } = storage[doc.place].bucket;
       const record = recordToCome(doc, name, { artifact, manifest, manifestBytes });
-      const announced = await announcements.enter(doc, record, direct);
+      const announced = await announcements.enter(doc, record, push);
+      await sessions.keepOpen(doc);
       accounts.delete(upload);
-      log("info", "upload announced", { room, upload, artifact, addresses: direct.length });
+      log("info", "upload announced", { room, upload, artifact, addresses: push.direct.length });
       return announced;
     },
 
@@ -142,7 +144,9 @@ export function createArrivingArea(deps: ArrivingDeps): ArrivingArea {
       const { unitBytes } = doc.plan;
       const { revision, objects } = await accountOf(doc, announcement);
       const head = { done: false, revision, unitBytes };
-      return revision === query.revision ? head : { ...head, objects, direct: announcement.direct };
+      if (revision === query.revision) return head;
+      const { direct } = announcement;
+      return { ...head, objects, direct, ...v.parse(AnnouncedPush, announcement) };
     },
 
     signArriving: async ({ params: { room, artifact }, body }) => {

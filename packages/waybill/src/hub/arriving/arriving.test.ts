@@ -1,6 +1,12 @@
 // docs/protocol/arriving.md §1–§3: what is announced can be resolved and read before it is whole.
 import { artifactId } from "@waybill/sdk/artifact";
-import { type DirectAddress, MANIFEST_KEY, type PartToSign } from "@waybill/sdk/protocol";
+import {
+  type DirectAddress,
+  MANIFEST_KEY,
+  type PartToSign,
+  PeerId,
+  decodeValue,
+} from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
 import { TestHub, type TestHubInit } from "../hub.fixture.ts";
 import {
@@ -116,6 +122,23 @@ describe("an announced upload", () => {
     await expect(client.call("announceUpload", { params, body: asOther })).rejects.toMatchObject({
       code: "digest_mismatch",
     });
+  });
+
+  it("tells readers that it is held, by whom, and when it is not any more", async () => {
+    const { client, params, announce, show } = await setup({ clock: ticking() });
+    await announce();
+    const peer = decodeValue(PeerId, `p_${"a".repeat(16)}_1`, "peer");
+    const addresses: DirectAddress[] = [...direct, { peer, offer: "cd".repeat(32) }];
+    const body = { artifact, manifestBytes: manifestBytes(tree).length, direct: addresses };
+    const announceAs = (said: { held?: true; by?: string }) =>
+      client.call("announceUpload", { params, body: { ...body, ...said } });
+    await announceAs({ held: true, by: "alice@laptop" });
+    const held = await show();
+    expect(held).toMatchObject({ held: true, by: "alice@laptop", direct: addresses });
+    await announceAs({ by: "alice@laptop" });
+    const free = await show(held.revision);
+    expect(free).toMatchObject({ by: "alice@laptop", direct: addresses });
+    expect(free.held).toBeUndefined();
   });
 
   it("tells readers what has landed, once", async () => {

@@ -1,0 +1,189 @@
+// Serves trees of this machine to peers that have an offer of them (docs/protocol/peer-tree.md): each request is a range
+// of an object, and its bytes go over a bulk stream of the link it came by.
+//
+//   tree.want ─▶ refused, or serving ──▶ ended │ aborted: cancelled, withdrawn, the link or the file is gone
+import {
+  type ControlMessage,
+  type PeerId,
+  type TreeOffer,
+  WaybillError,
+  cryptoRandom,
+  messageOf,
+} from "../../protocol/index.ts";
+import type { RateGate } from "../../timing/index.ts";
+import type { LinkMessage } from "../peer-link.ts";
+import { isSameSecret } from "./same-secret.ts";
+import type { TreeLink } from "./tree-link.ts";
+
+type Want = Extract<ControlMessage, { type: "tree.want" }>;
+type Refusal = Extract<ControlMessage, { type: "tree.refused" }>["code"];
+
+/** The objects of an artifact, as they lie on this machine. */
+export type ServedTree = {
+  /** An object's bytes; undefined when the artifact has no such object. */
+  sizeOf(key: string): number | undefined;
+  /** Throws `source_changed` when a range's first file is not the one that was hashed. */
+  check(key: string, start: number, end: number): Promise<void>;
+  /** Bytes `start` … `end - 1`; a piece is valid until the next one is asked for. */
+  read(key: string, start: number, end: number): AsyncIterable<Uint8Array>;
+};
+
+export type OfferInit = {
+  readonly tree: ServedTree;
+  /** What all bytes of the push pass; undefined is no limit. */
+  readonly gate?: RateGate | undefined;
+  /** Told of bytes that went to a reader. */
+  readonly onServed?: (bytes: number) => void;
+  /** A reader has all of it, verified. */
+  readonly onDone?: (peer: PeerId) => void;
+};
+
+export type Offered = {
+  readonly offer: TreeOffer;
+  /** Ends its streams; nothing more is served for it. Idempotent. */
+  withdraw(): void;
+};
+
+export type TreeServerInit = {
+  /** The links of this peer. */
+  readonly links: {
+    onMessage(
+      listener: (event: { readonly message: LinkMessage; readonly link: TreeLink }) => void,
+    ): () => void;
+  };
+};
+
+/** A reader's window is four; one that has cancelled may ask again before we know. */
+const MAX_PER_PEER = 16;
+/** Each holds a buffer of a quarter MiB and a file. */
+const MAX_IN_ALL = 64;
+
+type Offer = OfferInit & { readonly offer: TreeOffer; readonly over: AbortController };
+
+export class TreeServer {
+  readonly #offers = new Set<Offer>();
+  readonly #requests = new Map<TreeLink, Map<string, AbortController>>();
+  readonly #running = new Set<Promise<void>>();
+  readonly #off: () => void;
+
+  constructor({ links }: TreeServerInit) {
+    this.#off = links.onMessage(({ message, link }) => {
+      if (message.type === "tree.want") this.#wanted(link, message);
+      else if (message.type === "tree.cancel") this.#requests.get(link)?.get(message.id)?.abort();
+      else if (message.type === "tree.done") this.#find(message.offer)?.onDone?.(link.peerId);
+    });
+  }
+
+  /** Serves a tree to whoever knows the offer. */
+  offer(init: OfferInit): Offered {
+    const offer = hex(cryptoRandom(32));
+    const entry: Offer = { ...init, offer, over: new AbortController() };
+    this.#offers.add(entry);
+    return {
+      offer,
+      withdraw: () => {
+        this.#offers.delete(entry);
+        entry.over.abort();
+      },
+    };
+  }
+
+  /** Ends all streams. Idempotent. */
+  async stop(): Promise<void> {
+    this.#off();
+    for (const { over } of this.#offers) over.abort();
+    this.#offers.clear();
+    await Promise.all(this.#running);
+  }
+
+  /** Every offer is compared, whatever the first ones say. */
+  #find(offer: TreeOffer): Offer | undefined {
+    return [...this.#offers].filter((one) => isSameSecret(one.offer, offer)).at(0);
+  }
+
+  #wanted(link: TreeLink, want: Want): void {
+    const offer = this.#find(want.offer);
+    if (offer === undefined) return refuse(link, want, "forbidden", "no such offer");
+    const requests = this.#requestsOf(link);
+    if (requests.has(want.id)) {
+      return refuse(link, want, "invalid_request", "a request of that id is under way");
+    }
+    if (requests.size >= MAX_PER_PEER || this.#running.size >= MAX_IN_ALL) {
+      return refuse(link, want, "rate_limited", "too many requests at once");
+    }
+    const cancelled = new AbortController();
+    requests.set(want.id, cancelled);
+    const signal = AbortSignal.any([cancelled.signal, offer.over.signal]);
+    const running = this.#serve(link, want, offer, signal).finally(() => {
+      requests.delete(want.id);
+      this.#running.delete(running);
+    });
+    this.#running.add(running);
+  }
+
+  #requestsOf(link: TreeLink): Map<string, AbortController> {
+    const known = this.#requests.get(link);
+    if (known !== undefined) return known;
+    const requests = new Map<string, AbortController>();
+    this.#requests.set(link, requests);
+    link.onClose(() => {
+      for (const one of requests.values()) one.abort();
+      this.#requests.delete(link);
+    });
+    return requests;
+  }
+
+  /** One request; never rejects. */
+  async #serve(link: TreeLink, want: Want, offer: Offer, signal: AbortSignal): Promise<void> {
+    const { key, offset, length, stream } = want;
+    const { tree, gate, onServed } = offer;
+    const size = tree.sizeOf(key);
+    if (size === undefined) return refuse(link, want, "not_found", `no object ${key}`);
+    if (offset + length > size) {
+      return refuse(link, want, "invalid_request", `${key} has ${size} bytes`);
+    }
+    try {
+      await tree.check(key, offset, offset + length);
+    } catch (error) {
+      return refuse(link, want, refusalOf(error), messageOf(error));
+    }
+    if (signal.aborted) return;
+    let sent = 0;
+    const out = link.bulk.openStream(stream, { signal });
+    try {
+      for await (const piece of tree.read(key, offset, offset + length)) {
+        for (let at = 0; at < piece.length;) {
+          signal.throwIfAborted();
+          const bytes = Math.min(piece.length - at, gate?.pieceBytes ?? piece.length);
+          await gate?.pass(bytes, signal);
+          // A copy: the stream keeps it until it has gone.
+          await out.write(piece.slice(at, at + bytes));
+          at += bytes;
+          sent += bytes;
+          onServed?.(bytes);
+        }
+      }
+      await out.end();
+    } catch (error) {
+      out.abort(messageOf(error));
+      if (sent === 0 && !signal.aborted) refuse(link, want, refusalOf(error), messageOf(error));
+    }
+  }
+}
+
+function refusalOf(error: unknown): Refusal {
+  const code = error instanceof WaybillError ? error.code : "unreachable";
+  return code === "source_changed" || code === "rate_limited" ? code : "unreachable";
+}
+
+function refuse(link: TreeLink, { id }: Want, code: Refusal, reason: string): void {
+  try {
+    link.send({ type: "tree.refused", id, code, reason: reason.slice(0, 512) });
+  } catch {
+    // The reader has gone; it gives the request up by itself.
+  }
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
