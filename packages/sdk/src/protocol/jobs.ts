@@ -141,6 +141,8 @@ export const JobAssignment = v.object({
   /** Last number it may use before it has renewed its lease. */
   seqReserved: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   leaseUntil: Timestamp,
+  /** How long the lease is; 60 s when absent. Renewed every quarter of it. */
+  leaseMs: v.optional(v.pipe(v.number(), v.minValue(1))),
   submittedBy: v.string(),
   resume: v.optional(ResumePoint),
 });

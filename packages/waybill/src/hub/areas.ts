@@ -48,6 +48,8 @@ export type AreasInit = {
   /** How long presigned URLs are good. */
   readonly presignSeconds: number;
   readonly sweepEveryMs: number;
+  /** As `JobAreaDeps`. */
+  readonly leaseMs?: number | undefined;
   readonly trustProxy: boolean;
   readonly log: Log;
   readonly clock: Clock;
@@ -175,6 +177,7 @@ export function createAreas(init: AreasInit): Areas {
   const registry = createRegistryArea({ rooms: roomsBucket, documents, artifactRecord, clock });
   const jobs = createJobArea({
     rooms: roomsBucket,
+    ...(init.leaseMs === undefined ? {} : { leaseMs: init.leaseMs }),
     documents,
     signaling,
     artifactRecord: async (room, artifact) =>

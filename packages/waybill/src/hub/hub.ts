@@ -70,6 +70,8 @@ export type HubInit = {
   readonly relayBudgetBytes?: number;
   /** A room's presence ends after this time without activity. Default 2 h. */
   readonly roomIdleMs?: number;
+  /** A worker that has not been heard of for this long loses its job. Default 60 s. */
+  readonly leaseMs?: number;
   /** Uploads and temporary datasets go after this time. Default 24 h. */
   readonly uploadTtlMs?: number;
   /** Presigned URLs are good for so many seconds, at most a week. Default an hour; tests want them to expire. */
@@ -202,6 +204,7 @@ async function startParts(
       ...(init.relayBudgetBytes === undefined ? {} : { relayBudgetBytes: init.relayBudgetBytes }),
     },
     roomIdleMs,
+    leaseMs: init.leaseMs,
     uploadTtlMs,
     presignSeconds: init.presignSeconds ?? LIMITS.presignSeconds,
     sweepEveryMs: init.sweepEveryMs ?? sweepInterval(roomIdleMs, uploadTtlMs),

@@ -35,6 +35,7 @@ type HubOptions = {
   readonly turnTtl?: number;
   readonly relayBudget?: number;
   readonly roomIdle?: number;
+  readonly lease?: number;
   readonly uploadTtl?: number;
   readonly urlLife?: number;
   readonly trustProxy?: boolean;
@@ -110,6 +111,11 @@ export function hubCommand(run: Runner): Command {
       duration,
     )
     .option(
+      "--lease <time>",
+      "a worker that was not heard of for this long loses its job (60s)",
+      duration,
+    )
+    .option(
       "--upload-ttl <time>",
       "remove uploads that are not kept after this time (24h)",
       duration,
@@ -167,6 +173,7 @@ async function serve(context: Context, _args: [], options: HubOptions): Promise<
     ...(options.adminToken === undefined ? {} : { adminToken: options.adminToken }),
     ...ice,
     ...(options.roomIdle === undefined ? {} : { roomIdleMs: options.roomIdle }),
+    ...(options.lease === undefined ? {} : { leaseMs: options.lease }),
     ...(options.uploadTtl === undefined ? {} : { uploadTtlMs: options.uploadTtl }),
     ...(options.urlLife === undefined ? {} : { presignSeconds: urlSeconds(options.urlLife) }),
     trustProxy: options.trustProxy === true,

@@ -1,6 +1,6 @@
 // Routes of jobs, and the parts behind them put together: documents and logs in the bucket, the dispatcher, the sweep
 // and the commands (docs/protocol/events.md).
-import type { ArtifactId, ArtifactRecord, RoomId } from "@waybill/sdk/protocol";
+import { type ArtifactId, type ArtifactRecord, LIMITS, type RoomId } from "@waybill/sdk/protocol";
 import type { Bucket } from "../bucket/bucket.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Handlers } from "../http/handler.ts";
@@ -33,6 +33,8 @@ export type JobAreaDeps = {
   readonly acceptTimeoutMs?: number;
   readonly ackTimeoutMs?: number;
   readonly sweepMs?: number;
+  /** A worker that has not renewed for this long loses its job. Default 60 s. */
+  readonly leaseMs?: number;
 };
 
 export type JobRoute =
@@ -59,12 +61,12 @@ export type JobArea = {
   sweep(nowMs: number): Promise<void>;
 };
 
-/** A lost worker is noticed this long after its lease at most. */
+/** A lost worker is noticed this long after its lease at most; sooner where leases are short. */
 const SWEEP_MS = 10_000;
 
 /** Puts the area together; nothing happens before `start`. */
 export function createJobArea(deps: JobAreaDeps): JobArea {
-  const { rooms, documents, signaling, clock, log } = deps;
+  const { rooms, documents, signaling, clock, log, leaseMs = LIMITS.leaseMs } = deps;
   const tasks = new BackgroundTasks(log);
   const events = new EventLog(rooms);
   const stopping = new AbortController();
@@ -77,6 +79,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     log,
     broadcast: (room, message) => signaling.broadcast(room, message),
     stopping: stopping.signal,
+    leaseMs,
   });
   const dispatcher: Dispatcher = new Dispatcher({
     store,
@@ -89,7 +92,17 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     ...(deps.acceptTimeoutMs === undefined ? {} : { acceptTimeoutMs: deps.acceptTimeoutMs }),
   });
   const activeRooms = () => signaling.rooms();
-  const live = new LiveJobs({ rooms, store, events, dispatcher, tasks, clock, log, activeRooms });
+  const live = new LiveJobs({
+    rooms,
+    store,
+    events,
+    dispatcher,
+    tasks,
+    clock,
+    log,
+    leaseMs,
+    activeRooms,
+  });
   const commands = new CommandRelay({
     signaling,
     clock,
@@ -110,7 +123,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
       commands.start();
       timer ??= setInterval(
         () => tasks.run("sweep live jobs", () => sweep(clock())),
-        deps.sweepMs ?? SWEEP_MS,
+        deps.sweepMs ?? Math.min(SWEEP_MS, leaseMs / 6),
       );
     },
     async stop() {

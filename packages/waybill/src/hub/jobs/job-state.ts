@@ -113,10 +113,15 @@ export function queuedEvent(doc: JobDoc): StateEvent {
  * The document after something happened. Throws `stale_attempt` for renewals and ends by anybody but the
  * current attempt's worker; what does not apply changes nothing.
  */
-export function next(doc: JobDoc, happening: Happening, nowMs: number): Transition {
+export function next(
+  doc: JobDoc,
+  happening: Happening,
+  nowMs: number,
+  leaseMs: number = LIMITS.leaseMs,
+): Transition {
   switch (happening.type) {
     case "assign":
-      return doc.state === "queued" ? assign(doc, happening.worker, nowMs) : { doc };
+      return doc.state === "queued" ? assign(doc, happening.worker, nowMs, leaseMs) : { doc };
     case "return":
       return doc.state === "assigned" && doc.attempt === happening.attempt
         ? notTaken(doc, happening.reason, nowMs)
@@ -126,7 +131,7 @@ export function next(doc: JobDoc, happening: Happening, nowMs: number): Transiti
         ? endByHub(doc, "cancelled", `cancelled by ${happening.by}`, nowMs)
         : { doc };
     case "renew":
-      return renew(doc, happening, nowMs);
+      return renew(doc, happening, nowMs, leaseMs);
     case "end":
       return end(doc, happening, nowMs);
     case "checkpoint":
@@ -169,7 +174,7 @@ export function leaseOver(doc: JobDoc, nowMs: number): boolean {
   );
 }
 
-function assign(doc: JobDoc, worker: PeerId, nowMs: number): Transition {
+function assign(doc: JobDoc, worker: PeerId, nowMs: number, leaseMs: number): Transition {
   const seq = doc.seqReserved + 1;
   const assigned: JobDoc = {
     ...doc,
@@ -177,7 +182,7 @@ function assign(doc: JobDoc, worker: PeerId, nowMs: number): Transition {
     attempt: doc.attempt + 1,
     worker,
     startedAt: timestamp(nowMs),
-    leaseUntil: timestamp(nowMs + LIMITS.leaseMs),
+    leaseUntil: timestamp(nowMs + leaseMs),
     seqReserved: seq + LIMITS.seqReserve,
   };
   return { doc: assigned, events: [stateEvent(assigned, seq, timestamp(nowMs))] };
@@ -187,6 +192,7 @@ function renew(
   doc: JobDoc,
   renewal: Extract<Happening, { type: "renew" }>,
   nowMs: number,
+  leaseMs: number,
 ): Transition {
   assertCurrent(doc, renewal);
   const late = isLive(doc.state) && RANK[renewal.state] < RANK[doc.state];
@@ -194,7 +200,7 @@ function renew(
     doc: {
       ...doc,
       state: late ? doc.state : renewal.state,
-      leaseUntil: timestamp(nowMs + LIMITS.leaseMs),
+      leaseUntil: timestamp(nowMs + leaseMs),
       seqReserved: Math.max(doc.seqReserved, renewal.lastSeq + LIMITS.seqReserve),
     },
   };

@@ -32,6 +32,8 @@ export type JobStoreDeps = {
   readonly broadcast: (room: RoomId, message: HubToPeer) => void;
   /** Aborted when the hub stops. */
   readonly stopping: AbortSignal;
+  /** A worker that has not renewed for this long loses its job. */
+  readonly leaseMs: number;
 };
 
 export type Applied = {
@@ -54,6 +56,11 @@ export class JobStore {
 
   constructor(deps: JobStoreDeps) {
     this.#deps = deps;
+  }
+
+  /** How long the lease of an assignment or a renewal is. */
+  get leaseMs(): number {
+    return this.#deps.leaseMs;
   }
 
   /** The job as stored, or as remembered for at most `maxAgeMs`; throws `not_found`. */
@@ -112,13 +119,13 @@ export class JobStore {
     happening: Happening,
     onStored: (applied: Applied) => void = () => {},
   ): Promise<Applied> {
-    const { documents, clock, tasks } = this.#deps;
+    const { documents, clock, tasks, leaseMs } = this.#deps;
     let before: JobDoc | undefined;
     let transition: Transition | undefined;
     const updated = await documents.update(JobDoc, jobKey(room, job), (doc) => {
       if (doc === undefined) throw noSuchJob(room, job);
       before = doc;
-      transition = next(doc, happening, clock());
+      transition = next(doc, happening, clock(), leaseMs);
       return transition.doc === doc ? undefined : transition.doc;
     });
     if (updated === undefined || before === undefined) throw noSuchJob(room, job);

@@ -3,7 +3,6 @@
 // every few seconds, and for all rooms now and then.
 import {
   type JobDoc,
-  LIMITS,
   type RoomId,
   RoomId as RoomIdSchema,
   isTerminal,
@@ -27,6 +26,7 @@ export type LiveJobsDeps = {
   readonly tasks: BackgroundTasks;
   readonly clock: Clock;
   readonly log: Log;
+  readonly leaseMs: number;
   /** Rooms with peers connected here. */
   readonly activeRooms: () => readonly RoomId[];
 };
@@ -51,12 +51,12 @@ export class LiveJobs {
 
   constructor(deps: LiveJobsDeps) {
     this.#deps = deps;
-    this.#trustLeasesFromMs = deps.clock() + LIMITS.leaseMs;
+    this.#trustLeasesFromMs = deps.clock() + deps.leaseMs;
   }
 
   /** Workers could not renew for a while (the hub or its store was away): gives them a lease's time to do so. */
   forgiveLeases(): void {
-    this.#trustLeasesFromMs = this.#deps.clock() + LIMITS.leaseMs;
+    this.#trustLeasesFromMs = this.#deps.clock() + this.#deps.leaseMs;
   }
 
   /** A room has a live job. */

@@ -244,7 +244,7 @@ export class RoomDispatch {
       this.#workers.get(worker.workerId) === worker &&
       this.#deps.send(this.#room, worker.workerId, {
         type: "job.offer",
-        assignment: assignmentOf(doc, event),
+        assignment: { ...assignmentOf(doc, event), leaseMs: this.#deps.store.leaseMs },
       });
     if (!sent) {
       worker.slots.delete(job);

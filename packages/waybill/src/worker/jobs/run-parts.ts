@@ -107,7 +107,7 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
     lease: new Lease({
       ...shared,
       log: events,
-      intervalMs: context.timing.leaseMs,
+      intervalMs: Math.min(context.timing.leaseMs, (assignment.leaseMs ?? Infinity) / 4),
       state: init.leaseState,
       onReserved: (seqReserved) => note({ seqReserved }),
       onLost: init.onStale,
