@@ -25,6 +25,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill room policy --room lab",
     "waybill room policy --room lab --relay-only --relay-budget 5GB",
   ],
+  "room usage": ["waybill room usage --room lab", "waybill room usage --day 2026-01-31 --json"],
   "room key create": ["waybill room key create --room lab --label cluster-a --days 90"],
   "room key ls": ["waybill room key ls --room lab"],
   "room key revoke": ["waybill room key revoke k_4f1c --room lab"],

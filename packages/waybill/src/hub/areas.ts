@@ -5,6 +5,8 @@ import {
   type ModelId,
   PROTOCOL_VERSION,
   type RoomId,
+  cryptoRandom,
+  randomText,
 } from "@waybill/sdk/protocol";
 import { VERSION } from "../version.ts";
 import { createAccessArea } from "./access/access-area.ts";
@@ -20,6 +22,7 @@ import { remoteAddress } from "./http/http-server.ts";
 import { RateLimit } from "./http/rate-limit.ts";
 import { createIceArea } from "./ice/ice-area.ts";
 import type { IceServers } from "./ice/ice-servers.ts";
+import { RelayMeter } from "./ice/relay-meter.ts";
 import { claimedJob } from "./jobs/fence.ts";
 import { createJobArea } from "./jobs/index.ts";
 import type { Clock, Log } from "./log.ts";
@@ -109,12 +112,29 @@ export function createAreas(init: AreasInit): Areas {
   const policies = new RoomPolicies({
     rooms,
     defaults: init.policy,
-    onChanged: (room, { icePolicy }) =>
-      signaling.broadcast(room, { type: "ice.policy", policy: icePolicy }),
+    onChanged: (room, policy) => {
+      signaling.broadcast(room, { type: "ice.policy", policy: policy.icePolicy });
+      meter.onPolicy(room, policy);
+    },
+  });
+  const meter = new RelayMeter({
+    documents,
+    policies,
+    hub: randomText(12, cryptoRandom),
+    isHere: (room, peer) => signaling.find(room, peer) !== undefined,
+    hasPeers: (room) => signaling.peers(room).length > 0,
+    broadcast: (room, message) => signaling.broadcast(room, message),
+    clock,
+    log,
+  });
+  signaling.listen({
+    relayReport: ({ room, info: { peerId, name } }, message) =>
+      meter.report({ room, peerId, name }, message),
   });
   const ice = createIceArea({
     servers: init.iceServers,
     policies,
+    meter,
     mintLimit: new RateLimit({ ...ICE_SERVERS, clock }),
     log,
   });
@@ -256,12 +276,14 @@ export function createAreas(init: AreasInit): Areas {
     signaling,
     start() {
       jobs.start();
+      meter.start();
       sweeper.start();
     },
     async stop() {
       await sweeper.stop();
       await jobs.stop();
       await signaling.stop();
+      await meter.stop();
       await sessions.stop();
     },
     sweep: () => sweeper.sweep(),

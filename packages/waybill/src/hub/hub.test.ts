@@ -82,6 +82,42 @@ async function pushOverHttp(client: HubClient, room: RoomId, tree: Tree): Promis
   return artifact;
 }
 
+describe("a room's peers", () => {
+  it("are told of servers, policy and relayed bytes: in the welcome, and when they change", async () => {
+    const hub = hubOn(await newDataDir(), {
+      iceServers: [{ urls: ["turn:turn.lab"] }],
+      turn: { secret: "shared", ttlMs: 600_000 },
+      relayBudgetBytes: 1000,
+    });
+    const { url } = await hub.start();
+    const { client, room, credential } = await ownerOf(url, "lab");
+    const session = createSession({ hub: { url, credential }, room, name: "a", instance: "a1" });
+    cleaners.push(() => session.stop());
+    const policies: string[] = [];
+    const exhausted = new Promise((resolve) => session.on("relay.budget", resolve));
+    session.on("ice.policy", ({ policy }) => policies.push(policy));
+    session.start();
+    const welcome = await session.waitUntilOpen();
+    expect(welcome).toMatchObject({
+      iceServers: [{ username: expect.stringMatching(`:lab/${welcome.peerId}$`) }],
+      iceExpiresAt: expect.any(String),
+      icePolicy: "all",
+      relayBudget: { usedBytes: 0, budgetBytes: 1000, exhausted: false },
+    });
+    await client.call("setRoomPolicy", { params: { room }, body: { icePolicy: "relay" } });
+    const usage = { sentBytes: 1500, receivedBytes: 10 };
+    const connection = { connection: "c1", peer: welcome.peerId };
+    session.send({ type: "relay.usage", ...connection, ...usage });
+    const budget = { usedBytes: 1500, budgetBytes: 1000, exhausted: true };
+    expect(await exhausted).toMatchObject({ budget });
+    expect(policies).toEqual(["relay"]);
+    expect(await client.call("relayUsage", { params: { room } })).toMatchObject({
+      budget,
+      peers: [{ peerId: welcome.peerId, name: "a", ...usage }],
+    });
+  });
+});
+
 describe("a hub", () => {
   it("stores what is pushed where any S3 tool finds it, and keeps it over a restart", async () => {
     const dataDir = await newDataDir();

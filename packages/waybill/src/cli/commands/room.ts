@@ -8,7 +8,7 @@ import { encodeWorkerKey, saveRoom, savedRooms } from "../credentials.ts";
 import { address, wholeNumber, withCommon, withRoom } from "../options.ts";
 import { formatTime, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
-import { policyCommand } from "./room-policy.ts";
+import { policyCommand, usageCommand } from "./room-policy.ts";
 
 export function roomCommand(run: Runner): Command {
   const room = new Command("room").description("create rooms, invite people and workers into them");
@@ -58,6 +58,7 @@ export function roomCommand(run: Runner): Command {
       .action(run<[string], { from: string }>(moved)),
   );
   room.addCommand(policyCommand(run));
+  room.addCommand(usageCommand(run));
   room.addCommand(keyCommand(run));
   return room;
 }

@@ -11,6 +11,7 @@ import type { RateLimit } from "../http/rate-limit.ts";
 import type { Log } from "../log.ts";
 import type { RoomPolicies } from "../rooms/room-policies.ts";
 import type { IceServers } from "./ice-servers.ts";
+import type { RelayMeter } from "./relay-meter.ts";
 
 /** What a welcome says of servers and policy. */
 export type IceFacts = Pick<
@@ -21,12 +22,13 @@ export type IceFacts = Pick<
 export type IceAreaDeps = {
   readonly servers: IceServers;
   readonly policies: RoomPolicies;
+  readonly meter: RelayMeter;
   /** Per key: credentials are to be asked for twice in their life, not for each connection. */
   readonly mintLimit: RateLimit;
   readonly log: Log;
 };
 
-type IceRoute = Extract<RouteName, "iceServers" | "setRoomPolicy">;
+type IceRoute = Extract<RouteName, "iceServers" | "setRoomPolicy" | "relayUsage">;
 
 export type IceArea = {
   readonly handlers: Handlers<IceRoute>;
@@ -36,7 +38,7 @@ export type IceArea = {
 
 /** Composes the area; does no I/O. */
 export function createIceArea(deps: IceAreaDeps): IceArea {
-  const { servers, policies, log } = deps;
+  const { servers, policies, meter, log } = deps;
   return {
     handlers: {
       iceServers: async ({ params: { room }, caller }) => {
@@ -51,15 +53,20 @@ export function createIceArea(deps: IceAreaDeps): IceArea {
         log("info", "room policy set", { room, ...policy });
         return policy;
       },
+
+      relayUsage: async ({ params: { room }, query: { day } }) => meter.usage(room, day),
     },
 
     async factsFor(room, peer) {
-      const { icePolicy } = await policies.of(room);
+      const relayBudget = await meter.budgetOf(room);
       const { iceServers, expiresAt } = servers.mint(room, peer);
+      // The last, so that no change of it comes between this and the welcome.
+      const { icePolicy } = await policies.of(room);
       return {
         iceServers,
         icePolicy,
         ...(expiresAt === undefined ? {} : { iceExpiresAt: expiresAt }),
+        ...(relayBudget === undefined ? {} : { relayBudget }),
       };
     },
   };

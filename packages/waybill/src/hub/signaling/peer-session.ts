@@ -29,6 +29,9 @@ import type { ConnectedPeer, Connection, Delivery, Priority, Router } from "./ro
 type Hello = Extract<PeerToHub, { type: "hello" }>;
 type HeldJobs = NonNullable<Hello["worker"]>["jobs"];
 
+/** What a peer says of the bytes it relays. */
+export type RelayReport = Extract<PeerToHub, { type: "relay.usage" }>;
+
 /** What only workers may say. */
 export type WorkerMessage = Extract<
   PeerToHub,
@@ -52,6 +55,7 @@ export type PeerSessionDeps = {
   readonly onJoined: (peer: ConnectedPeer, held: HeldJobs) => void;
   readonly onLeft: (peer: ConnectedPeer) => void;
   readonly onWorkerMessage: (peer: ConnectedPeer, message: WorkerMessage) => void;
+  readonly onRelayReport: (peer: ConnectedPeer, message: RelayReport) => void;
   readonly onClosed: (session: PeerSession) => void;
 };
 
@@ -271,6 +275,7 @@ export class PeerSession implements Connection {
         this.peer.worker.cached = message.artifacts;
         return;
       case "relay.usage":
+        this.#deps.onRelayReport(this.peer, message);
         return;
       default:
         assertNever(message);

@@ -1,5 +1,5 @@
 // One WebSocket, with its bounds: text frames only, keep-alive, a metered reader and a bounded writer. Knows
-// nothing of rooms or messages (docs/protocol/signaling.md §1, §6).
+// nothing of rooms or messages (docs/protocol/signaling.md §1, §7).
 import { CLOSE, messageOf } from "@waybill/sdk/protocol";
 import type { RawData, WebSocket } from "ws";
 import { RateGate } from "./rate-gate.ts";

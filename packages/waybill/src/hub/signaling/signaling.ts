@@ -12,7 +12,12 @@ import {
 } from "@waybill/sdk/protocol";
 import { WebSocketServer } from "ws";
 import type { Clock, Log } from "../log.ts";
-import { PeerSession, type PeerSessionDeps, type WorkerMessage } from "./peer-session.ts";
+import {
+  PeerSession,
+  type PeerSessionDeps,
+  type RelayReport,
+  type WorkerMessage,
+} from "./peer-session.ts";
 import { type ConnectedPeer, LocalRouter, type Router } from "./router.ts";
 
 export type SignalingDeps = Pick<PeerSessionDeps, "authenticateHello" | "hubVersion"> & {
@@ -32,6 +37,7 @@ export type SignalingListener = {
   /** `held`: the jobs a worker says it still works on. */
   joined?(peer: ConnectedPeer, held: readonly HeldJob[]): void;
   left?(peer: ConnectedPeer): void;
+  relayReport?(peer: ConnectedPeer, message: RelayReport): void;
   workerMessage?(peer: ConnectedPeer, message: WorkerMessage): void;
 };
 
@@ -99,6 +105,9 @@ export function createSignaling(deps: SignalingDeps): Signaling {
     },
     onWorkerMessage: (peer, message) => {
       for (const listener of listeners) listener.workerMessage?.(peer, message);
+    },
+    onRelayReport: (peer, message) => {
+      for (const listener of listeners) listener.relayReport?.(peer, message);
     },
     onClosed: (session) => {
       sessions.delete(session);
