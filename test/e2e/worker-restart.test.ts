@@ -62,18 +62,46 @@ describe("a worker daemon", () => {
     return seen.findLast((line) => line["type"] === "state")?.["state"];
   }
 
-  it("that is SIGKILLed while it trains kills the trainer after its restart and fails the job", async () => {
-    const { job, worker, workerId, viewer, seen, pid } = await startHeldJob();
-    await worker.kill();
+  it("that is SIGKILLed while it trains goes on with the trainer after its restart, every line once (I6)", async () => {
+    const { worker, workerId, viewer, seen, pid, release } = await startHeldJob();
+    const stepsOf = (lines: Line[]) =>
+      lines.flatMap(({ type, data }) => (type === "metric" ? [(data as Line)["step"]] : []));
+    for (let round = 0; round < 2; round++) {
+      await (round === 0 ? worker : lab.lastStarted).kill();
+      expect(runs(pid)).toBe(true);
+      const before = stepsOf(seen).length;
+      // The trainer prints on meanwhile.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      expect(await restartWorker()).toMatchObject({ workerId });
+      seen.push(
+        ...(await viewer.until(
+          ({ type, data }) => type === "metric" && Number((data as Line)["step"]) > before + 20,
+        )),
+      );
+    }
     expect(runs(pid)).toBe(true);
-    expect(await restartWorker()).toMatchObject({ workerId });
-    expect(await toEnd(viewer, seen)).toBe("failed");
-    expect(await viewer.exit()).toBe(1);
-    expect(runs(pid)).toBe(false);
-    expect(await lab.ask(["job", "show", job])).toMatchObject({
-      state: "failed",
-      reason: expect.stringMatching(/worker restarted/),
-    });
+    await release();
+    expect(await toEnd(viewer, seen)).toBe("completed");
+    expect(await viewer.exit()).toBe(0);
+    const steps = stepsOf(seen);
+    expect(steps).toEqual(steps.map((_, i) => i + 1));
+    const pids = seen.filter(({ line }) => String(line).startsWith("pid "));
+    expect(pids.map(({ line }) => line)).toEqual([`pid ${pid}`]);
+    const states = seen.filter(({ type }) => type === "state").map(({ state }) => state);
+    expect(states.slice(-2)).toEqual(["running", "completed"]);
+  });
+
+  it("that is SIGKILLed while its trainer is killed, too, interrupts the job", async () => {
+    const { job, worker, viewer, seen, pid } = await startHeldJob();
+    await worker.kill();
+    const { stdout } = spawnSync("ps", ["-o", "pgid=", "-p", String(pid)], { encoding: "utf8" });
+    process.kill(-Number(stdout), "SIGKILL");
+    await restartWorker();
+    seen.push(
+      ...(await viewer.until(({ type, state }) => type === "state" && state === "interrupted")),
+    );
+    expect(seen.at(-1)).toMatchObject({ reason: expect.stringMatching(/without an exit status/) });
+    expect(await lab.ask(["job", "show", job])).toMatchObject({ job });
   });
 
   it("that is SIGKILLed while it publishes publishes after its restart", async () => {

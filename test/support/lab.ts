@@ -42,6 +42,13 @@ export class Lab implements AsyncDisposable {
     return this.#hub;
   }
 
+  /** The process started last. */
+  get lastStarted(): WaybillProcess {
+    const last = this.#processes.at(-1);
+    if (last === undefined) throw new Error("nothing was started");
+    return last;
+  }
+
   get hubUrl(): string {
     return `http://127.0.0.1:${this.#ports?.hub ?? 0}`;
   }

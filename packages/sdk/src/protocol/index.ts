@@ -89,7 +89,12 @@ export {
   ResumePoint,
   DEFAULT_MAX_ATTEMPTS,
 } from "./jobs.ts";
-export { TRAINER_ENV, parseTrainerLine, type TrainerMessage } from "./trainer.ts";
+export {
+  TRAINER_ENV,
+  parseTrainerLine,
+  type TrainerMessage,
+  type TrainerRequest,
+} from "./trainer.ts";
 export { ModelEntry, AliasMove, Registry, ModelPublication } from "./registry.ts";
 export {
   ObjectKey,

@@ -81,6 +81,8 @@ export const JobSpec = v.pipe(
     progress: v.optional(ProgressFormat),
     /** Writes the metrics as TensorBoard's event files, too, published with the model under `tensorboard/`. */
     tensorboard: v.optional(v.boolean()),
+    /** What the trainer's standard input brings: `adjust` and `checkpoint` as lines (default), or its end at once. */
+    stdin: v.optional(v.picklist(["commands", "empty"])),
     /** Attempts in a row that may end without a new checkpoint before the job fails. */
     maxAttempts: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(100))),
   }),

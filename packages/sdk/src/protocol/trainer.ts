@@ -1,5 +1,6 @@
 // Lines a trainer prints (docs/protocol/trainer.md). One JSON object a line is a message; anything else is log.
 import * as v from "valibot";
+import type { Adjustment } from "./events.ts";
 
 /** Environment a trainer finds. */
 export const TRAINER_ENV = {
@@ -18,7 +19,7 @@ const Sample = v.looseObject({
 });
 const Checkpoint = v.looseObject({ type: v.literal("checkpoint"), path: v.optional(v.string()) });
 const Result = v.looseObject({ type: v.literal("result") });
-const Adjusted = v.object({ adjusted: Keys });
+const Adjusted = v.looseObject({ adjusted: Keys, id: v.optional(v.string()) });
 const Metric = v.looseObject({ type: v.literal("metric") });
 
 export type TrainerMessage =
@@ -30,9 +31,18 @@ export type TrainerMessage =
       readonly path: string | undefined;
     }
   | { readonly kind: "result"; readonly data: Record<string, unknown> }
-  /** The trainer has taken (some of) what it was asked to adjust. */
-  | { readonly kind: "adjusted"; readonly data: Record<string, unknown> }
+  /** The trainer has taken (some of) what it was asked to adjust; `id` of the command, if it told it. */
+  | {
+      readonly kind: "adjusted";
+      readonly data: Record<string, unknown>;
+      readonly id: string | undefined;
+    }
   | { readonly kind: "log"; readonly line: string };
+
+/** What a worker writes to a trainer's standard input, one a line (trainer.md §8). */
+export type TrainerRequest =
+  | { readonly type: "adjust"; readonly id: string; readonly values: Adjustment }
+  | { readonly type: "checkpoint"; readonly id: string };
 
 /**
  * Reads one line of a trainer's stdout. An object without a `type` is a metric when at least one value is a
@@ -53,7 +63,9 @@ export function parseTrainerLine(line: string): TrainerMessage {
   if (v.is(Sample, value)) return { kind: "sample", data: value, file: value.file };
   if (v.is(Checkpoint, value)) return { kind: "checkpoint", data: value, path: value.path };
   if (v.is(Result, value)) return { kind: "result", data: value };
-  if (v.is(Adjusted, value)) return { kind: "adjusted", data: value.adjusted };
+  if (v.is(Adjusted, value)) {
+    return { kind: "adjusted", data: value.adjusted, id: value.id };
+  }
   const data: Record<string, unknown> = value;
   if (data["type"] === undefined && Object.values(data).some(isNumber)) {
     return { kind: "metric", data };

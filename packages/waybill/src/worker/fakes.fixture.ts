@@ -49,6 +49,8 @@ export const TEST_TIMING: WorkerTiming = {
   cancelGraceMs: 1000,
   shutdownGraceMs: 5000,
   verifyMs: 3000,
+  adjustMs: 5000,
+  checkpointMs: 5000,
   lingerMs: 10,
   shutdownMs: 5000,
   pollMs: 50,

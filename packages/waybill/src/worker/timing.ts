@@ -17,6 +17,10 @@ export type WorkerTiming = {
   readonly shutdownGraceMs: number;
   /** How long a command may take to show its effect before it is rejected. */
   readonly verifyMs: number;
+  /** How long a trainer may take to say that it has taken new values. */
+  readonly adjustMs: number;
+  /** How long it may take to write a checkpoint it was asked for: large models go to slow disks. */
+  readonly checkpointMs: number;
   /** An ended job's live log stays this long for viewers that are still reading. */
   readonly lingerMs: number;
   /** `stop()` gives running jobs the grace above and this for storing what is left. */
@@ -34,6 +38,8 @@ export const WORKER_TIMING: WorkerTiming = {
   cancelGraceMs: 5000,
   shutdownGraceMs: 20_000,
   verifyMs: 5000,
+  adjustMs: 30_000,
+  checkpointMs: 300_000,
   lingerMs: 10_000,
   shutdownMs: 8000,
   pollMs: 100,

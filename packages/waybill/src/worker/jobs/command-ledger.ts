@@ -23,6 +23,11 @@ export class CommandLedger {
     return true;
   }
 
+  /** Where a command stands that a former daemon has answered. */
+  restore(id: string, last: CommandAck): void {
+    this.#entries.set(id, { last, replies: new Set() });
+  }
+
   /** Tells everybody who sent the command. */
   settle(id: string, ack: CommandAck): void {
     const entry = this.#entries.get(id);

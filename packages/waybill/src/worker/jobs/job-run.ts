@@ -17,10 +17,12 @@ import { endJob } from "./end-job.ts";
 import type { LeaseState } from "./lease.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { publishOutput } from "./publish-output.ts";
-import type { NotedExit, RunRecord } from "./run-journal.ts";
+import type { LoggedSteps } from "./logged-steps.ts";
+import type { RunRecord } from "./run-journal.ts";
 import { type RunContext, type RunParts, openParts, stopParts } from "./run-parts.ts";
 import { recover } from "./run-recovery.ts";
-import { graceOf, next } from "./run-state.ts";
+import { next } from "./run-state.ts";
+import { RunTrainer } from "./run-trainer.ts";
 import {
   type End,
   INITIAL,
@@ -30,7 +32,7 @@ import {
   type RunState,
 } from "./run-types.ts";
 import type { SpoolPaths } from "./spool.ts";
-import { MAX_REASON, Training } from "./training.ts";
+import { MAX_REASON } from "./training.ts";
 
 /** `dropped`: the attempt was taken away. `left`: the daemon stopped first; a restarted one goes on. */
 export type RunOutcome = Outcome | "dropped" | "left";
@@ -46,6 +48,7 @@ export class JobRun {
   /** Who sent a command, by its id. */
   readonly #askedBy = new Map<string, string>();
   readonly #hard: AbortController;
+  readonly #trainer: RunTrainer;
   readonly #work = new Set<Promise<void>>();
   readonly #settle: (outcome: RunOutcome) => void;
   #prepareAbort = new AbortController();
@@ -55,7 +58,6 @@ export class JobRun {
   #dispatching = false;
   #leaving = false;
   #prepared: Prepared | undefined;
-  #training: Training | undefined;
   #told: ReadonlySet<JobEvent["type"]> = new Set();
 
   private constructor(
@@ -72,6 +74,15 @@ export class JobRun {
     const { promise, resolve } = Promise.withResolvers<RunOutcome>();
     this.ended = promise;
     this.#settle = resolve;
+    this.#trainer = new RunTrainer({
+      assignment: record.assignment,
+      context,
+      paths,
+      parts: open.parts,
+      state: () => this.#state,
+      dispatch: (event) => this.dispatch(event),
+      signal: open.hard.signal,
+    });
   }
 
   /** Opens an attempt's spool and log; `start` sets it going. */
@@ -110,30 +121,42 @@ export class JobRun {
   /** Begins, or goes on where a former daemon's journal ends. */
   async start(): Promise<void> {
     const parts = this.#parts;
-    const recovery = await recover(parts.journal.record, parts.events);
+    const recovery = await recover(parts.journal.record, parts.events, this.#paths);
     this.#state = recovery.state;
-    this.#told = recovery.told;
+    this.#told = recovery.logged.told;
+    this.#restoreCommands(recovery.logged);
     this.#context.feed.add(this.assignment.job, parts.events);
     parts.flusher.start();
     parts.lease.start();
-    if (recovery.effects.length > 0) {
-      for (const effect of recovery.effects) this.#perform(effect);
-      return;
+    const { phase } = recovery.state;
+    if (phase === "preparing" || recovery.trainer?.type === "running") {
+      parts.metrics.start();
+      parts.disk.start();
     }
-    if (recovery.exit !== undefined) {
-      this.#track(this.#readAgain(recovery.exit));
-      return;
+    if (phase === "preparing") this.#track(this.#prepare());
+    if (recovery.trainer !== undefined) {
+      // Now, not in its turn: the hub may count the worker as lost already.
+      parts.lease.renewNow();
+      parts.publisher.reserveEarly(this.#hard.signal);
+      this.#track(this.#trainer.takeOver(recovery.trainer, recovery.logged.state !== undefined));
     }
-    parts.metrics.start();
-    parts.disk.start();
-    this.#track(this.#prepare());
+    for (const effect of recovery.effects) this.#perform(effect);
+  }
+
+  #restoreCommands({ commands }: LoggedSteps): void {
+    for (const { id, by, last } of commands) {
+      this.#commands.restore(id, last);
+      if (last.stage === "received") this.#askedBy.set(id, by);
+    }
   }
 
   /** Takes a command, once by its id; `reply` hears each stage. */
   command(command: JobCommand, by: string, reply: (ack: CommandAck) => void): void {
     if (!this.#commands.take(command.id, reply)) return;
     this.#askedBy.set(command.id, by.slice(0, 128));
-    this.dispatch({ type: "command", id: command.id, name: command.name });
+    const { id, name, values } = command;
+    const deaf = this.assignment.spec.stdin === "empty";
+    this.dispatch({ type: "command", id, name, values, deaf });
   }
 
   /** The hub counts this attempt out (I11): the trainer is killed and nothing more is written. */
@@ -156,7 +179,7 @@ export class JobRun {
     this.#hard.abort();
     this.#prepareAbort.abort();
     this.#publishAbort.abort();
-    this.#training?.terminate(0);
+    this.#trainer.kill();
     await this.#close();
     this.#settle("left");
   }
@@ -195,14 +218,17 @@ export class JobRun {
         return;
       case "pause":
       case "resume":
-        this.#track(this.#turn(effect.type));
+        this.#track(this.#trainer.turn(effect.type));
         return;
-      case "terminate": {
-        const { stopGraceMs, cancelGraceMs, shutdownGraceMs } = this.#context.timing;
-        const graces = { stop: stopGraceMs, cancel: cancelGraceMs, shutdown: shutdownGraceMs };
-        this.#training?.terminate(graces[effect.grace], effect.grace === "stop");
+      case "tell":
+        this.#track(this.#trainer.tell(effect.command));
         return;
-      }
+      case "await":
+        this.#trainer.await(effect.command);
+        return;
+      case "terminate":
+        this.#track(this.#trainer.terminate(effect.grace));
+        return;
       case "publish":
         this.#track(this.#publish(effect.stoppedEarly));
         return;
@@ -232,7 +258,7 @@ export class JobRun {
     return worker === undefined ? {} : { worker };
   }
 
-  #ack({ command, stage, message }: Extract<RunEffect, { type: "ack" }>): void {
+  #ack({ command, stage, message, values }: Extract<RunEffect, { type: "ack" }>): void {
     const by = this.#askedBy.get(command.id) ?? "unknown";
     this.#parts.append({
       type: "command",
@@ -241,6 +267,7 @@ export class JobRun {
       stage,
       by,
       ...(message === undefined ? {} : { message }),
+      ...(values === undefined ? {} : { values }),
     });
     if (stage !== "received") this.#askedBy.delete(command.id);
     this.#commands.settle(command.id, { stage, message });
@@ -267,71 +294,11 @@ export class JobRun {
   }
 
   async #launch(): Promise<void> {
-    const parts = this.#parts;
     const prepared = this.#prepared;
     if (prepared === undefined) throw new WaybillError("internal", "launched before prepared");
-    const training = this.#newTraining();
-    try {
-      // Before the program exists, so that a crash from here on is known to have left one.
-      await parts.journal.update({ stage: "training" });
-      const trainer = await training.launch(prepared);
-      await parts.journal.update({ trainer: { pid: trainer.pid, startId: trainer.startId } });
-      this.#context.log("info", `${this.assignment.job}: trainer runs as process ${trainer.pid}`);
-      // An end that was asked for while it started has found nothing to signal.
-      if (this.#state.phase === "ending") this.#endNow();
-      this.dispatch({ type: "launched" });
-      parts.publisher.reserveEarly(this.#hard.signal);
-      this.dispatch(await training.ended(trainer, (exit) => this.#noteExit(exit)));
-    } catch (error) {
-      this.dispatch({ type: "launch.failed", reason: reasonOf(error) });
-    }
-  }
-
-  /** Not waited for: what is made of the end is noted, too, and waited for there. */
-  #noteExit({ code, signal }: NotedExit): void {
-    const ending = this.#state.phase === "ending" ? { ending: this.#state.ending } : {};
-    const noted = this.#parts.journal.update({ exit: { code, signal, ...ending } });
-    this.#track(noted);
-  }
-
-  /** The trainer ended under a former daemon, which noted that and no more. */
-  async #readAgain(exit: NotedExit): Promise<void> {
-    try {
-      this.dispatch(await this.#newTraining({ over: true }).readAgain(exit));
-    } catch (error) {
-      this.dispatch({ type: "launch.failed", reason: reasonOf(error) });
-    }
-  }
-
-  #newTraining(options: { readonly over?: boolean } = {}): Training {
-    const { events: log, results, samples, metrics, append } = this.#parts;
-    this.#training = new Training({
-      spec: this.assignment.spec,
-      log,
-      results,
-      samples,
-      metrics,
-      append,
-      ...options,
-      paths: this.#paths,
-      timing: this.#context.timing,
-      signal: this.#hard.signal,
-    });
-    return this.#training;
-  }
-
-  #endNow(): void {
-    if (this.#state.phase !== "ending") return;
-    this.#perform({ type: "terminate", grace: graceOf(this.#state.ending) });
-  }
-
-  async #turn(effect: "pause" | "resume"): Promise<void> {
-    try {
-      await this.#training?.turn(effect);
-      this.dispatch({ type: "signalled", effect });
-    } catch (error) {
-      this.dispatch({ type: "signal.failed", effect, reason: messageOf(error) });
-    }
+    // So that the model's name is known, should the hub be away in the end.
+    this.#parts.publisher.reserveEarly(this.#hard.signal);
+    await this.#trainer.launch(prepared);
   }
 
   async #publish(stoppedEarly: boolean): Promise<void> {
@@ -354,7 +321,7 @@ export class JobRun {
   }
 
   async #end(end: End): Promise<void> {
-    await this.#training?.settle();
+    await this.#trainer.settle();
     const stored = await endJob({
       context: this.#context,
       parts: this.#parts,
@@ -369,7 +336,7 @@ export class JobRun {
     this.#context.feed.remove(this.assignment.job);
     this.#prepared?.release();
     this.#hard.abort();
-    await this.#training?.close();
+    await this.#trainer.close();
     await stopParts(this.#parts);
     await Promise.all(this.#work);
     await this.#parts.events.close();

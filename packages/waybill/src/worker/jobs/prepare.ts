@@ -41,6 +41,8 @@ export type Prepared = {
   readonly command: readonly string[];
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Its standard input is to be empty. */
+  readonly deaf: boolean;
   /** Gives the cached artifacts free. */
   release(): void;
 };
@@ -86,6 +88,7 @@ export async function prepare(init: PrepareInit): Promise<Prepared> {
       command,
       cwd: paths.work,
       env,
+      deaf: spec.stdin === "empty",
       release: () => {
         for (const lease of leases) lease.release();
       },

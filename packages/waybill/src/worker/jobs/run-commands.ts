@@ -2,18 +2,22 @@
 // and later as applied or rejected, or rejected at once (docs/protocol/events.md §7).
 import { assertNever } from "@waybill/sdk/protocol";
 import { ack, announce, launch, leavePreparing, rejectAll, split } from "./run-steps.ts";
-import type { Ending, In, RunEffect, RunState, Step, Waiting } from "./run-types.ts";
+import type { Ending, In, RunEffect, RunEvent, RunState, Step, Waiting } from "./run-types.ts";
 
 /** The step a command makes. */
-export function command(state: RunState, { id, name }: Waiting): Step {
-  const one: Waiting = { id, name };
-  const received = ack(one, "received");
+export function command(
+  state: RunState,
+  { id, name, values, deaf = false }: Extract<RunEvent, { type: "command" }>,
+): Step {
+  const one: Waiting = { id, name, ...(values === undefined ? {} : { values }) };
+  const received = ack(one, "received", undefined, values);
   // Refused at once: whoever asked through the hub is told so in its answer.
   const reject = (message: string): Step => ({ state, effects: [ack(one, "rejected", message)] });
   const already = (message?: string): Step => ({
     state,
     effects: [received, ack(one, "applied", message)],
   });
+  if (deaf && (name === "adjust" || name === "checkpoint")) return reject(DEAF);
   switch (state.phase) {
     case "preparing":
       return commandPreparing(state, one, received, already);
@@ -41,7 +45,7 @@ export function command(state: RunState, { id, name }: Waiting): Step {
       return reject(BEING_ENDED[state.ending]);
     case "publishing":
       if (name === "stop" || name === "resume") return already("training has already ended");
-      if (name === "pause") return reject("training has already ended");
+      if (name !== "cancel") return reject("training has already ended");
       if (state.committed) return reject("the model is being entered in the registry");
       return {
         state: { phase: "aborting", ending: "cancel", waiting: [one] },
@@ -60,6 +64,13 @@ export function command(state: RunState, { id, name }: Waiting): Step {
       return assertNever(state);
   }
 }
+
+const DEAF =
+  "the job asked for an empty standard input (stdin: empty): its trainer can be told nothing";
+
+/** More than people ask for before the first is answered; a pipe of 64 KiB holds about as many lines. */
+const MAX_WAITING = 64;
+const TOO_MANY = `${MAX_WAITING} commands wait for the trainer already`;
 
 const BEING_ENDED: Readonly<Record<Ending, string>> = {
   stop: "the job is being stopped",
@@ -89,15 +100,19 @@ function commandPreparing(
         const effects = [received, announce("running"), ack(one, "applied")];
         return { state: { ...state, paused: false }, effects };
       }
-      const step = launch();
+      const step = launch(state.waiting);
       return { state: step.state, effects: [received, ack(one, "applied"), ...step.effects] };
     }
     case "stop":
     case "cancel":
       return leavePreparing(state, one.name, [one], [received]);
     case "adjust":
+      if (state.waiting.length >= MAX_WAITING) {
+        return { state, effects: [ack(one, "rejected", TOO_MANY)] };
+      }
+      return { state: { ...state, waiting: [...state.waiting, one] }, effects: [received] };
     case "checkpoint":
-      return { state, effects: [ack(one, "rejected", "the trainer takes no messages")] };
+      return { state, effects: [ack(one, "rejected", "the trainer has not started yet")] };
     default:
       return assertNever(one.name);
   }
@@ -130,7 +145,10 @@ function commandTraining(
       };
     case "adjust":
     case "checkpoint":
-      return { state, effects: [ack(one, "rejected", "the trainer takes no messages")] };
+      if (waiting.length > MAX_WAITING) {
+        return { state, effects: [ack(one, "rejected", TOO_MANY)] };
+      }
+      return { state: { ...state, waiting }, effects: [received, { type: "tell", command: one }] };
     default:
       return assertNever(one.name);
   }

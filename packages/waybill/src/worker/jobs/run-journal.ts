@@ -6,18 +6,22 @@ import { readIfThere, replaceFile } from "../data-dir/files.ts";
 /** How an attempt may end. */
 export const Outcome = v.picklist(["completed", "failed", "cancelled", "interrupted"]);
 
+const Ending = v.picklist(["stop", "cancel", "shutdown", "space", "revoke"]);
+
 export const RunRecord = v.object({
   format: v.literal(1),
   assignment: JobAssignment,
   stage: v.picklist(["preparing", "training", "publishing", "ending"]),
-  /** The trainer's process group and the life of it (`processStartId`). */
+  /** The trainer's process group, whose first process is its launcher, and the life of it (`processStartId`). */
   trainer: v.optional(v.object({ pid: v.number(), startId: v.string() })),
+  /** The trainer is being ended, and when the grace it has is over (ms since 1970); `sent`: it has had its SIGTERM. */
+  ending: v.optional(v.object({ why: Ending, killAt: v.number(), sent: v.boolean() })),
   /** How the trainer ended, noted before anything else is made of it; `ending` when it was being ended. */
   exit: v.optional(
     v.object({
       code: v.nullable(v.number()),
       signal: v.nullable(v.string()),
-      ending: v.optional(v.picklist(["stop", "cancel", "shutdown", "space", "revoke"])),
+      ending: v.optional(Ending),
     }),
   ),
   /** What there is to publish; set with stage `publishing`. */

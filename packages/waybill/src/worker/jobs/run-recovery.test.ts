@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +15,6 @@ import {
   fakeDigest,
   fakeTransfers,
 } from "../fakes.fixture.ts";
-import { processStartId } from "../trainers/proc.ts";
 import { type Worker, createWorker } from "../worker.ts";
 import type { RunRecord } from "./run-journal.ts";
 import { newRecord } from "./run-parts.ts";
@@ -26,7 +24,6 @@ const WAIT = { timeout: 10_000, interval: 5 };
 let dir: string;
 let hub: FakeHub;
 let worker: Worker | undefined;
-let orphan: ChildProcess | undefined;
 const command = [
   process.execPath,
   "-e",
@@ -40,7 +37,6 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await worker?.stop();
-  orphan?.kill("SIGKILL");
   await rm(dir, { recursive: true, force: true });
 });
 
@@ -67,6 +63,10 @@ async function leave(
   });
   log.appendAll(events);
   await log.close();
+}
+
+function spoolOf({ job, attempt }: JobAssignment): string {
+  return join(dir, "spool", `${job}-${attempt}`);
 }
 
 async function restart(): Promise<void> {
@@ -104,20 +104,28 @@ describe("a restarted worker", () => {
     expect(hub.events(assignment.job)[0]).toMatchObject({ seq: assignment.firstSeq, line: "a" });
   });
 
-  it("kills a trainer that outlived the daemon and fails its job", async () => {
-    orphan = spawn("sleep", ["60"], { detached: true, stdio: "ignore" });
-    const pid = orphan.pid ?? 0;
-    const gone = new Promise((resolve) => orphan?.once("exit", (_, signal) => resolve(signal)));
+  it("interrupts a job whose trainer is gone without a status", async () => {
     const assignment = assign({ command });
-    const startId = (await processStartId(pid)) ?? "";
-    await leave(assignment, { stage: "training", trainer: { pid, startId } });
+    const printed = { stdout: "bye\n" };
+    await leave(assignment, { stage: "training", trainer: { pid: 1, startId: "x" } }, [], printed);
     await restart();
-    expect(await gone).toBe("SIGKILL");
+    expect(await outcome(assignment.job)).toMatchObject({
+      state: "interrupted",
+      reason: expect.stringMatching(/gone, without an exit status/),
+    });
+    expect(hub.events(assignment.job)).toMatchObject([{ line: "bye" }, { state: "interrupted" }]);
+    expect(hub.publications).toEqual([]);
+  });
+
+  it("takes a status that the launcher left for the trainer's end", async () => {
+    const assignment = assign({ command });
+    await leave(assignment, { stage: "training", trainer: { pid: 1, startId: "x" } });
+    await writeFile(join(spoolOf(assignment), "status"), "3\n");
+    await restart();
     expect(await outcome(assignment.job)).toMatchObject({
       state: "failed",
-      reason: expect.stringMatching(/worker restarted/),
+      reason: "the trainer exited with code 3",
     });
-    expect(hub.publications).toEqual([]);
   });
 
   it("publishes a training that had ended, telling its result once", async () => {

@@ -1,7 +1,7 @@
 import { array, assert, constantFrom, property } from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as v from "valibot";
-import { ModelId } from "@waybill/sdk/protocol";
+import { type CommandName, ModelId } from "@waybill/sdk/protocol";
 import { next } from "./run-state.ts";
 import { INITIAL, type RunEffect, type RunEvent, type RunState } from "./run-types.ts";
 
@@ -9,15 +9,20 @@ const model = v.parse(ModelId, "00112233");
 const stop = { id: "s", name: "stop" } as const;
 const cancel = { id: "x", name: "cancel" } as const;
 const pause = { id: "p", name: "pause" } as const;
+const adjust = { id: "a", name: "adjust", values: { lr: 0.1 } } as const;
+const second = { id: "b", name: "adjust", values: { lr: 0.2 } } as const;
+const save = { id: "k", name: "checkpoint" } as const;
 
 /** One state of each kind that behaves differently. A phase without a state here does not compile below. */
 const STATES = {
   preparing: INITIAL,
-  "preparing, paused": { phase: "preparing", ready: false, paused: true },
-  "preparing, ready": { phase: "preparing", ready: true, paused: true },
+  "preparing, paused": { phase: "preparing", ready: false, paused: true, waiting: [] },
+  "preparing, ready": { phase: "preparing", ready: true, paused: true, waiting: [adjust] },
   training: { phase: "training", paused: false, waiting: [] },
   "training, pausing": { phase: "training", paused: false, waiting: [pause] },
   "training, paused": { phase: "training", paused: true, waiting: [] },
+  "training, asked": { phase: "training", paused: false, waiting: [adjust, second, save] },
+  "training, asked and paused": { phase: "training", paused: true, waiting: [adjust] },
   "ending, unlaunched": { phase: "ending", ending: "cancel", launched: false, waiting: [cancel] },
   "ending, stop": { phase: "ending", ending: "stop", launched: true, waiting: [stop] },
   "ending, cancel": { phase: "ending", ending: "cancel", launched: true, waiting: [cancel] },
@@ -35,7 +40,7 @@ type StateName = keyof typeof STATES;
 type Missing = Exclude<RunState["phase"], (typeof STATES)[StateName]["phase"]>;
 const everyPhase: [Missing] extends [never] ? true : Missing = true;
 
-const command = (name: "pause" | "resume" | "stop" | "cancel"): RunEvent => ({
+const command = (name: CommandName): RunEvent => ({
   type: "command",
   id: "c",
   name,
@@ -50,6 +55,15 @@ const EVENTS = {
   resume: command("resume"),
   stop: command("stop"),
   cancel: command("cancel"),
+  adjust: { type: "command", id: "c", name: "adjust", values: { lr: 1 } },
+  checkpoint: command("checkpoint"),
+  "checkpoint, deaf": { type: "command", id: "c", name: "checkpoint", deaf: true },
+  adjusted: { type: "adjusted", values: { lr: 0.1 } },
+  "adjusted b": { type: "adjusted", id: "b", values: { lr: 0.2 } },
+  checkpointed: { type: "checkpointed" },
+  "tell.failed": { type: "tell.failed", id: "a", reason: "r" },
+  unanswered: { type: "unanswered", id: "a", afterMs: 30_000 },
+  lost: { type: "lost", reason: "r" },
   "signalled pause": { type: "signalled", effect: "pause" },
   "signalled resume": { type: "signalled", effect: "resume" },
   "signal.failed": { type: "signal.failed", effect: "pause", reason: "r" },
@@ -69,7 +83,7 @@ type EventName = keyof typeof EVENTS;
 function nameOf(state: RunState): string {
   switch (state.phase) {
     case "preparing":
-      return `preparing${state.ready ? ", ready" : ""}${state.paused ? ", paused" : ""}`;
+      return `preparing${state.ready ? ", ready" : ""}${state.paused ? ", paused" : ""}${waitingOf(state.waiting)}`;
     case "training":
       return `training${state.paused ? ", paused" : ""}${waitingOf(state.waiting)}`;
     case "ending":
@@ -99,6 +113,9 @@ function effectOf(effect: RunEffect): string {
       return `terminate ${effect.grace}`;
     case "publish":
       return `publish${effect.stoppedEarly ? " early" : ""}`;
+    case "tell":
+    case "await":
+      return `${effect.type} ${effect.command.id}`;
     case "end":
       return `end ${effect.end.outcome}`;
     default:
@@ -124,9 +141,12 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "ending, stop, unlaunched (c) | c received | abort.prepare",
     cancel: "ending, cancel, unlaunched (c) | c received | abort.prepare",
+    adjust: "preparing (c) | c received",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
     revoked: "ending, revoke, unlaunched | abort.prepare",
-    shutdown: "ending, shutdown, unlaunched | abort.prepare",
     "disk.low": "ending, space, unlaunched | abort.prepare",
+    shutdown: "ending, shutdown, unlaunched | abort.prepare",
   },
   "preparing, paused": {
     prepared: "preparing, ready, paused",
@@ -135,19 +155,25 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "preparing | c received | say running | c applied",
     stop: "ending, stop, unlaunched (c) | c received | abort.prepare",
     cancel: "ending, cancel, unlaunched (c) | c received | abort.prepare",
+    adjust: "preparing, paused (c) | c received",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
     revoked: "ending, revoke, unlaunched | abort.prepare",
-    shutdown: "ending, shutdown, unlaunched | abort.prepare",
     "disk.low": "ending, space, unlaunched | abort.prepare",
+    shutdown: "ending, shutdown, unlaunched | abort.prepare",
   },
   "preparing, ready": {
-    "prepare.failed": "finishing, failed | end failed",
+    "prepare.failed": "finishing, failed | a rejected | end failed",
     pause: "same | c received | c applied",
-    resume: "training | c received | c applied | launch",
-    stop: "finishing, cancelled | c received | c applied | end cancelled",
-    cancel: "finishing, cancelled | c received | c applied | end cancelled",
-    revoked: "done, dropped | drop",
-    shutdown: "finishing, interrupted | end interrupted",
-    "disk.low": "finishing, failed | end failed",
+    resume: "training (a) | c received | c applied | launch | tell a",
+    stop: "finishing, cancelled | c received | c applied | a rejected | end cancelled",
+    cancel: "finishing, cancelled | c received | c applied | a rejected | end cancelled",
+    adjust: "preparing, ready, paused (a c) | c received",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    revoked: "done, dropped | a rejected | drop",
+    "disk.low": "finishing, failed | a rejected | end failed",
+    shutdown: "finishing, interrupted | a rejected | end interrupted",
   },
   training: {
     launched: "same | say running",
@@ -156,12 +182,16 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "ending, stop (c) | c received | say stopping | terminate stop",
     cancel: "ending, cancel (c) | c received | say stopping | terminate cancel",
+    adjust: "training (c) | c received | tell c",
+    checkpoint: "training (c) | c received | tell c",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "finishing, interrupted | end interrupted",
     "signalled pause": "training, paused | say paused",
     "exited 0": "publishing | publish",
     "exited 1": "finishing, failed | end failed",
     revoked: "ending, revoke | terminate cancel",
-    shutdown: "ending, shutdown | say stopping | terminate shutdown",
     "disk.low": "ending, space | say stopping | terminate cancel",
+    shutdown: "ending, shutdown | say stopping | terminate shutdown",
   },
   "training, pausing": {
     launched: "same | say running",
@@ -170,13 +200,17 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "training (p c) | c received | resume",
     stop: "ending, stop (p c) | c received | say stopping | terminate stop",
     cancel: "ending, cancel (p c) | c received | say stopping | terminate cancel",
+    adjust: "training (p c) | c received | tell c",
+    checkpoint: "training (p c) | c received | tell c",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "finishing, interrupted | p rejected | end interrupted",
     "signalled pause": "training, paused | say paused | p applied",
     "signal.failed": "training | p rejected",
     "exited 0": "publishing | p rejected | publish",
     "exited 1": "finishing, failed | p rejected | end failed",
     revoked: "ending, revoke (p) | terminate cancel",
-    shutdown: "ending, shutdown (p) | say stopping | terminate shutdown",
     "disk.low": "ending, space (p) | say stopping | terminate cancel",
+    shutdown: "ending, shutdown (p) | say stopping | terminate shutdown",
   },
   "training, paused": {
     launched: "same | say running",
@@ -185,12 +219,60 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "training, paused (c) | c received | resume",
     stop: "ending, stop (c) | c received | say stopping | terminate stop",
     cancel: "ending, cancel (c) | c received | say stopping | terminate cancel",
+    adjust: "training, paused (c) | c received | tell c",
+    checkpoint: "training, paused (c) | c received | tell c",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "finishing, interrupted | end interrupted",
     "signalled resume": "training | say running",
     "exited 0": "publishing | publish",
     "exited 1": "finishing, failed | end failed",
     revoked: "ending, revoke | terminate cancel",
-    shutdown: "ending, shutdown | say stopping | terminate shutdown",
     "disk.low": "ending, space | say stopping | terminate cancel",
+    shutdown: "ending, shutdown | say stopping | terminate shutdown",
+  },
+  "training, asked": {
+    launched: "same | say running",
+    "launch.failed": "finishing, failed | a rejected | b rejected | k rejected | end failed",
+    pause: "training (a b k c) | c received | pause",
+    resume: "same | c received | c applied",
+    stop: "ending, stop (a b k c) | c received | say stopping | terminate stop",
+    cancel: "ending, cancel (a b k c) | c received | say stopping | terminate cancel",
+    adjust: "training (a b k c) | c received | tell c",
+    checkpoint: "training (a b k c) | c received | tell c",
+    "checkpoint, deaf": "same | c rejected",
+    adjusted: "training (b k) | a applied",
+    "adjusted b": "training (a k) | b applied",
+    checkpointed: "training (a b) | k applied",
+    "tell.failed": "training (b k) | a rejected",
+    unanswered: "training (b k) | a rejected",
+    lost: "finishing, interrupted | a rejected | b rejected | k rejected | end interrupted",
+    "signalled pause": "training, paused (a b k) | say paused",
+    "exited 0": "publishing | a rejected | b rejected | k rejected | publish",
+    "exited 1": "finishing, failed | a rejected | b rejected | k rejected | end failed",
+    revoked: "ending, revoke (a b k) | terminate cancel",
+    "disk.low": "ending, space (a b k) | say stopping | terminate cancel",
+    shutdown: "ending, shutdown (a b k) | say stopping | terminate shutdown",
+  },
+  "training, asked and paused": {
+    launched: "same | say running",
+    "launch.failed": "finishing, failed | a rejected | end failed",
+    pause: "same | c received | c applied",
+    resume: "training, paused (a c) | c received | resume",
+    stop: "ending, stop (a c) | c received | say stopping | terminate stop",
+    cancel: "ending, cancel (a c) | c received | say stopping | terminate cancel",
+    adjust: "training, paused (a c) | c received | tell c",
+    checkpoint: "training, paused (a c) | c received | tell c",
+    "checkpoint, deaf": "same | c rejected",
+    adjusted: "training, paused | a applied",
+    "tell.failed": "training, paused | a rejected",
+    unanswered: "same | await a",
+    lost: "finishing, interrupted | a rejected | end interrupted",
+    "signalled resume": "training (a) | say running",
+    "exited 0": "publishing | a rejected | publish",
+    "exited 1": "finishing, failed | a rejected | end failed",
+    revoked: "ending, revoke (a) | terminate cancel",
+    "disk.low": "ending, space (a) | say stopping | terminate cancel",
+    shutdown: "ending, shutdown (a) | say stopping | terminate shutdown",
   },
   "ending, unlaunched": {
     prepared: "finishing, cancelled | x applied | end cancelled",
@@ -201,6 +283,10 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "same | c rejected",
     cancel: "ending, cancel, unlaunched (x c) | c received",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "finishing, cancelled | x applied | end cancelled",
     "exited 0": "finishing, cancelled | x applied | end cancelled",
     "exited 1": "finishing, cancelled | x applied | end cancelled",
     revoked: "ending, revoke, unlaunched (x)",
@@ -211,6 +297,10 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "ending, stop (s c) | c received",
     cancel: "ending, cancel (c) | c received | s rejected | terminate cancel",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "publishing | s applied | publish early",
     "exited 0": "publishing | s applied | publish early",
     "exited 1": "publishing | s applied | publish early",
     revoked: "ending, revoke (s) | terminate cancel",
@@ -221,6 +311,10 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "same | c rejected",
     cancel: "ending, cancel (x c) | c received",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "finishing, cancelled | x applied | end cancelled",
     "exited 0": "finishing, cancelled | x applied | end cancelled",
     "exited 1": "finishing, cancelled | x applied | end cancelled",
     revoked: "ending, revoke (x) | terminate cancel",
@@ -231,6 +325,10 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "same | c rejected",
     cancel: "ending, cancel (c) | c received | terminate cancel",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "finishing, interrupted | end interrupted",
     "exited 0": "finishing, interrupted | end interrupted",
     "exited 1": "finishing, interrupted | end interrupted",
     revoked: "ending, revoke | terminate cancel",
@@ -241,6 +339,10 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "same | c rejected",
     cancel: "ending, cancel (c) | c received | terminate cancel",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "finishing, failed | end failed",
     "exited 0": "finishing, failed | end failed",
     "exited 1": "finishing, failed | end failed",
     revoked: "ending, revoke | terminate cancel",
@@ -251,6 +353,10 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "same | c rejected",
     cancel: "same | c rejected",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "done, dropped | drop",
     "exited 0": "done, dropped | drop",
     "exited 1": "done, dropped | drop",
   },
@@ -259,6 +365,9 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "same | c received | c applied",
     cancel: "aborting, cancel (c) | c received | abort.publish",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
     committing: "publishing, committed",
     published: "finishing, completed | end completed",
     "publish.failed": "finishing, failed | end failed",
@@ -270,6 +379,9 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c received | c applied",
     stop: "same | c received | c applied",
     cancel: "same | c rejected",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
     published: "finishing, completed | end completed",
     "publish.failed": "finishing, failed | end failed",
     "publish.aborted": "finishing, failed | end failed",
@@ -280,6 +392,9 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c rejected",
     stop: "same | c rejected",
     cancel: "aborting, cancel (x c) | c received",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
     published: "finishing, completed | x rejected | end completed",
     "publish.failed": "finishing, cancelled | x applied | end cancelled",
     "publish.aborted": "finishing, cancelled | x applied | end cancelled",
@@ -290,6 +405,9 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c rejected",
     stop: "same | c rejected",
     cancel: "same | c rejected",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
     published: "done, dropped | drop",
     "publish.failed": "done, dropped | drop",
     "publish.aborted": "done, dropped | drop",
@@ -299,6 +417,9 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c rejected",
     stop: "same | c rejected",
     cancel: "same | c rejected",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
     stored: "done, completed",
     revoked: "done, dropped | drop",
   },
@@ -307,6 +428,9 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     resume: "same | c rejected",
     stop: "same | c rejected",
     cancel: "same | c rejected",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
   },
 };
 

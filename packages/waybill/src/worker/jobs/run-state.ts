@@ -8,8 +8,10 @@
 //   any ──revoked──▶ (ending) ──▶ done, with nothing published (I11)                │
 //   publishing ──cancel──▶ aborting ──aborted──────────────────────────────────────┘
 import { assertNever } from "@waybill/sdk/protocol";
+import { answered } from "./run-answers.ts";
 import { command } from "./run-commands.ts";
 import {
+  ENDED_FIRST,
   ack,
   announce,
   dropped,
@@ -53,10 +55,13 @@ type Fact = Exclude<RunEvent, { type: "command" }>;
 
 function preparing(state: In<"preparing">, event: Fact): Step {
   if (event.type === "prepared") {
-    return state.paused ? { state: { ...state, ready: true }, effects: [] } : launch();
+    return state.paused ? { state: { ...state, ready: true }, effects: [] } : launch(state.waiting);
   }
   if (event.type === "prepare.failed") {
-    return finish({ outcome: "failed", reason: event.reason });
+    return finish(
+      { outcome: "failed", reason: event.reason },
+      rejectAll(state.waiting, "the trainer was not started"),
+    );
   }
   if (event.type === "shutdown") return leavePreparing(state, "shutdown", []);
   if (event.type === "disk.low") return leavePreparing(state, "space", []);
@@ -86,8 +91,18 @@ function training(state: In<"training">, event: Fact): Step {
       const { mine, others } = split(state.waiting, event.effect);
       return { state: { ...state, waiting: others }, effects: rejectAll(mine, event.reason) };
     }
+    case "adjusted":
+    case "checkpointed":
+    case "tell.failed":
+    case "unanswered":
+      return answered(state, event);
+    case "lost":
+      return finish(
+        { outcome: "interrupted", reason: event.reason },
+        rejectAll(state.waiting, ENDED_FIRST),
+      );
     case "exited": {
-      const late = rejectAll(state.waiting, "the trainer ended first");
+      const late = rejectAll(state.waiting, ENDED_FIRST);
       if (event.ok) return publish(false, late);
       return finish(failure(event), late);
     }
@@ -119,6 +134,13 @@ function ending(state: In<"ending">, event: Fact): Step {
   switch (event.type) {
     case "exited":
       return ended(state, event);
+    case "lost":
+      return ended(state, undefined);
+    case "adjusted":
+    case "checkpointed":
+    case "tell.failed":
+    case "unanswered":
+      return answered(state, event);
     case "prepared":
     case "prepare.failed":
     case "prepare.stopped":

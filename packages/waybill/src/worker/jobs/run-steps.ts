@@ -2,10 +2,13 @@
 import { type CommandName, assertNever } from "@waybill/sdk/protocol";
 import type { End, Ending, In, RunEffect, RunEvent, Step, Waiting } from "./run-types.ts";
 
-export function launch(): Step {
+export function launch(waiting: readonly Waiting[]): Step {
   return {
-    state: { phase: "training", paused: false, waiting: [] },
-    effects: [{ type: "launch" }],
+    state: { phase: "training", paused: false, waiting },
+    effects: [
+      { type: "launch" },
+      ...waiting.map((command) => ({ type: "tell", command }) as const),
+    ],
   };
 }
 
@@ -16,7 +19,12 @@ export function leavePreparing(
   waiting: readonly Waiting[],
   before: readonly RunEffect[] = [],
 ): Step {
-  const over: In<"ending"> = { phase: "ending", ending: why, launched: false, waiting };
+  const over: In<"ending"> = {
+    phase: "ending",
+    ending: why,
+    launched: false,
+    waiting: [...state.waiting, ...waiting],
+  };
   if (!state.ready) return { state: over, effects: [...before, { type: "abort.prepare" }] };
   const step = ended(over, undefined);
   return { state: step.state, effects: [...before, ...step.effects] };
@@ -30,7 +38,7 @@ export function ended(
   const { mine, others } = split(state.waiting, state.ending);
   const acks = [
     ...mine.map((one) => ack(one, "applied")),
-    ...rejectAll(others, "the trainer ended first"),
+    ...rejectAll(others, state.launched ? ENDED_FIRST : "the trainer was not started"),
   ];
   switch (state.ending) {
     case "stop":
@@ -80,6 +88,9 @@ function codeOf(exit: Extract<RunEvent, { type: "exited" }> | undefined): {
   return exit?.exitCode === undefined ? {} : { exitCode: exit.exitCode };
 }
 
+/** Why what was still asked of a trainer will not happen. */
+export const ENDED_FIRST = "the trainer ended first";
+
 export function announce(state: "running" | "paused" | "stopping"): RunEffect {
   return { type: "announce", state };
 }
@@ -88,8 +99,15 @@ export function ack(
   one: Waiting,
   stage: "received" | "applied" | "rejected",
   message?: string,
+  values?: Readonly<Record<string, unknown>>,
 ): RunEffect {
-  return { type: "ack", command: one, stage, ...(message === undefined ? {} : { message }) };
+  return {
+    type: "ack",
+    command: one,
+    stage,
+    ...(message === undefined ? {} : { message }),
+    ...(values === undefined ? {} : { values }),
+  };
 }
 
 export function rejectAll(waiting: readonly Waiting[], why: string): RunEffect[] {

@@ -1,5 +1,5 @@
 // The words of the job machine: its states, what can happen to it, and what it wants done.
-import type { CommandName, JobState, ModelId } from "@waybill/sdk/protocol";
+import type { Adjustment, CommandName, JobState, ModelId } from "@waybill/sdk/protocol";
 
 export type Outcome = Extract<JobState, "completed" | "failed" | "cancelled" | "interrupted">;
 export type End = {
@@ -10,12 +10,23 @@ export type End = {
 };
 
 /** A command that has been received and not yet answered for good. */
-export type Waiting = { readonly id: string; readonly name: CommandName };
+export type Waiting = {
+  readonly id: string;
+  readonly name: CommandName;
+  /** Of `adjust`. */
+  readonly values?: Adjustment | undefined;
+};
 /** Why a trainer is being ended before it ends itself. */
 export type Ending = "stop" | "cancel" | "shutdown" | "space" | "revoke";
 
 export type RunState =
-  | { readonly phase: "preparing"; readonly ready: boolean; readonly paused: boolean }
+  | {
+      readonly phase: "preparing";
+      readonly ready: boolean;
+      readonly paused: boolean;
+      /** What the trainer is told as soon as it runs. */
+      readonly waiting: readonly Waiting[];
+    }
   | { readonly phase: "training"; readonly paused: boolean; readonly waiting: readonly Waiting[] }
   | {
       readonly phase: "ending";
@@ -38,7 +49,26 @@ export type RunEvent =
   | { readonly type: "prepare.stopped" }
   | { readonly type: "launched" }
   | { readonly type: "launch.failed"; readonly reason: string }
-  | { readonly type: "command"; readonly id: string; readonly name: CommandName }
+  | {
+      readonly type: "command";
+      readonly id: string;
+      readonly name: CommandName;
+      readonly values?: Adjustment | undefined;
+      /** The trainer's standard input is empty: it can be told nothing. */
+      readonly deaf?: boolean;
+    }
+  /** The trainer says that it has taken new values; without an id the oldest `adjust` is meant. */
+  | {
+      readonly type: "adjusted";
+      readonly id?: string | undefined;
+      readonly values: Readonly<Record<string, unknown>>;
+    }
+  /** The trainer says that it has written a checkpoint. */
+  | { readonly type: "checkpointed" }
+  /** The trainer could not be told. */
+  | { readonly type: "tell.failed"; readonly id: string; readonly reason: string }
+  /** The trainer has not answered in time. */
+  | { readonly type: "unanswered"; readonly id: string; readonly afterMs: number }
   /** The process group was seen stopped or running again. */
   | { readonly type: "signalled"; readonly effect: "pause" | "resume" }
   | {
@@ -53,6 +83,8 @@ export type RunEvent =
       readonly exitCode?: number;
       readonly reason: string;
     }
+  /** The trainer ended while no daemon watched, and left no status: it, or the machine, was killed. */
+  | { readonly type: "lost"; readonly reason: string }
   /** From here on the registry may name the model: publishing can no longer be called off. */
   | { readonly type: "committing" }
   | { readonly type: "published"; readonly model: ModelId }
@@ -73,6 +105,10 @@ export type RunEffect =
   | { readonly type: "launch" }
   | { readonly type: "pause" }
   | { readonly type: "resume" }
+  /** Write the command to the trainer's standard input, and wait for its answer. */
+  | { readonly type: "tell"; readonly command: Waiting }
+  /** Wait for the trainer's answer (again). */
+  | { readonly type: "await"; readonly command: Waiting }
   /** SIGTERM, and SIGKILL after the grace that goes with it. */
   | { readonly type: "terminate"; readonly grace: Grace }
   | { readonly type: "publish"; readonly stoppedEarly: boolean }
@@ -83,6 +119,7 @@ export type RunEffect =
       readonly command: Waiting;
       readonly stage: "received" | "applied" | "rejected";
       readonly message?: string;
+      readonly values?: Readonly<Record<string, unknown>>;
     }
   /** Tell the hub how it ended, with the last events. */
   | { readonly type: "end"; readonly end: End }
@@ -94,4 +131,9 @@ export type Step = { readonly state: RunState; readonly effects: readonly RunEff
 export type In<P extends RunState["phase"]> = Extract<RunState, { phase: P }>;
 
 /** Where every attempt begins. */
-export const INITIAL: RunState = { phase: "preparing", ready: false, paused: false };
+export const INITIAL: RunState = {
+  phase: "preparing",
+  ready: false,
+  paused: false,
+  waiting: [],
+};

@@ -10,6 +10,10 @@ export type SpoolPaths = {
   readonly stdout: string;
   readonly stderr: string;
   readonly config: string;
+  /** Exit status of the trainer, written by its launcher. */
+  readonly status: string;
+  /** The pipe that is the trainer's standard input. */
+  readonly stdin: string;
   /** The trainer's working directory. */
   readonly work: string;
   /** `WAYBILL_OUTPUT`: what is published. */
@@ -37,6 +41,8 @@ function spoolPaths(dir: string): SpoolPaths {
     stdout: join(dir, "stdout.log"),
     stderr: join(dir, "stderr.log"),
     config: join(dir, "config.json"),
+    status: join(dir, "status"),
+    stdin: join(dir, "stdin"),
     work: join(dir, "work"),
     output: join(dir, "output"),
     samples: join(dir, "samples"),

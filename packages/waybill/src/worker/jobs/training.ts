@@ -2,6 +2,7 @@
 import {
   type JobSpec,
   type NewJobEvent,
+  type TrainerRequest,
   WaybillError,
   isAbort,
   messageOf,
@@ -12,14 +13,12 @@ import type { EventLog } from "../events/event-log.ts";
 import type { SystemMetrics } from "../events/system-metrics.ts";
 import { JobProgress } from "../progress/job-progress.ts";
 import type { WorkerTiming } from "../timing.ts";
-import { OutputReader } from "../trainers/output-reader.ts";
+import type { TrainerExit } from "../trainers/launcher.ts";
+import { type OutputListener, OutputReader } from "../trainers/output-reader.ts";
 import type { Results } from "../trainers/results.ts";
 import type { Samples } from "../trainers/samples.ts";
-import {
-  type TrainerExit,
-  type TrainerProcess,
-  startTrainer,
-} from "../trainers/trainer-process.ts";
+import { tellTrainer } from "../trainers/trainer-input.ts";
+import { type TrainerProcess, attachTrainer, startTrainer } from "../trainers/trainer-process.ts";
 import type { Prepared } from "./prepare.ts";
 import type { NotedExit } from "./run-journal.ts";
 import type { RunEvent } from "./run-types.ts";
@@ -35,8 +34,10 @@ export type TrainingInit = {
   readonly append: (event: NewJobEvent) => void;
   readonly spec: Pick<JobSpec, "progress" | "tensorboard">;
   readonly signal: AbortSignal;
-  /** The trainer was a former daemon's and has ended: only its output is left to read. */
-  readonly over?: boolean;
+  /** What the trainer answers to those who asked it something. */
+  readonly listener: OutputListener;
+  /** The trainer is a former daemon's: what the log has of its output is not logged again. */
+  readonly again?: boolean;
 };
 
 export type TrainingEnd = Extract<RunEvent, { type: "exited" }>;
@@ -66,12 +67,10 @@ export class Training {
       results: init.results,
       pollMs: init.timing.pollMs,
       onSample: (file, data) => init.samples.take(file, data),
+      listener: init.listener,
       signal: init.signal,
-      again: init.over ?? false,
+      again: init.again ?? false,
     });
-    if (init.over === true) {
-      this.#launched.reject(new WaybillError("conflict", "the trainer has ended"));
-    }
   }
 
   /** Starts the trainer; throws `trainer_failed` when the program cannot be run. */
@@ -87,6 +86,8 @@ export class Training {
         cwd: prepared.cwd,
         stdout: paths.stdout,
         stderr: paths.stderr,
+        status: paths.status,
+        input: prepared.deaf ? undefined : paths.stdin,
         verifyMs: timing.verifyMs,
       });
       this.#trainer = trainer;
@@ -99,12 +100,28 @@ export class Training {
     }
   }
 
+  /** Watches a trainer of a former daemon and goes on with its output where the log ends. */
+  async attach(left: { readonly pid: number; readonly startId: string }): Promise<TrainerProcess> {
+    const { paths, timing, metrics } = this.#init;
+    const { verifyMs, pollMs } = timing;
+    const trainer = attachTrainer({ ...left, status: paths.status, verifyMs, pollMs });
+    this.#trainer = trainer;
+    this.#launched.resolve(trainer);
+    metrics.watchGroup(trainer.pid);
+    await this.#reader.start();
+    await this.#progress.start("running");
+    return trainer;
+  }
+
   /**
    * Resolves when the trainer has ended and everything it printed is in the log. `onExit` is told first: a log
    * that waits for numbers or disk may take long.
    */
-  async ended(trainer: TrainerProcess, onExit: (exit: TrainerExit) => void): Promise<TrainingEnd> {
-    const exit = await trainer.exited;
+  async ended(
+    exited: Promise<TrainerExit>,
+    onExit: (exit: TrainerExit) => void,
+  ): Promise<TrainingEnd> {
+    const exit = await exited;
     clearTimeout(this.#killing);
     onExit(exit);
     this.#init.metrics.watchGroup(undefined);
@@ -113,6 +130,7 @@ export class Training {
 
   /** Reads what a former daemon's trainer left, as far as the log lacks it. */
   async readAgain(exit: NotedExit): Promise<TrainingEnd> {
+    this.#launched.reject(new WaybillError("conflict", "the trainer has ended"));
     await this.#reader.start();
     await this.#progress.start("over");
     return this.#read(exit);
@@ -148,18 +166,32 @@ export class Training {
     await (effect === "pause" ? trainer.pause() : trainer.resume());
   }
 
-  /** Ends the group; `ask`: a trainer that can be asked gets `graceMs` to end by itself before the signal. */
-  terminate(graceMs: number, ask = false): void {
+  /** Writes a line to the trainer's standard input, once there is a trainer. */
+  async tell(request: TrainerRequest): Promise<void> {
+    await this.#launched.promise;
+    await tellTrainer(this.#init.paths.stdin, request);
+  }
+
+  /**
+   * Ends the group; `ask`: a trainer that can be asked gets `graceMs` to end by itself before the signal. Whether the signal
+   * was sent now.
+   */
+  terminate(graceMs: number, ask = false): boolean {
     clearTimeout(this.#killing);
     const trainer = this.#trainer;
-    if (trainer === undefined) return;
+    if (trainer === undefined) return false;
     if (!ask || !this.#progress.requestStop()) {
       trainer.terminate(graceMs);
-      return;
+      return true;
     }
     // A paused one hears it when it runs again.
     trainer.resume().catch(() => undefined);
     this.#killing = setTimeout(() => trainer.terminate(graceMs), graceMs);
+    return false;
+  }
+
+  killAfter(graceMs: number): void {
+    this.#trainer?.killAfter(graceMs);
   }
 
   /** Resolves when every sample is announced; those that take long are given up. */

@@ -83,6 +83,7 @@ async function readAgain(logged: readonly NewJobEvent[]) {
     results,
     pollMs: 50,
     onSample: (file) => samples.push(file),
+    listener: { onAdjusted: () => undefined, onCheckpoint: () => undefined },
     signal: AbortSignal.timeout(60_000),
     again: true,
   });

@@ -76,5 +76,6 @@ function streamOf(event: JobEvent): string | undefined {
   if (event.type === "log") return event.stream;
   // Metrics of adapters were on no stream.
   if (event.type === "metric") return event.source === undefined ? "stdout" : undefined;
-  return event.type === "checkpoint" ? "stdout" : undefined;
+  // With an artifact it is the worker's own word about one that is safe.
+  return event.type === "checkpoint" && event.artifact === undefined ? "stdout" : undefined;
 }

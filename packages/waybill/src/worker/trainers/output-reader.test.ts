@@ -44,6 +44,7 @@ async function follow(seqReserved = 1_000_000): Promise<void> {
     results,
     pollMs: 50,
     onSample: (file) => samples.push(file),
+    listener: { onAdjusted: () => undefined, onCheckpoint: () => undefined },
     signal: AbortSignal.timeout(60_000),
   });
   await reader.start();

@@ -16,10 +16,20 @@ export type OutputReaderInit = {
   readonly results: Results;
   readonly pollMs: number;
   readonly onSample: (file: string, data: Readonly<Record<string, unknown>>) => void;
+  readonly listener: OutputListener;
   readonly signal: AbortSignal;
-  /** The output is a former daemon's trainer's: what the log has of it is counted, but not logged again. */
+  /** The trainer is a former daemon's: what the log has of it is counted, but not logged again. */
   readonly again?: boolean;
 };
+
+/** Told of what a trainer answers, when a line is logged for the first time and before it is. */
+export type OutputListener = {
+  onAdjusted(values: Readonly<Record<string, unknown>>, id: string | undefined): void;
+  onCheckpoint(path: string | undefined, data: Readonly<Record<string, unknown>>): void;
+};
+
+/** What a line becomes, and what else it means when it is new. */
+type Read = { readonly event: NewJobEvent | undefined; readonly act?: () => void };
 
 /** Raw bytes of a line that are kept; its event adds its envelope. */
 const LINE_BYTES = LIMITS.eventBytes - 1024;
@@ -75,7 +85,7 @@ export class OutputReader {
       const slice = lines.slice(first, first + SLICE);
       const logged = this.#logged?.[stream];
       if (logged === undefined || logged.over) {
-        log.appendAll(slice.flatMap((line) => this.#eventsOf(stream, line)));
+        log.appendAll(slice.flatMap((line) => taken(this.#read(stream, line))));
       } else {
         for (const line of slice) log.appendAll(await this.#unlogged(stream, line, logged));
       }
@@ -87,11 +97,14 @@ export class OutputReader {
     line: OutputLine,
     logged: LoggedOutput,
   ): Promise<NewJobEvent[]> {
-    const [event] = this.#eventsOf(stream, line);
-    return event === undefined || (await logged.has(event, line.transient)) ? [] : [event];
+    const read = this.#read(stream, line);
+    // Without an event of its own a line is known by those around it.
+    const known =
+      read.event === undefined ? !logged.over : await logged.has(read.event, line.transient);
+    return known ? [] : taken(read);
   }
 
-  #eventsOf(stream: "stdout" | "stderr", line: OutputLine): NewJobEvent[] {
+  #read(stream: "stdout" | "stderr", line: OutputLine): Read {
     const event: NewJobEvent = {
       type: "log",
       stream,
@@ -103,37 +116,44 @@ export class OutputReader {
         this.#lastErrors.push(line.text.trim().slice(0, 400));
         if (this.#lastErrors.length > STDERR_LINES) this.#lastErrors.shift();
       }
-      return [event];
+      return { event };
     }
-    return line.cut ? [event] : this.#message(line.text, event);
+    return line.cut ? { event } : this.#message(line.text, event);
   }
 
-  #message(text: string, asLog: NewJobEvent): NewJobEvent[] {
+  #message(text: string, asLog: NewJobEvent): Read {
+    const { listener, results, onSample } = this.#init;
     const message = parseTrainerLine(quoteNonFinite(text));
     switch (message.kind) {
       case "metric": {
         const event: NewJobEvent = { type: "metric", data: message.data };
-        if (!fitsEvent(event)) return [asLog];
-        this.#init.results.metric(message.data);
-        return [event];
+        if (!fitsEvent(event)) return { event: asLog };
+        results.metric(message.data);
+        return { event };
       }
       case "checkpoint": {
         const event: NewJobEvent = { type: "checkpoint", data: message.data };
-        return fitsEvent(event) ? [event] : [asLog];
+        const act = () => listener.onCheckpoint(message.path, message.data);
+        return { event: fitsEvent(event) ? event : asLog, act };
       }
+      case "adjusted":
+        // Shown as it was printed, too: also when nobody waits for it any more.
+        return { event: asLog, act: () => listener.onAdjusted(message.data, message.id) };
       case "result":
         // The event follows when the trainer has ended: only then is it true.
-        this.#init.results.result(message.data);
-        return [];
+        results.result(message.data);
+        return { event: undefined };
       case "sample":
-        // One that was printed before the last logged line was taken when it was printed.
-        if (this.#logged?.stdout.over === false) return [];
-        this.#init.onSample(message.file, message.data);
-        return [];
+        return { event: undefined, act: () => onSample(message.file, message.data) };
       default:
-        return [asLog];
+        return { event: asLog };
     }
   }
+}
+
+function taken({ event, act }: Read): NewJobEvent[] {
+  act?.();
+  return event === undefined ? [] : [event];
 }
 
 /** One of the two files: tail, splitter and the thinning of progress bars. */

@@ -41,6 +41,34 @@ export function sameBoot(startId: string): boolean {
   return !linux || startId.startsWith(`${bootId()}:`);
 }
 
+/** A process that was given this argument, such as the path of a file that nobody else has. */
+export async function findByArgument(argument: string): Promise<number | undefined> {
+  if (!linux) return psByArgument(argument);
+  for (const name of readdirSync("/proc")) {
+    const pid = Number(name);
+    if (Number.isInteger(pid) && commandLine(pid).includes(argument)) return pid;
+  }
+  return undefined;
+}
+
+function commandLine(pid: number): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    return [];
+  }
+}
+
+async function psByArgument(argument: string): Promise<number | undefined> {
+  try {
+    const { stdout } = await run("ps", ["-axo", "pid=,args="]);
+    const line = stdout.split("\n").find((one) => one.includes(argument));
+    return line === undefined ? undefined : Number.parseInt(line, 10);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Every process of a group, zombies included. */
 export async function listGroup(group: number): Promise<ProcessInfo[]> {
   if (!linux) return psGroup(group);

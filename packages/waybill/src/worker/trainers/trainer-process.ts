@@ -1,10 +1,22 @@
 // A trainer as a group of processes of its own: started with its output going to files, stopped, continued
-// and ended as one. What is claimed of it is read back from the operating system first.
+// and ended as one, and found again by a later daemon. What is claimed of it is read back from the operating system
+// first.
 import { type ChildProcess, spawn } from "node:child_process";
-import { open } from "node:fs/promises";
+import { type FSWatcher, watch } from "node:fs";
+import { open, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { delay } from "@waybill/sdk/timing";
 import { WaybillError } from "@waybill/sdk/protocol";
 import { hasCode } from "../data-dir/files.ts";
+import {
+  SHELL,
+  type TrainerExit,
+  checkProgram,
+  exitOf,
+  launcherArguments,
+  makePipe,
+  readStatus,
+} from "./launcher.ts";
 import { type ProcessInfo, listGroup, processStartId, sameBoot } from "./proc.ts";
 
 export type TrainerInit = {
@@ -14,48 +26,74 @@ export type TrainerInit = {
   /** Files its output is appended to. */
   readonly stdout: string;
   readonly stderr: string;
+  /** Where its exit status will be written. */
+  readonly status: string;
+  /** Path for the pipe that becomes its standard input; without one that is empty. */
+  readonly input: string | undefined;
   /** How long `pause` and `resume` wait to see their effect. */
   readonly verifyMs: number;
 };
 
-export type TrainerExit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
+/** A trainer another daemon started. */
+export type AttachInit = Pick<TrainerInit, "status" | "verifyMs"> & {
+  readonly pid: number;
+  readonly startId: string;
+  /** Between looks at it where the file system does not notify. */
+  readonly pollMs: number;
+};
 
 export type TrainerProcess = {
-  /** Process id and process group. */
+  /** Process group, and the id of its first process, which waits for the trainer. */
   readonly pid: number;
   /** Tells this life of the process id from later ones. */
   readonly startId: string;
-  /** The first process has ended; whatever it left behind in its group has been killed. */
+  /** The trainer has ended; whatever it left behind in its group has been killed. */
   readonly exited: Promise<TrainerExit>;
   /** Resolves once every process of the group is seen stopped; throws `timeout`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
+  /** Whether every process of the group is stopped now. */
+  isPaused(): Promise<boolean>;
   /** SIGTERM, and SIGKILL after `graceMs`. A shorter grace later on wins. */
   terminate(graceMs: number): void;
+  /** SIGKILL after `graceMs` for a trainer that has had its SIGTERM. */
+  killAfter(graceMs: number): void;
 };
 
 /** Starts a trainer; throws `trainer_failed` when the program cannot be run. */
 export async function startTrainer(init: TrainerInit): Promise<TrainerProcess> {
+  const [program = ""] = init.command;
+  await checkProgram(program, init.cwd, init.env["PATH"]);
+  await rm(init.status, { force: true });
+  if (init.input !== undefined) {
+    await rm(init.input, { force: true });
+    await makePipe(init.input);
+  }
   const stdout = await open(init.stdout, "a", 0o600);
   const stderr = await open(init.stderr, "a", 0o600);
-  const [program = "", ...args] = init.command;
   let child: ChildProcess;
   try {
-    child = spawn(program, args, {
+    child = spawn(SHELL, launcherArguments(init.status, init.input ?? "/dev/null", init.command), {
       cwd: init.cwd,
       env: init.env,
       // Its own session and group; `kill(-pid)` reaches everything it starts.
       detached: true,
-      stdio: ["ignore", stdout.fd, stderr.fd],
+      stdio: ["ignore", "ignore", "ignore", stdout.fd, stderr.fd],
     });
-    await spawned(child, program);
+    await spawned(child);
   } finally {
     await stdout.close();
     await stderr.close();
   }
   const pid = child.pid;
-  if (pid === undefined) throw new WaybillError("trainer_failed", `${program} has no process id`);
-  return new Trainer(pid, (await processStartId(pid)) ?? "", child, init.verifyMs);
+  if (pid === undefined) throw new WaybillError("trainer_failed", `${SHELL} has no process id`);
+  const exit = childExit(child);
+  return new Trainer(pid, (await processStartId(pid)) ?? "", exit, init.verifyMs);
+}
+
+/** Takes over a trainer that runs, or has run, under a daemon that died. */
+export function attachTrainer(init: AttachInit): TrainerProcess {
+  return new Trainer(init.pid, init.startId, followExit(init), init.verifyMs);
 }
 
 class Trainer implements TrainerProcess {
@@ -66,17 +104,10 @@ class Trainer implements TrainerProcess {
   #killer: NodeJS.Timeout | undefined;
   #killAtMs = Number.POSITIVE_INFINITY;
 
-  constructor(pid: number, startId: string, child: ChildProcess, verifyMs: number) {
+  constructor(pid: number, startId: string, exit: Promise<TrainerExit>, verifyMs: number) {
     this.pid = pid;
     this.startId = startId;
     this.#verifyMs = verifyMs;
-    const { exitCode, signalCode } = child;
-    const exit =
-      exitCode === null && signalCode === null
-        ? new Promise<TrainerExit>((resolve) => {
-            child.once("exit", (code, signal) => resolve({ code, signal }));
-          })
-        : Promise.resolve({ code: exitCode, signal: signalCode });
     this.exited = exit.then((result) => {
       clearTimeout(this.#killer);
       // Helpers it left behind must neither write on nor hold the GPU.
@@ -94,10 +125,19 @@ class Trainer implements TrainerProcess {
     await this.#until("SIGCONT", "running again", ({ stopped }) => !stopped);
   }
 
+  async isPaused(): Promise<boolean> {
+    const living = (await listGroup(this.pid)).filter(({ zombie }) => !zombie);
+    return living.length > 0 && living.every(({ stopped, blocked }) => stopped || blocked);
+  }
+
   terminate(graceMs: number): void {
     // A stopped process acts on SIGTERM only when it runs again.
     signalGroup(this.pid, "SIGTERM");
     signalGroup(this.pid, "SIGCONT");
+    this.killAfter(graceMs);
+  }
+
+  killAfter(graceMs: number): void {
     const killAtMs = performance.now() + graceMs;
     if (killAtMs >= this.#killAtMs) return;
     this.#killAtMs = killAtMs;
@@ -156,18 +196,60 @@ function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
   }
 }
 
-async function spawned(child: ChildProcess, program: string): Promise<void> {
+/** Whether this life of the process still runs. */
+export async function isRunning(pid: number, startId: string): Promise<boolean> {
+  return sameBoot(startId) && (await processStartId(pid)) === startId;
+}
+
+async function spawned(child: ChildProcess): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
       child.once("error", reject);
     });
   } catch (cause) {
-    const why = hasCode(cause, "ENOENT")
-      ? "is not on this worker, or is not in PATH"
-      : hasCode(cause, "EACCES")
-        ? "may not be executed"
-        : "could not be started";
-    throw new WaybillError("trainer_failed", `the trainer's program ${program} ${why}`, { cause });
+    throw new WaybillError("trainer_failed", "the trainer could not be started", { cause });
+  }
+}
+
+/** The launcher ends as its program did; a signal that cannot be trapped took both. */
+function childExit(child: ChildProcess): Promise<TrainerExit> {
+  const resultOf = (code: number | null, signal: NodeJS.Signals | null) =>
+    code === null ? { code, signal } : exitOf(code);
+  const { exitCode, signalCode } = child;
+  if (exitCode !== null || signalCode !== null) {
+    return Promise.resolve(resultOf(exitCode, signalCode));
+  }
+  return new Promise((resolve) => {
+    child.once("exit", (code, signal) => resolve(resultOf(code, signal)));
+  });
+}
+
+/** Waits for a process that is nobody's child here: for its status, or for its end without one. */
+async function followExit(init: AttachInit): Promise<TrainerExit> {
+  let wake: () => void = () => undefined;
+  let watcher: FSWatcher | undefined;
+  try {
+    watcher = watch(dirname(init.status), { persistent: false }, () => wake());
+    watcher.on("error", () => watcher?.close());
+  } catch {
+    // A file system that does not notify: the looks in between do.
+  }
+  try {
+    for (;;) {
+      const changed = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      // In this order: a launcher writes before it ends.
+      const runs = await isRunning(init.pid, init.startId);
+      const exit = await readStatus(init.status);
+      if (exit !== undefined) return exit;
+      if (!runs) return { code: null, signal: "SIGKILL" };
+      const late = new AbortController();
+      await Promise.race([changed, delay(init.pollMs, late.signal).catch(() => undefined)]);
+      late.abort();
+    }
+  } finally {
+    watcher?.close();
   }
 }

@@ -1,0 +1,119 @@
+// What a trainer is told while it runs, and what its answers become (trainer.md §8).
+import { mkdir } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { TEST_TIMING } from "../fakes.fixture.ts";
+import { WorkerLab, trainer } from "../worker-lab.fixture.ts";
+
+const WAIT = { timeout: 15_000, interval: 5 };
+let lab: WorkerLab;
+
+beforeEach(async () => {
+  lab = await WorkerLab.open();
+});
+
+afterEach(() => lab[Symbol.asyncDispose]());
+
+/** Takes what it is told, answers, and ends when it is told `end`. */
+const OBEDIENT = `console.log("up"); save();
+  require("node:readline").createInterface({ input: process.stdin }).on("line", (line) => {
+    const { type, values } = JSON.parse(line);
+    if (type === "checkpoint") say({ type, path: "model.bin", step: 7 });
+    else say({ adjusted: values });
+    if (values?.end) process.exit(0);
+  });`;
+const DEAF = `console.log("up"); save(); setTimeout(() => 0, 60_000);`;
+
+describe("a trainer that is told something", () => {
+  it("acknowledges new values and checkpoints, seen by every viewer with who and what", async () => {
+    await lab.start();
+    const job = lab.offer(trainer(OBEDIENT));
+    await lab.logged(job, "up");
+    const acks = lab.feed.command({ id: "a1", job, name: "adjust", values: { lr: 0.01 } });
+    await vi.waitFor(
+      () => expect(acks.map(({ stage }) => stage)).toEqual(["received", "applied"]),
+      WAIT,
+    );
+    const saved = lab.feed.command({ id: "k1", job, name: "checkpoint" });
+    await vi.waitFor(() => expect(saved.at(-1)?.stage).toBe("applied"), WAIT);
+    expect(lab.feed.command({ id: "a1", job, name: "adjust", values: { lr: 0.01 } })).toMatchObject(
+      [{ stage: "applied" }],
+    );
+    lab.feed.command({ id: "a2", job, name: "adjust", values: { end: true } });
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    expect(lab.ofType(job, "command")).toMatchObject([
+      { id: "a1", name: "adjust", by: "ada", stage: "received", values: { lr: 0.01 } },
+      { id: "a1", name: "adjust", by: "ada", stage: "applied", values: { lr: 0.01 } },
+      { id: "k1", name: "checkpoint", stage: "received" },
+      { id: "k1", name: "checkpoint", stage: "applied" },
+      { id: "a2", name: "adjust", stage: "received", values: { end: true } },
+      { id: "a2", name: "adjust", stage: "applied", values: { end: true } },
+    ]);
+    expect(lab.ofType(job, "checkpoint")).toMatchObject([{ data: { path: "model.bin", step: 7 } }]);
+  });
+
+  it("is told, when it starts, what was asked before", async () => {
+    await lab.start();
+    const gate = Promise.withResolvers<void>();
+    lab.transfer.pullGate = gate.promise;
+    const job = lab.offer(trainer(OBEDIENT, { dataset: "d".repeat(64) }));
+    await mkdir(lab.path("dataset"));
+    lab.transfer.trees.set("d".repeat(64), lab.path("dataset"));
+    await vi.waitFor(() => expect(lab.feed.readers.has(job)).toBe(true), WAIT);
+    const acks = lab.feed.command({ id: "a1", job, name: "adjust", values: { end: true } });
+    expect(acks.map(({ stage }) => stage)).toEqual(["received"]);
+    expect(lab.feed.command({ id: "k1", job, name: "checkpoint" })).toMatchObject([
+      { stage: "rejected", message: "the trainer has not started yet" },
+    ]);
+    gate.resolve();
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    expect(acks.map(({ stage }) => stage)).toEqual(["received", "applied"]);
+  });
+
+  it("that says nothing has the command rejected, with what it would have to do", async () => {
+    await lab.start({ timing: { ...TEST_TIMING, adjustMs: 50, checkpointMs: 50 } });
+    const job = lab.offer(trainer(DEAF));
+    await lab.logged(job, "up");
+    const adjusted = lab.feed.command({ id: "a1", job, name: "adjust", values: { lr: 1 } });
+    const saved = lab.feed.command({ id: "k1", job, name: "checkpoint" });
+    await vi.waitFor(
+      () => expect(adjusted.at(-1)?.message).toMatch(/did not print \{"adjusted"/),
+      WAIT,
+    );
+    await vi.waitFor(
+      () => expect(saved.at(-1)?.message).toMatch(/did not print .*"checkpoint"/),
+      WAIT,
+    );
+    lab.feed.command({ id: "x", job, name: "cancel" });
+    await lab.outcome(job);
+  });
+
+  it("that never reads hangs nobody: what does not fit its input is rejected", async () => {
+    await lab.start();
+    const job = lab.offer(trainer(DEAF));
+    await lab.logged(job, "up");
+    const text = "x".repeat(1000);
+    const values = { a: text, b: text, c: text };
+    const acks = Array.from({ length: 30 }, (_, i) =>
+      lab.feed.command({ id: `a${i}`, job, name: "adjust", values }),
+    );
+    await vi.waitFor(() => {
+      const full = acks.flat().filter(({ message = "" }) => /which is full/.test(message));
+      expect(full.length).toBeGreaterThan(5);
+    }, WAIT);
+    lab.feed.command({ id: "x", job, name: "cancel" });
+    expect((await lab.outcome(job))?.state).toBe("cancelled");
+    expect(acks.flat().filter(({ stage }) => stage === "rejected")).toHaveLength(30);
+  });
+
+  it("reads an end at once when its job asks for an empty input, and can be told nothing", async () => {
+    await lab.start();
+    const code = `console.log("read", fs.readFileSync(0).length); save();
+      const { existsSync } = fs; setInterval(() => existsSync("${lab.path("go")}") && process.exit(0), 5);`;
+    const job = lab.offer(trainer(code, { stdin: "empty" }));
+    await lab.logged(job, "read 0");
+    const rejected = { stage: "rejected", message: expect.stringMatching(/stdin: empty/) };
+    expect(lab.feed.command({ id: "k", job, name: "checkpoint" })).toMatchObject([rejected]);
+    lab.feed.command({ id: "x", job, name: "cancel" });
+    await lab.outcome(job);
+  });
+});
