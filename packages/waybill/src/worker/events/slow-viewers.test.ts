@@ -133,6 +133,7 @@ it("slow viewers hold up neither a trainer of 10,000 lines a second nor the fast
     results: new Results(),
     pollMs: 50,
     onSample: () => undefined,
+    listener: { onAdjusted: () => undefined, onCheckpoint: () => undefined },
     signal: AbortSignal.timeout(60_000),
   });
   await reader.start();
