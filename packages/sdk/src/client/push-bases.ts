@@ -46,6 +46,7 @@ export async function findBases(input: FindBasesInput): Promise<MatchBases | und
     { signal, retryForMs },
   );
   const parent = artifacts.filter(({ artifact }) => artifact === base);
+  if (base !== undefined && parent.length === 0) parent.push(...(await unlisted(input, base)));
   const others = artifacts.filter(({ artifact }) => artifact !== base);
   const records = withinBudget([...parent, ...chooseBases(others, name)], scan.bytes / 64);
   if (records.length === 0) return undefined;
@@ -57,6 +58,24 @@ export async function findBases(input: FindBasesInput): Promise<MatchBases | und
     ? bases.find(({ manifest }) => mayEqual(manifest, scan, shardBytes))
     : undefined;
   return { bases, ...(twin === undefined ? {} : { twin }) };
+}
+
+/** A base no list has: a job's earlier checkpoint. */
+async function unlisted(
+  { hub, room, retryForMs, signal }: FindBasesInput,
+  ref: ArtifactId,
+): Promise<ArtifactRecord[]> {
+  try {
+    const found = await hub.call(
+      "resolveArtifact",
+      { params: { room, ref } },
+      { signal, retryForMs },
+    );
+    return found.kind === "checkpoint" ? [found] : [];
+  } catch (error) {
+    if (isAbort(error)) throw error;
+    return [];
+  }
 }
 
 /** The first of the list whose manifests cost little beside the push itself. */

@@ -2,9 +2,11 @@
 import {
   type ArtifactId,
   type ArtifactRecord,
+  type JobId,
   type ModelId,
   PROTOCOL_VERSION,
   type RoomId,
+  WaybillError,
   cryptoRandom,
   randomText,
 } from "@waybill/sdk/protocol";
@@ -15,15 +17,17 @@ import { Tokens } from "./access/tokens.ts";
 import { createApp } from "./app.ts";
 import { createArrivingArea } from "./arriving/arriving-area.ts";
 import { ArtifactRecords } from "./artifacts/artifact-records.ts";
+import { readableCheckpoint } from "./artifacts/checkpoint-records.ts";
 import { createArtifactsArea } from "./artifacts/artifacts-area.ts";
 import { Documents } from "./bucket/documents.ts";
+import type { Caller } from "./http/handler.ts";
 import { createHealth } from "./http/health.ts";
 import { remoteAddress } from "./http/http-server.ts";
 import { RateLimit } from "./http/rate-limit.ts";
 import { createIceArea } from "./ice/ice-area.ts";
 import type { IceServers } from "./ice/ice-servers.ts";
 import { RelayMeter } from "./ice/relay-meter.ts";
-import { claimedJob } from "./jobs/fence.ts";
+import { claimedJob, heldJob } from "./jobs/fence.ts";
 import { createJobArea } from "./jobs/index.ts";
 import type { Clock, Log } from "./log.ts";
 import { createReceiptsArea } from "./receipts/receipts-area.ts";
@@ -174,6 +178,15 @@ export function createAreas(init: AreasInit): Areas {
     clock,
     log,
   });
+  const holdsJob = async (room: RoomId, job: JobId, caller: Caller): Promise<boolean> => {
+    try {
+      await heldJob(documents, { room, job, caller }, clock());
+      return true;
+    } catch (error) {
+      if (error instanceof WaybillError && !error.retryable) return false;
+      throw error;
+    }
+  };
   const arriving = createArrivingArea({
     documents: sessionDocuments,
     storage,
@@ -202,6 +215,12 @@ export function createAreas(init: AreasInit): Areas {
     signaling,
     artifactRecord: async (room, artifact) =>
       (await artifactRecord(room, artifact)) ?? arriving.find(room, artifact),
+    checkpoints: {
+      find: (room, artifact, job) => records.checkpoints.find(room, artifact, job),
+      of: (room, job) => records.checkpoints.of(room, job),
+      jobs: (room) => records.checkpoints.jobs(room),
+      remove: (room, record) => uploads.removeCheckpoint(room, record),
+    },
     presignGet: async (key) => {
       const request = { method: "GET", bucket: roomsBucket.name, key } as const;
       const signed = await storage.presigner.sign([request], presignSeconds);
@@ -243,6 +262,13 @@ export function createAreas(init: AreasInit): Areas {
         buckets: [storage.uploads.bucket, roomsBucket],
         log,
         arriving: (room, ref) => arriving.resolve(room, ref),
+        checkpoint: (room, artifact, caller) =>
+          readableCheckpoint(
+            { checkpoints: records.checkpoints, holdsJob },
+            room,
+            artifact,
+            caller,
+          ),
       }).handlers,
       ...createReceiptsArea({
         keys: new SigningKeys({ documents, secret: init.secret, clock }),
@@ -265,6 +291,7 @@ export function createAreas(init: AreasInit): Areas {
     roomDuties: [
       { name: "ending idle sessions", run: (room) => sessions.endIfIdle(room) },
       { name: "removing expired uploads", run: (room) => uploads.sweep(room) },
+      { name: "removing checkpoints nobody needs", run: (room) => jobs.sweepCheckpoints(room) },
       { name: "removing segments of finished uploads", run: (room) => arriving.sweep(room) },
     ],
     duties: [{ name: "removing old invites", run: () => access.sweep() }],

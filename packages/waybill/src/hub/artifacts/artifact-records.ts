@@ -18,6 +18,7 @@ import * as v from "valibot";
 import type { Documents } from "../bucket/documents.ts";
 import { mapLimited } from "../bucket/map-limited.ts";
 import type { Clock } from "../log.ts";
+import { CheckpointRecords } from "./checkpoint-records.ts";
 
 const NameDoc = v.object({
   name: ArtifactName,
@@ -38,10 +39,13 @@ const MIN_PREFIX = 8;
 export class ArtifactRecords {
   readonly #documents: Documents;
   readonly #clock: Clock;
+  /** Kept apart from the others. */
+  readonly checkpoints: CheckpointRecords;
 
   constructor(init: { readonly documents: Documents; readonly clock: Clock }) {
     this.#documents = init.documents;
     this.#clock = init.clock;
+    this.checkpoints = new CheckpointRecords(init.documents);
   }
 
   /** The record of an artifact the room holds now; `undefined` when it does not, or not any more. */
@@ -106,6 +110,7 @@ export class ArtifactRecords {
    * models have aliases. Idempotent.
    */
   async enter(room: RoomId, record: ArtifactRecord): Promise<void> {
+    if (record.kind === "checkpoint") return this.checkpoints.enter(room, record);
     await Promise.all([
       this.#write(ArtifactRecord, recordKey(room, record.artifact), record, (known) =>
         this.#isBetter(record, known),
@@ -116,6 +121,7 @@ export class ArtifactRecords {
 
   /** Removes the record if it points to this place; its name passes to the newest that is left under it. */
   async remove(room: RoomId, record: ArtifactRecord): Promise<void> {
+    if (record.kind === "checkpoint") return this.checkpoints.remove(room, record);
     const known = await this.#documents.read(ArtifactRecord, recordKey(room, record.artifact));
     if (known === undefined || known.doc.s3Path !== record.s3Path) return;
     const key = nameKey(room, record.name);

@@ -1,12 +1,25 @@
 // Handlers that find artifacts and let clients read them from the store.
 import { assertSafePath } from "@waybill/sdk/artifact";
-import { type ResolvedArtifact, type RoomId, WaybillError } from "@waybill/sdk/protocol";
-import type { Handlers } from "../http/handler.ts";
+import {
+  ArtifactId,
+  type ArtifactRecord,
+  type ResolvedArtifact,
+  type RoomId,
+  WaybillError,
+} from "@waybill/sdk/protocol";
+import * as v from "valibot";
+import type { Caller, Handlers } from "../http/handler.ts";
 import type { ArtifactRecords } from "./artifact-records.ts";
 import { Readings, type ReadingsDeps } from "./readings.ts";
 
 export type ArtifactsDeps = ReadingsDeps & {
   readonly records: ArtifactRecords;
+  /** A checkpoint the caller may read; throws `forbidden` when there is one that it may not. */
+  readonly checkpoint: (
+    room: RoomId,
+    artifact: ArtifactId,
+    caller: Caller,
+  ) => Promise<ArtifactRecord | undefined>;
   /** What a reference stands for among the artifacts that are arriving. */
   readonly arriving: (room: RoomId, ref: string) => Promise<ResolvedArtifact | undefined>;
 };
@@ -20,13 +33,33 @@ export function createArtifactsArea(deps: ArtifactsDeps): {
 } {
   const { records } = deps;
   const readings = new Readings(deps);
+
+  /** What `find` finds, or the checkpoint an id stands for. */
+  async function orCheckpoint(
+    room: RoomId,
+    ref: string,
+    caller: Caller | undefined,
+    find: () => Promise<ArtifactRecord>,
+  ): Promise<ArtifactRecord> {
+    try {
+      return await find();
+    } catch (error) {
+      const artifact = v.safeParse(ArtifactId, ref);
+      const absent = error instanceof WaybillError && ABSENT.has(error.code);
+      if (!absent || !artifact.success || caller === undefined) throw error;
+      const checkpoint = await deps.checkpoint(room, artifact.output, caller);
+      if (checkpoint === undefined) throw error;
+      return checkpoint;
+    }
+  }
+
   return {
     handlers: {
       listArtifacts: async ({ params }) => ({ artifacts: await records.list(params.room) }),
 
-      resolveArtifact: async ({ params: { room, ref }, query }) => {
+      resolveArtifact: async ({ params: { room, ref }, query, caller }) => {
         try {
-          const record = await records.resolve(room, ref);
+          const record = await orCheckpoint(room, ref, caller, () => records.resolve(room, ref));
           if (query.reading === undefined) return record;
           return { ...record, reading: await readings.of(record) };
         } catch (error) {
@@ -37,11 +70,14 @@ export function createArtifactsArea(deps: ArtifactsDeps): {
         }
       },
 
-      signReads: async ({ params, body }) => {
+      signReads: async ({ params: { room, artifact }, body, caller }) => {
         // A key that is no object of the artifact gets a 404 from the store; one that would lead out of the
         // artifact's folder is refused here.
         for (const key of body.keys) assertSafePath(key, "the request");
-        return readings.sign(await records.get(params.room, params.artifact), body.keys);
+        const record = await orCheckpoint(room, artifact, caller, () =>
+          records.get(room, artifact),
+        );
+        return readings.sign(record, body.keys);
       },
     },
   };

@@ -7,6 +7,7 @@ import type { Handlers } from "../http/handler.ts";
 import type { Clock, Log } from "../log.ts";
 import type { Signaling } from "../signaling/index.ts";
 import { BackgroundTasks } from "./background-tasks.ts";
+import { type CheckpointFiles, Checkpoints } from "./checkpoints.ts";
 import { CommandRelay } from "./commands.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventLog } from "./event-log.ts";
@@ -26,6 +27,7 @@ export type JobAreaDeps = {
     room: RoomId,
     artifact: ArtifactId,
   ) => Promise<ArtifactRecord | undefined>;
+  readonly checkpoints: CheckpointFiles;
   /** A URL that reads one object of the rooms bucket. */
   readonly presignGet: (key: string) => Promise<{ url: string; expiresAt: string }>;
   readonly clock: Clock;
@@ -46,6 +48,7 @@ export type JobRoute =
   | "appendEvents"
   | "renewLease"
   | "endJob"
+  | "recordCheckpoint"
   | "putSample"
   | "readSample"
   | "listWorkers";
@@ -59,6 +62,8 @@ export type JobArea = {
   stop(): Promise<void>;
   /** One sweep: expired leases, orphaned markers, jobs that wait. `start` does it every few seconds. */
   sweep(nowMs: number): Promise<void>;
+  /** Removes checkpoints of a room's jobs that nobody needs any more. */
+  sweepCheckpoints(room: RoomId): Promise<void>;
 };
 
 /** A lost worker is noticed this long after its lease at most; sooner where leases are short. */
@@ -70,13 +75,20 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
   const tasks = new BackgroundTasks(log);
   const events = new EventLog(rooms);
   const stopping = new AbortController();
-  const store = new JobStore({
+  const checkpoints = new Checkpoints({
+    files: deps.checkpoints,
+    store: () => store,
+    tasks,
+    clock,
+  });
+  const store: JobStore = new JobStore({
     rooms,
     documents,
     events,
     tasks,
     clock,
     log,
+    completed: (doc) => checkpoints.completed(doc),
     broadcast: (room, message) => signaling.broadcast(room, message),
     stopping: stopping.signal,
     leaseMs,
@@ -108,7 +120,15 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     clock,
     ...(deps.ackTimeoutMs === undefined ? {} : { ackTimeoutMs: deps.ackTimeoutMs }),
   });
-  const handlerDeps: JobHandlerDeps = { ...deps, store, events, dispatcher, live, commands };
+  const handlerDeps: JobHandlerDeps = {
+    ...deps,
+    checkpointsOf: checkpoints,
+    store,
+    events,
+    dispatcher,
+    live,
+    commands,
+  };
   let timer: NodeJS.Timeout | undefined;
   let sweeping: Promise<void> | undefined;
   const sweep = (nowMs: number) =>
@@ -134,5 +154,6 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
       await tasks.idle();
     },
     sweep,
+    sweepCheckpoints: (room) => checkpoints.sweep(room),
   };
 }

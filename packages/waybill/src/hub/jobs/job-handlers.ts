@@ -8,6 +8,7 @@ import {
   isTerminal,
 } from "@waybill/sdk/protocol";
 import type { Caller, Handlers } from "../http/handler.ts";
+import type { Checkpoints } from "./checkpoints.ts";
 import type { CommandRelay, CommandStage } from "./commands.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { EventLog } from "./event-log.ts";
@@ -22,13 +23,19 @@ import { withoutSecrets } from "./without-secrets.ts";
 
 export type JobHandlerDeps = JobAreaDeps & {
   readonly store: JobStore;
+  readonly checkpointsOf: Checkpoints;
   readonly events: EventLog;
   readonly dispatcher: Dispatcher;
   readonly live: LiveJobs;
   readonly commands: CommandRelay;
 };
 
-export type WorkerRoute = "appendEvents" | "renewLease" | "endJob" | "putSample";
+export type WorkerRoute =
+  | "appendEvents"
+  | "renewLease"
+  | "endJob"
+  | "recordCheckpoint"
+  | "putSample";
 
 const DEFAULT_JOBS = 50;
 const MAX_JOBS = 500;

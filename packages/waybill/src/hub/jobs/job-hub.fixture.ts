@@ -138,6 +138,7 @@ export function createWorld(bucket: MemoryBucketInit = {}) {
   const clock = () => nowMs;
   const rooms = new MemoryBucket({ now: clock, ...bucket });
   const records = new Map<string, ArtifactRecord>();
+  const checkpoints: ArtifactRecord[] = [];
   const hub = (over: Partial<JobAreaDeps> = {}) => {
     const peers = new ToldPeers();
     const documents = new Documents({ bucket: rooms, now: clock, sleep: async () => {} });
@@ -146,6 +147,13 @@ export function createWorld(bucket: MemoryBucketInit = {}) {
       documents,
       signaling: peers,
       artifactRecord: async (_, artifact) => records.get(artifact),
+      checkpoints: {
+        find: async (_, artifact, job) =>
+          checkpoints.find((one) => one.artifact === artifact && one.s3Path.includes(job)),
+        of: async (_, job) => checkpoints.filter((one) => one.s3Path.includes(job)),
+        jobs: async () => checkpoints.map(({ s3Path }) => s3Path.split("/")[2] as JobId),
+        remove: async (_, record) => void checkpoints.splice(checkpoints.indexOf(record), 1),
+      },
       presignGet: async (key) => ({ url: `http://store/${key}`, expiresAt: "" }),
       clock,
       log: silentLog,
@@ -154,7 +162,7 @@ export function createWorld(bucket: MemoryBucketInit = {}) {
     area.start();
     return { ...area, ...area.handlers, peers, documents };
   };
-  return { rooms, records, hub, clock, pass: (ms: number) => (nowMs += ms) };
+  return { rooms, records, checkpoints, hub, clock, pass: (ms: number) => (nowMs += ms) };
 }
 
 export type TestHub = ReturnType<World["hub"]>;

@@ -29,6 +29,8 @@ export type JobStoreDeps = {
   readonly tasks: BackgroundTasks;
   readonly clock: Clock;
   readonly log: Log;
+  /** A job has its model. */
+  readonly completed: (doc: JobDoc) => void;
   readonly broadcast: (room: RoomId, message: HubToPeer) => void;
   /** Aborted when the hub stops. */
   readonly stopping: AbortSignal;
@@ -137,6 +139,7 @@ export class JobStore {
     if (events.length > 0) await tasks.finish(this.#record(doc, events));
     if (doc.state !== before.state || doc.attempt !== before.attempt) this.#tell(doc);
     if (isTerminal(doc.state)) this.#dropMarker(room, job);
+    if (doc.state === "completed") this.#deps.completed(doc);
     return applied;
   }
 

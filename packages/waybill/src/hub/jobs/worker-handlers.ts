@@ -59,6 +59,10 @@ export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
       return withoutSecrets(ended.doc);
     },
 
+    async recordCheckpoint({ params: { room, job }, body, caller }) {
+      return { resume: await deps.checkpointsOf.record(room, job, body, known(caller)) };
+    },
+
     async putSample({ params: { room, job, file }, bytes, caller: anyone }) {
       const caller = known(anyone);
       const doc = await store.read(room, job, REMEMBERED);

@@ -40,7 +40,7 @@ export async function adoptArtifact(
 }
 
 /** The upload that made a record: the last folder of its place. */
-function uploadOf({ s3Path, artifact }: ArtifactRecord): UploadId {
+export function uploadOf({ s3Path, artifact }: ArtifactRecord): UploadId {
   const upload = v.safeParse(UploadId, s3Path.split("/").at(-2));
   if (upload.success) return upload.output;
   throw new WaybillError("conflict", `artifact ${artifact} was not made by an upload`);

@@ -19,7 +19,7 @@ import { type UploadDoc, placeAtOnce } from "./upload-doc.ts";
 export type PartCopierDeps = {
   readonly opener: MultipartOpener;
   readonly placeOf: (doc: Pick<UploadDoc, "place">) => Place;
-  readonly records: Pick<ArtifactRecords, "find">;
+  readonly records: Pick<ArtifactRecords, "find" | "checkpoints">;
 };
 
 /** Copies at once: S3 copies each in its own time, and a store of ours only counts bytes. */
@@ -65,7 +65,12 @@ export class PartCopier {
     copies: readonly PartToCopy[],
   ): Promise<Map<ArtifactId, ArtifactRecord | undefined>> {
     const ids = [...new Set(copies.map(({ from }) => from.artifact))];
-    const found = await mapLimited(ids, PARALLEL, (id) => this.#deps.records.find(room, id));
+    const { records } = this.#deps;
+    const found = await mapLimited(
+      ids,
+      PARALLEL,
+      async (id) => (await records.find(room, id)) ?? records.checkpoints.find(room, id),
+    );
     return new Map(ids.map((id, at) => [id, found[at]]));
   }
 

@@ -1,12 +1,18 @@
 // How uploads end without an artifact, or after it: given up, expired, half removed when a hub was killed.
 // First the document says `aborted` (by compare-and-swap, so a completion cannot come between), then the bytes
 // go, then the document.
-import { type RoomId, type UploadId, WaybillError } from "@waybill/sdk/protocol";
+import {
+  type ArtifactRecord,
+  type RoomId,
+  type UploadId,
+  WaybillError,
+} from "@waybill/sdk/protocol";
 import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
 import type { Documents } from "../bucket/documents.ts";
 import { KeyedQueue } from "../bucket/keyed-queue.ts";
 import type { Clock, Log } from "../log.ts";
 import type { Place } from "../storage/storage.ts";
+import { uploadOf } from "./adoption.ts";
 import type { ModelClaims } from "./model-claims.ts";
 import { UploadDoc, abortedDoc, placeAtOnce, sessionKey, sessionsPrefix } from "./upload-doc.ts";
 
@@ -82,6 +88,20 @@ export class UploadRemoval {
     return ended;
   }
 
+  /** Removes a checkpoint that nobody needs any more. Idempotent. */
+  async removeCheckpoint(room: RoomId, record: ArtifactRecord): Promise<void> {
+    const { documents, clock, placeOf, records } = this.#deps;
+    const upload = uploadOf(record);
+    const updated = await documents.update(UploadDoc, sessionKey(room, upload), (known) =>
+      known === undefined || known.state === "aborted" ? undefined : abortedDoc(known, clock()),
+    );
+    if (updated !== undefined) return this.finish(updated.doc);
+    // The bucket's own rule has removed the session of a long training.
+    const prefix = record.s3Path.slice(record.s3Path.indexOf("/") + 1);
+    await empty(placeOf({ place: "rooms" }), prefix);
+    await records.remove(room, record);
+  }
+
   /** Deletes the bytes of an aborted upload, then its document. */
   async finish(doc: UploadDoc): Promise<void> {
     const { documents } = this.#deps;
@@ -115,7 +135,8 @@ export class UploadRemoval {
     await this.#deps.removeSegments(doc);
     const atOnce = placeAtOnce(doc);
     if (atOnce !== doc) await empty(this.#deps.placeOf(atOnce), atOnce.prefix);
-    if (doc.record !== undefined && doc.place === "rooms") return;
+    const { kind } = doc.plan.purpose;
+    if (doc.record !== undefined && doc.place === "rooms" && kind !== "checkpoint") return;
     if (doc.plan.purpose.kind === "model") {
       const claim = await this.#deps.claims.find(doc.room, doc.plan.purpose.model);
       if (claim?.upload !== doc.upload || claim.record !== undefined) return;
@@ -133,6 +154,8 @@ async function empty({ bucket, multipart }: Place, prefix: string): Promise<void
   if (keys.length > 0) await bucket.delete(keys);
 }
 
-function isOver(doc: UploadDoc, nowMs: number): boolean {
-  return Date.parse(doc.expiresAt) <= nowMs;
+/** A whole checkpoint stays until its job needs it no more. */
+function isOver({ state, plan, expiresAt }: UploadDoc, nowMs: number): boolean {
+  if (state === "completed" && plan.purpose.kind === "checkpoint") return false;
+  return Date.parse(expiresAt) <= nowMs;
 }

@@ -1,4 +1,4 @@
-// Who may work on which upload beyond what roles say: a worker on models of the job it has now (I11), and everybody on
+// Who may work on which upload beyond what roles say: a worker on models and checkpoints of the job it has now (I11), and everybody on
 // models under ids that were reserved.
 import { type JobId, type RoomId, type UploadPlan, WaybillError } from "@waybill/sdk/protocol";
 import type { Documents } from "../bucket/documents.ts";
@@ -31,8 +31,13 @@ export class UploadRights {
    * reserved for it.
    */
   async assertMaySend(room: RoomId, { purpose }: Pick<UploadPlan, "purpose">, caller: Caller) {
-    if (purpose.kind !== "model") {
+    if (purpose.kind === "dataset") {
       if (caller.role === "worker") throw notIts();
+      return;
+    }
+    if (purpose.kind === "checkpoint") {
+      if (caller.role !== "worker") throw notTheirs();
+      await this.#deps.assertAttempt(room, purpose.job, purpose.attempt, caller);
       return;
     }
     const { model: id, modelType, job, attempt } = purpose;
@@ -49,8 +54,16 @@ export class UploadRights {
   }
 }
 
+function notTheirs(): WaybillError {
+  return new WaybillError("forbidden", "checkpoints are uploaded by the worker of their job only");
+}
+
 function notIts(): WaybillError {
-  return new WaybillError("forbidden", "a worker uploads models of its own jobs only", {
-    hint: "name the job and its attempt; data sets are pushed by members",
-  });
+  return new WaybillError(
+    "forbidden",
+    "a worker uploads models and checkpoints of its own jobs only",
+    {
+      hint: "name the job and its attempt; data sets are pushed by members",
+    },
+  );
 }

@@ -240,7 +240,7 @@ export class UploadSessions {
       );
     }
     const { name = record.name } = completion;
-    if (record.kind === "model") {
+    if (record.kind !== "dataset") {
       await this.#deps.project(doc);
       return record;
     }

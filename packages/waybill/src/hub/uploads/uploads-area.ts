@@ -1,6 +1,11 @@
 // Handlers of upload sessions.
 import { isDeepStrictEqual } from "node:util";
-import { type RoomId, type UploadStatus, WaybillError } from "@waybill/sdk/protocol";
+import {
+  type ArtifactRecord,
+  type RoomId,
+  type UploadStatus,
+  WaybillError,
+} from "@waybill/sdk/protocol";
 import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Caller, Handlers } from "../http/handler.ts";
@@ -58,6 +63,8 @@ export type UploadsArea = {
   readonly segments: Segments;
   /** Ends a room's expired uploads; answers how many. */
   sweep(room: RoomId): Promise<number>;
+  /** Removes a checkpoint that nobody needs any more. Idempotent. */
+  removeCheckpoint(room: RoomId, record: ArtifactRecord): Promise<void>;
 };
 
 /** Uploads looked at together for a list. */
@@ -209,7 +216,15 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
       adoptArtifact({ records, sessions }, room, artifact, body),
   };
 
-  return { handlers, claims, sessions, rights, segments, sweep: (room) => removal.sweep(room) };
+  return {
+    handlers,
+    claims,
+    sessions,
+    rights,
+    segments,
+    sweep: (room) => removal.sweep(room),
+    removeCheckpoint: (room, record) => removal.removeCheckpoint(room, record),
+  };
 }
 
 function known(caller: Caller | undefined): Caller {
