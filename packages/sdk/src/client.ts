@@ -1,12 +1,15 @@
 // createClient(): one object for a user of the SDK. It composes the parts below it and decides nothing.
 import { type PullOptions, type PullResult, pullArtifact } from "./client/pull.ts";
 import { type PushOptions, type PushResult, pushArtifact } from "./client/push.ts";
+import { type ReceivedCommand, commandJob } from "./client/command-job.ts";
 import type { WatchItem } from "./client/event-merge.ts";
+import { SeenJobs } from "./client/seen-jobs.ts";
 import { type WatchOptions, watchJob } from "./client/watch-job.ts";
 import { HubClient, type HubClientInit } from "./hub-client/http.ts";
 import { generateIdentityKey, loadIdentity, type IdentityKey } from "./hub-client/identity.ts";
 import { createSession } from "./hub-client/session.ts";
 import {
+  Adjustment,
   type CommandName,
   type JobDoc,
   type JobEvent,
@@ -63,8 +66,15 @@ export type Client = AsyncDisposable & {
     job: string,
     options: ClientWatchOptions & { readonly latest: boolean },
   ): AsyncIterable<WatchItem>;
-  /** Pause, resume, stop or cancel; resolves when the worker has received it. */
-  command(job: string, name: CommandName): Promise<void>;
+  /**
+   * Commands a job; resolves when the worker has received it, and `applied()` of the result when it has had its effect. While
+   * the job is watched by this client over a direct channel, the command takes that, too.
+   */
+  command(
+    job: string,
+    name: CommandName,
+    options?: { readonly values?: Adjustment; readonly signal?: AbortSignal },
+  ): Promise<ReceivedCommand>;
   /** A model by id, alias or `latest-{type}`. */
   model(ref: string): Promise<ModelEntry>;
   /** Ends the live connection, if one was opened. Idempotent. */
@@ -91,6 +101,7 @@ export async function createClient(init: ClientInit): Promise<Client> {
     ...(init.fetch === undefined ? {} : { fetch: init.fetch }),
   });
   const live = lazily(() => openLive(hub, room, init));
+  const seen = new SeenJobs();
   const jobId = (text: string) => decodeValue(JobId, text, "job");
   const close = async () => {
     const opened = live.opened();
@@ -110,15 +121,33 @@ export async function createClient(init: ClientInit): Promise<Client> {
       };
       return hub.call("submitJob", { params: { room }, body });
     },
-    watch: (job: string, { sinceSeq = 0, ...options }: AnyWatchOptions = {}) =>
+    watch: (job: string, { sinceSeq = 0, ...options }: AnyWatchOptions = {}) => {
+      const id = jobId(job);
+      const items = watchJob({ hub, ...live.get() }, { ...options, room, job: id, sinceSeq });
       // The overload that was called says whether `skipped` items can come.
-      watchJob(
-        { hub, ...live.get() },
-        { ...options, room, job: jobId(job), sinceSeq },
-      ) as AsyncIterable<JobEvent>,
-    command: async (job, name) => {
-      const body = { id: randomText(12, cryptoRandom), name, by: init.name ?? "sdk" };
-      await hub.call("commandJob", { params: { room, job: jobId(job) }, body });
+      return seen.noting(id, items) as AsyncIterable<JobEvent>;
+    },
+    command: async (job, name, { values, signal } = {}) => {
+      const id = jobId(job);
+      const links = live.opened()?.links;
+      return commandJob(
+        {
+          hub,
+          seen: seen.of(id),
+          linkTo: links && ((peer) => links.linkTo(peer)),
+          watch: (sinceSeq, until) =>
+            watchJob({ hub, ...live.get() }, { room, job: id, sinceSeq, signal: until }),
+        },
+        {
+          room,
+          job: id,
+          id: randomText(12, cryptoRandom),
+          name,
+          values: values === undefined ? undefined : decodeValue(Adjustment, values, "values"),
+          by: init.name ?? "sdk",
+          signal,
+        },
+      );
     },
     model: async (ref) => {
       const params = { room, model: decodeValue(ModelRef, ref, "model") };

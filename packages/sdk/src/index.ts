@@ -13,7 +13,7 @@
 //
 // A byte enters in transfer/upload-run, is verified in transfer/download-runner against the manifest, and
 // lands under its name only when every shard of its file matched.
-export { createClient, type Client, type ClientInit } from "./client.ts";
+export { createClient, type Client, type ClientInit, type ClientWatchOptions } from "./client.ts";
 export {
   pushArtifact,
   pullArtifact,

@@ -3,8 +3,15 @@ export { pushArtifact, type HubCalls, type PushOptions, type PushResult } from "
 export { pushAnnounced, type AnnouncedPushOptions } from "./arriving/announced-push.ts";
 export { helloProof } from "./arriving/http-route.ts";
 export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
+export { type ReceivedCommand } from "./command-job.ts";
 export { type Skipped, type WatchItem } from "./event-merge.ts";
-export { watchJob, type WatchDeps, type WatchOptions, type WatchPath } from "./watch-job.ts";
+export {
+  watchJob,
+  type WatchDeps,
+  type HubTransport,
+  type WatchOptions,
+  type WatchPath,
+} from "./watch-job.ts";
 export {
   LocalTreeSource,
   localTree,

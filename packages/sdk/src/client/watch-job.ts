@@ -26,13 +26,20 @@ import { EventQueue } from "./event-queue.ts";
 import { LiveSubscription } from "./live-subscription.ts";
 import { StoredJob } from "./stored-job.ts";
 
-/** Where events come from now. */
-export type WatchPath = LinkPath | { readonly kind: "stored" };
+/** How this peer reaches its hub. */
+export type HubTransport = "websocket" | "polling";
+
+/** Where events come from now; through the hub, `transport` is this viewer's own half of the way. */
+export type WatchPath =
+  | Extract<LinkPath, { kind: "webrtc" }>
+  | (Extract<LinkPath, { kind: "relay" }> & { readonly transport?: HubTransport | undefined })
+  | { readonly kind: "stored" };
 
 type FromHub<T extends HubToPeer["type"]> = Extract<HubToPeer, { type: T }>;
 
 /** What watching needs of a `SignalingSession`. */
 type WatchSession = {
+  readonly transport?: HubTransport | undefined;
   on(event: "job.changed", listener: (message: FromHub<"job.changed">) => void): () => void;
   on(event: "presence", listener: (message: FromHub<"presence">) => void): () => void;
   on(event: "welcome", listener: () => void): () => void;
@@ -56,6 +63,7 @@ export type WatchOptions = {
    */
   readonly latest?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** The path has changed, or its round trip was measured for the first time. */
   readonly onPath?: (path: WatchPath) => void;
 };
 
@@ -380,10 +388,18 @@ class JobWatch {
 
   #reportPath(): void {
     if (this.#over) return;
-    const path: WatchPath = this.#live.path ?? { kind: "stored" };
-    const text = JSON.stringify({ ...path, rttMs: undefined });
+    const path = this.#currentPath();
+    const measured = path.kind !== "stored" && path.rttMs !== undefined;
+    const text = JSON.stringify({ ...path, rttMs: measured });
     if (text === this.#path) return;
     this.#path = text;
     this.#options.onPath?.(path);
+  }
+
+  #currentPath(): WatchPath {
+    const path = this.#live.path;
+    if (path === undefined) return { kind: "stored" };
+    const { transport } = this.#deps.session;
+    return path.kind === "webrtc" || transport === undefined ? path : { ...path, transport };
   }
 }

@@ -13,6 +13,7 @@ import { EXIT } from "../exit.ts";
 import { openLive } from "../live.ts";
 import { JobView } from "../render/job-view.ts";
 import { RetryNotice } from "../render/retry-notice.ts";
+import { PathNotice, describePath } from "../render/watch-path.ts";
 
 /** Exit code of a job's outcome. */
 function exitCodeOf(state: JobState): number {
@@ -28,7 +29,7 @@ export async function followJob(
   sinceSeq: number,
 ): Promise<number> {
   const { output, signal } = context;
-  // With --json there is an event on every line, and nothing else.
+  // With --json there is an event or a path on every line, and nothing else.
   const people = { note: output.note.bind(output), record: () => undefined };
   const hub = await context.client(room, "transfer", new RetryNotice({ output: people }));
   await using live = await openLive(context, room, hub);
@@ -36,12 +37,18 @@ export async function followJob(
   let last: JobEvent | undefined;
   let state: JobState = "queued";
   let via = "stored";
+  const notice = new PathNotice({
+    show: (path) => {
+      output.record({ type: "path", via: path.kind, path: describePath(path), ...path });
+      output.note(`via ${describePath(path)}`);
+    },
+  });
   try {
     const onPath = (path: WatchPath) => {
       via = path.kind;
       view.via(describePath(path));
       output.status(view.lines());
-      if (!output.interactive) output.note(`watching via ${describePath(path)}`);
+      notice.changed(path);
     };
     for await (const event of watchJob({ hub, ...live }, { room, job, sinceSeq, signal, onPath })) {
       last = event;
@@ -61,19 +68,12 @@ export async function followJob(
       );
     }
     throw error;
+  } finally {
+    notice.end();
   }
   if (!isTerminal(state))
     ({ state } = await hub.call("showJob", { params: { room, job } }, { signal }));
   output.status(view.lines(), true);
   output.settle();
   return exitCodeOf(state);
-}
-
-/** `webrtc (host, 0.4 ms)`, `relay (1.2 ms)`, `stored events`. */
-function describePath(path: WatchPath): string {
-  if (path.kind === "stored") return "stored events";
-  const rtt = path.rttMs === undefined ? [] : [`${path.rttMs.toFixed(1)} ms`];
-  const how = path.kind === "webrtc" ? [path.candidateType, ...rtt] : rtt;
-  const known = how.filter((one) => one !== undefined);
-  return known.length === 0 ? path.kind : `${path.kind} (${known.join(", ")})`;
 }
