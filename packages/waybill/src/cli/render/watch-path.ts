@@ -59,9 +59,10 @@ export class PathNotice {
     this.#wait(waitsForTrip && !same ? SETTLE_MS + MEASURE_MS : SETTLE_MS);
   }
 
-  /** Shows what waits: nothing follows. */
+  /** Nothing follows: shows what waits unless another path was shown, which a last look at the log does not change. */
   end(): void {
-    this.#show();
+    if (this.#shown === undefined) this.#show();
+    this.#cancel();
   }
 
   #wait(ms: number): void {

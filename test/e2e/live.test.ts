@@ -1,0 +1,97 @@
+// What a viewer sees and does live: the path in words, commands over the direct channel, the newest only.
+import { mkdir, readFile } from "node:fs/promises";
+import { createClient } from "@waybill/sdk";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { closeWebRtc, loadWebRtc } from "../../packages/waybill/src/webrtc.ts";
+import { Lab, ROOM } from "../support/lab.ts";
+import { ENDLESS_TRAINER } from "../support/scripts.ts";
+import type { Line } from "../support/waybill-process.ts";
+
+describe("a job, live", () => {
+  let lab: Lab;
+  let token: string;
+  beforeAll(async () => {
+    lab = await Lab.open();
+    await lab.startWorker("desk");
+    await mkdir(lab.path("code"));
+    await lab.write("code/train.mjs", ENDLESS_TRAINER);
+    const saved = JSON.parse(await readFile(lab.path("owner", "credentials.json"), "utf8")) as {
+      rooms: { token: string }[];
+    };
+    token = saved.rooms[0]?.token ?? "";
+  });
+  afterAll(async () => {
+    await lab[Symbol.asyncDispose]();
+    closeWebRtc();
+  });
+  const submit = async () => {
+    const code = lab.path("code");
+    const { job } = await lab.ask(["train", "--code", code, "--detach", "--", "node", "train.mjs"]);
+    return String(job);
+  };
+
+  it("is commanded over the direct channel while it is watched there", async () => {
+    const RTCPeerConnection = await loadWebRtc();
+    if (RTCPeerConnection === undefined) throw new Error("node-datachannel is not built");
+    await using client = await createClient({
+      hub: lab.hubUrl,
+      room: ROOM,
+      token,
+      RTCPeerConnection,
+    });
+    const job = await submit();
+    let path = "";
+    const done: string[] = [];
+    let commanding: Promise<void> | undefined;
+    const steer = async () => {
+      for (const name of ["pause", "resume", "stop"] as const) {
+        const sent = await client.command(job, name);
+        await sent.applied();
+        done.push(`${name} ${sent.via}`);
+      }
+    };
+    const onPath = ({ kind }: { kind: string }) => (path = kind);
+    const stages: string[] = [];
+    for await (const event of client.watch(job, { latest: true, onPath })) {
+      if (event.type === "metric" && path === "webrtc") commanding ??= steer();
+      if (event.type === "command") stages.push(`${event.name} ${event.stage}`);
+    }
+    await commanding;
+    expect(done).toEqual(["pause webrtc", "resume webrtc", "stop webrtc"]);
+    expect(stages).toEqual(
+      ["pause", "resume", "stop"].flatMap((name) => [`${name} received`, `${name} applied`]),
+    );
+  });
+
+  it("is commanded through the hub by who does not watch it", async () => {
+    await using client = await createClient({ hub: lab.hubUrl, room: ROOM, token });
+    const job = await submit();
+    for await (const event of client.watch(job)) if (event.type === "metric") break;
+    const sent = await client.command(job, "cancel");
+    expect(sent.via).toBe("hub");
+    expect(await sent.applied()).toEqual({});
+  });
+
+  it("says by which path it is watched, once for each change", async () => {
+    const job = await submit();
+    const watches = [
+      lab.start(["job", "watch", job], "owner"),
+      lab.start(["job", "watch", job], "owner", { env: { WAYBILL_WEBRTC: "0" } }),
+    ];
+    const isPath = (line: Line) => line["type"] === "path";
+    const seen = await Promise.all(watches.map((watch) => watch.until(isPath)));
+    await lab.ask(["job", "cancel", job]);
+    const rest = await Promise.all(watches.map((watch) => Array.fromAsync(watch.rest())));
+    expect(seen.map((lines) => lines.at(-1))).toEqual([
+      expect.objectContaining({ via: "webrtc", path: expect.stringMatching(/^webrtc \(direct/) }),
+      expect.objectContaining({ via: "relay", path: expect.stringMatching(/^hub/) }),
+    ]);
+    // At its end the log is read where it is stored, for a moment that is not worth a line.
+    expect(
+      rest
+        .flat()
+        .filter(isPath)
+        .map((line) => line["via"]),
+    ).toEqual([]);
+  });
+});
