@@ -8,6 +8,7 @@ import {
   duration,
   filePath,
   port,
+  progressFormat,
   wholeNumber,
 } from "./options.ts";
 
@@ -56,5 +57,15 @@ describe("option values", () => {
     expect(() => port("99999")).toThrow("65535");
     for (const wrong of ["notaurl", "ftp://x", ""])
       expect(() => address(wrong)).toThrow("http://host:port");
+  });
+
+  it("takes the ways a trainer tells its progress", () => {
+    expect(["sleap", "csv", "csv:logs/a:b.csv"].map(progressFormat)).toEqual([
+      { format: "sleap" },
+      { format: "csv", path: "training_log.csv" },
+      { format: "csv", path: "logs/a:b.csv" },
+    ]);
+    for (const wrong of ["xml", "sleap:x", "csv:"])
+      expect(() => progressFormat(wrong)).toThrow("csv:PATH");
   });
 });

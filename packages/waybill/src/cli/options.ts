@@ -1,5 +1,7 @@
 // Options that many commands share, declared once so that help and meaning are the same everywhere.
+import { ProgressFormat } from "@waybill/sdk/protocol";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import * as v from "valibot";
 
 /** --hub, --data, --json, --debug. */
 export function withCommon(command: Command): Command {
@@ -63,6 +65,17 @@ export function wholeNumber(least: number): (value: string) => number {
     }
     return number;
   };
+}
+
+/** How a trainer tells its progress: `json`, `sleap`, `csv` or `csv:PATH`. */
+export function progressFormat(value: string): ProgressFormat {
+  const [format, ...path] = value.split(":");
+  const given = path.length === 0 ? { format } : { format, path: path.join(":") };
+  const parsed = v.safeParse(ProgressFormat, given);
+  if (!parsed.success || (format !== "csv" && path.length > 0)) {
+    throw new InvalidArgumentError("it is json, sleap, csv or csv:PATH");
+  }
+  return parsed.output;
 }
 
 /** A TCP port, 0 for any free one. */

@@ -7,6 +7,7 @@ import {
   type ArtifactId,
   type JobId,
   JobSpec,
+  type ProgressFormat,
   type RoomId,
   WaybillError,
   cryptoRandom,
@@ -26,6 +27,7 @@ import {
   collect,
   collectEnvironment,
   collectPairs,
+  progressFormat,
   wholeNumber,
   withRoom,
 } from "../options.ts";
@@ -55,6 +57,8 @@ type TrainOptions = {
   readonly gpus?: number;
   readonly gpuMemory?: number;
   readonly detach?: boolean;
+  readonly progress?: ProgressFormat;
+  readonly tensorboard?: boolean;
   readonly announce?: boolean;
   readonly direct?: boolean;
   readonly limitUp?: string;
@@ -96,6 +100,12 @@ export function trainCommand(run: Runner): Command {
     .option("--min-memory <size>", "only on a worker with as much memory (16G)", byteSize)
     .option("--gpus <n>", "only on a worker with as many GPUs", wholeNumber(1))
     .option("--gpu-memory <mb>", "each GPU with as many megabytes", wholeNumber(1))
+    .option(
+      "--progress <format>",
+      "json, sleap or csv:PATH: how the trainer tells its progress",
+      progressFormat,
+    )
+    .option("--tensorboard", "write event files for TensorBoard into the model, too")
     .option("--detach", "print the job's id, push what is left of the dataset, and return")
     .option("--no-announce", "push all of the dataset before the job is submitted")
     .option("--no-direct", "do not serve the dataset from this machine while it is pushed")
@@ -233,6 +243,8 @@ async function specOf(
     alias: options.alias,
     tags: options.tag ?? [],
     notes: options.notes,
+    progress: options.progress,
+    tensorboard: options.tensorboard,
     requirements: present(requirements),
   };
   return present(fields);
