@@ -38,6 +38,8 @@ export class SleapAdapter implements ProgressAdapter {
   #listeners: { readonly controller: Listener; readonly publish: Listener } | undefined;
   #hints: TrainerHints = { placeholders: {}, env: {} };
   #strange = false;
+  /** The trainer listened to a former daemon, and will again. */
+  #returning = false;
 
   constructor(init: SleapInit) {
     this.#init = init;
@@ -52,6 +54,7 @@ export class SleapAdapter implements ProgressAdapter {
     // What it published while nobody listened is gone, as with SLEAP's own window.
     if (trainer === "over") return;
     const running = trainer === "running";
+    this.#returning = running;
     const noted = running ? await this.#noted() : undefined;
     try {
       await this.#listen(noted ?? (this.#init.takesPorts ? ANY_PORTS : SLEAP_PORTS));
@@ -86,7 +89,7 @@ export class SleapAdapter implements ProgressAdapter {
   requestStop(): boolean {
     const controller = this.#listeners?.controller;
     // A trainer that is still loading its libraries would not hear it for minutes.
-    if (controller === undefined || !controller.heard) return false;
+    if (controller === undefined || !(controller.heard || this.#returning)) return false;
     controller.publish(STOP);
     return true;
   }
