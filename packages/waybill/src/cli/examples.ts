@@ -61,6 +61,8 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill job watch j_01h2xcejqtf2nbrx --since 120 --json",
   ],
   "job logs": ["waybill job logs j_01h2xcejqtf2nbrx --room lab > train.log"],
+  "job adjust": ["waybill job adjust j_01h2xcejqtf2nbrx lr=0.001 batch=64 --room lab"],
+  "job checkpoint": ["waybill job checkpoint j_01h2xcejqtf2nbrx --room lab"],
   "job pause": ["waybill job pause j_01h2xcejqtf2nbrx --room lab"],
   "job resume": ["waybill job resume j_01h2xcejqtf2nbrx --room lab"],
   "job stop": ["waybill job stop j_01h2xcejqtf2nbrx --room lab"],

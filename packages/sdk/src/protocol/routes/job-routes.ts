@@ -60,7 +60,14 @@ export const JOB_ROUTES = {
       by: v.optional(Label),
       values: v.optional(Adjustment),
     }),
-    response: v.object({ id: v.string(), stage: v.picklist(["received", "applied"]) }),
+    response: v.object({
+      id: v.string(),
+      /** `noted`: the worker is out of reach; the job is cancelled when it comes back or its lease ends. */
+      stage: v.picklist(["received", "applied", "noted"]),
+      worker: v.optional(PeerId),
+      /** Of `noted`: when the lease ends. */
+      until: v.optional(Timestamp),
+    }),
   }),
   readEvents: route({
     method: "GET",

@@ -1,20 +1,12 @@
 // waybill job …: what runs, what ran, and commands to it.
 import { Command } from "commander";
-import { watchJob } from "@waybill/sdk/client";
-import {
-  type CommandName,
-  JobId,
-  JobState,
-  type RoomId,
-  cryptoRandom,
-  decodeValue,
-  randomText,
-} from "@waybill/sdk/protocol";
+import { type CommandName, JobState, type ResumePoint, decodeValue } from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
-import { openLive, personName } from "../live.ts";
 import { wholeNumber, withRoom } from "../options.ts";
-import { formatTime, table } from "../render/format.ts";
+import { formatBytes, formatTime, formatValue, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
+import { type WaitOptions, adjustmentOf, sendCommand, waiting } from "./job-commands.ts";
+import { roomAndJob } from "./job-ref.ts";
 import { followJob } from "./job-watch.ts";
 
 const COMMANDS: readonly (readonly [CommandName, string])[] = [
@@ -22,6 +14,7 @@ const COMMANDS: readonly (readonly [CommandName, string])[] = [
   ["resume", "let a paused trainer go on"],
   ["stop", "end training early and publish what there is"],
   ["cancel", "end the job; nothing is published"],
+  ["checkpoint", "ask the trainer for a checkpoint now"],
 ];
 
 export function jobCommand(run: Runner): Command {
@@ -56,22 +49,27 @@ export function jobCommand(run: Runner): Command {
   );
   for (const [name, description] of COMMANDS) {
     job.addCommand(
-      withRoom(new Command(name))
-        .argument("<job>")
-        .option("--no-wait", "return when the worker has received it, not when it is applied")
+      waiting(withRoom(new Command(name)).argument("<job>"))
         .description(description)
         .action(
-          run<[string], { wait: boolean }>((context, [id], options) =>
-            command(context, name, id, options.wait),
+          run<[string], WaitOptions>((context, [id], options) =>
+            sendCommand(context, id, { name }, options),
           ),
         ),
     );
   }
+  job.addCommand(
+    waiting(withRoom(new Command("adjust")).argument("<job>").argument("<key=value...>"))
+      .description(
+        "give the trainer other values while it runs (numbers, true, false, null or text)",
+      )
+      .action(
+        run<[string, string[]], WaitOptions>((context, [id, pairs], options) =>
+          sendCommand(context, id, { name: "adjust", values: adjustmentOf(pairs) }, options),
+        ),
+      ),
+  );
   return job;
-}
-
-async function roomAndJob(context: Context, text: string): Promise<{ room: RoomId; job: JobId }> {
-  return { room: await context.room(), job: decodeValue(JobId, text, `job "${text}"`) };
 }
 
 async function list(
@@ -120,6 +118,7 @@ async function show(context: Context, [text]: [string]): Promise<void> {
     ["ended", job.endedAt === undefined ? undefined : `${formatTime(job.endedAt)} UTC`],
     ["worker", job.worker],
     ["attempt", String(job.attempt)],
+    ["resume", job.resume === undefined ? undefined : describeResume(job.resume)],
     ["command", job.spec.command?.join(" ") ?? `trainer ${job.spec.trainer ?? "?"}`],
     [
       "dataset",
@@ -136,6 +135,15 @@ async function show(context: Context, [text]: [string]): Promise<void> {
   ];
   for (const [key, value] of facts)
     if (value !== undefined) context.output.line(`${key.padEnd(9)} ${value}`);
+}
+
+/** `epoch=7, 12.0 MiB (attempt 1, 2026-01-02 03:04:05 UTC)` */
+function describeResume({ data, bytes, attempt, at }: ResumePoint): string {
+  const facts = Object.entries(data)
+    .filter(([key, value]) => key !== "type" && typeof value === "number")
+    .map(([key, value]) => `${key}=${formatValue(value)}`);
+  const what = [...facts, formatBytes(bytes)].join(", ");
+  return `${what} (attempt ${attempt}, ${formatTime(at)} UTC)`;
 }
 
 async function watch(
@@ -167,56 +175,4 @@ async function logs(context: Context, [text]: [string]): Promise<void> {
     }
     if (!page.more) return;
   }
-}
-
-/** Sends a command and, unless told otherwise, waits for the event that says it is applied. */
-async function command(
-  context: Context,
-  name: CommandName,
-  text: string,
-  wait: boolean,
-): Promise<number> {
-  const { output, signal } = context;
-  const params = await roomAndJob(context, text);
-  const hub = await context.client(params.room);
-  const id = randomText(12, cryptoRandom);
-  const { lastSeq } = await hub.call("readEvents", { params, query: { tail: "1" } }, { signal });
-  const ack = await hub.call(
-    "commandJob",
-    { params, body: { id, name, by: personName() } },
-    { signal },
-  );
-  output.record({ type: "command", id, name, stage: ack.stage });
-  output.line(`${name} ${ack.stage}`);
-  if (!wait || ack.stage === "applied") return 0;
-  return awaitApplied(context, params, { id, name, lastSeq });
-}
-
-async function awaitApplied(
-  context: Context,
-  { room, job }: { room: RoomId; job: JobId },
-  sent: { id: string; name: CommandName; lastSeq: number },
-): Promise<number> {
-  const hub = await context.client(room);
-  await using live = await openLive(context, room, hub);
-  for await (const event of watchJob(
-    { hub, ...live },
-    { room, job, sinceSeq: sent.lastSeq, signal: context.signal },
-  )) {
-    if (event.type !== "command" || event.id !== sent.id || event.stage === "received") continue;
-    const message = event.message === undefined ? {} : { message: event.message };
-    context.output.record({
-      type: "command",
-      id: sent.id,
-      name: sent.name,
-      stage: event.stage,
-      ...message,
-    });
-    context.output.line(
-      `${sent.name} ${event.stage}${event.message === undefined ? "" : `: ${event.message}`}`,
-    );
-    return event.stage === "applied" ? 0 : 1;
-  }
-  context.output.complain(`job ${job} ended before ${sent.name} was applied`);
-  return 1;
 }

@@ -10,6 +10,24 @@ const event = (body: NewJobEvent): JobEvent => ({
 });
 
 describe("job view", () => {
+  it("says who adjusted what, and when", () => {
+    const view = new JobView("j_x", () => 0);
+    const line = view.feed({
+      ...event({
+        type: "command",
+        id: "c1",
+        name: "adjust",
+        stage: "applied",
+        by: "ada (member 1bC4x9Zq)",
+        values: { lr: 0.01, batch: 32 },
+      }),
+      time: "2026-01-02T03:04:05.678Z",
+    });
+    expect(line).toBe(
+      "command  03:04:05 adjust lr=0.01000 batch=32 applied, by ada (member 1bC4x9Zq)",
+    );
+  });
+
   it("shows counters with their totals, metrics, and a curve of the loss", () => {
     const view = new JobView("j_x", () => 0);
     view.feed(event({ type: "state", state: "running" }));

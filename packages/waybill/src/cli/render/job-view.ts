@@ -1,5 +1,5 @@
 // A job as it runs: events in, a block of status lines (on a terminal) or lasting plain lines out.
-import type { JobEvent, JobState, SystemSample } from "@waybill/sdk/protocol";
+import type { JobEvent, JobEventOf, JobState, SystemSample } from "@waybill/sdk/protocol";
 import { bar, formatBytes, formatRate, formatValue } from "./format.ts";
 
 /** Keys shown as progress rather than as metrics: the one that counts and the one it counts to. */
@@ -63,7 +63,7 @@ export class JobView {
       case "transfer":
         return this.#moved(event);
       case "command":
-        return `command  ${event.name} ${event.stage} (by ${event.by})${event.message === undefined ? "" : `: ${event.message}`}`;
+        return commandLine(event);
       case "result":
         return `result   ${event.files} files, ${formatBytes(event.bytes)}${event.stoppedEarly ? ", stopped early" : ""}  ${pairs(event.data)}`;
       case "published":
@@ -118,6 +118,13 @@ export class JobView {
   get metricCount(): number {
     return this.#metricCount;
   }
+}
+
+/** `command  03:04:05 adjust lr=0.01 applied, by ada (member 1bC4x9Zq)` */
+function commandLine({ time, name, stage, by, message, values }: JobEventOf<"command">): string {
+  const what = values === undefined ? name : `${name} ${pairs(values)}`;
+  const why = message === undefined ? "" : `: ${message}`;
+  return `command  ${time.slice(11, 19)} ${what} ${stage}, by ${by}${why}`;
 }
 
 function counter(

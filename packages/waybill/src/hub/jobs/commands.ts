@@ -1,12 +1,14 @@
 // Commands to running jobs: forwarded to the worker, answered when it acknowledges, done once per id
 // (docs/protocol/events.md §7).
+import { isDeepStrictEqual } from "node:util";
 import {
-  type CommandName,
   type HubToPeer,
+  type JobCommand,
   type JobDoc,
   type JobId,
   type PeerId,
   type RoomId,
+  type RouteOutput,
   WaybillError,
 } from "@waybill/sdk/protocol";
 import type { Clock } from "../log.ts";
@@ -18,12 +20,15 @@ export type CommandRelayDeps = {
   readonly ackTimeoutMs?: number;
 };
 
-export type Command = { readonly id: string; readonly name: CommandName; readonly by: string };
+export type Command = Omit<JobCommand, "job"> & {
+  /** Label and who: what everybody sees. */
+  readonly by: string;
+};
 
 type Ack = Extract<WorkerMessage, { type: "command.ack" }>;
-/** How far a command has come: the worker has it, or it is done. */
-export type CommandStage = "received" | "applied";
-type Done = { readonly name: CommandName; readonly stage: Promise<CommandStage> };
+/** How far a command has come: the worker has it, it is done, or it waits for the worker. */
+export type CommandAnswer = Omit<RouteOutput<"commandJob">, "id">;
+type Done = { readonly command: Command; readonly answer: Promise<CommandAnswer> };
 
 /** `docs/protocol/events.md` §7. */
 const ACK_TIMEOUT_MS = 5000;
@@ -37,6 +42,8 @@ export class CommandRelay {
   readonly #waiting = new Map<string, (ack: Ack) => void>();
   /** By room, job and command id. */
   readonly #done = new Map<string, Done>();
+  /** By room, worker and command id: what the worker was told of the document's wish. */
+  readonly #reminded = new Map<string, true>();
   /** When workers were last seen here. */
   readonly #departedMs = new Map<string, number>();
   readonly #startedMs: number;
@@ -71,22 +78,31 @@ export class CommandRelay {
   async once(
     room: RoomId,
     job: JobId,
-    { id, name }: Command,
-    run: () => Promise<CommandStage>,
-  ): Promise<CommandStage> {
+    command: Command,
+    run: () => Promise<CommandAnswer>,
+  ): Promise<CommandAnswer> {
+    const { id, name, values } = command;
     const key = `${room}/${job}/${id}`;
     const before = this.#done.get(key);
     if (before !== undefined) {
-      if (before.name === name) return before.stage;
-      throw new WaybillError(
-        "conflict",
-        `command ${id} of job ${job} is ${before.name}, not ${name}`,
-      );
+      if (before.command.name !== name) {
+        throw new WaybillError(
+          "conflict",
+          `command ${id} of job ${job} is ${before.command.name}, not ${name}`,
+        );
+      }
+      if (!isDeepStrictEqual(before.command.values, values)) {
+        throw new WaybillError("conflict", `command ${id} of job ${job} has other values`);
+      }
+      return before.answer;
     }
-    const stage = run();
-    remember(this.#done, key, { name, stage }, MAX_REMEMBERED);
+    const answer = run();
+    remember(this.#done, key, { command, answer }, MAX_REMEMBERED);
     try {
-      return await stage;
+      const answered = await answer;
+      // Asked again, the worker may be back.
+      if (answered.stage === "noted") this.#done.delete(key);
+      return answered;
     } catch (error) {
       this.#done.delete(key);
       throw error;
@@ -97,7 +113,7 @@ export class CommandRelay {
    * Sends a command to the job's worker and resolves when it has received it. Throws `conflict` when the worker
    * rejects it, `unreachable`, `timeout`.
    */
-  async send(doc: JobDoc, { id, name, by }: Command): Promise<void> {
+  async send(doc: JobDoc, { id, name, by, values }: Command): Promise<void> {
     const { room, job, worker } = doc;
     if (worker === undefined) throw new WaybillError("internal", `job ${job} has no worker`);
     const acknowledged = Promise.withResolvers<Ack>();
@@ -113,17 +129,30 @@ export class CommandRelay {
       );
     }, timeoutMs);
     try {
-      const message: HubToPeer = { type: "job.command", command: { id, job, name }, by };
+      const command = { id, job, name, ...(values === undefined ? {} : { values }) };
+      const message: HubToPeer = { type: "job.command", command, by };
       if (!this.#deps.signaling.send(room, worker, message)) throw this.#away(room, worker);
       const ack = await acknowledged.promise;
       if (ack.stage === "rejected") {
         const why = ack.message ?? "no reason given";
         throw new WaybillError("conflict", `the worker rejected ${name} of job ${job}: ${why}`);
       }
+      remember(this.#reminded, key, true, MAX_REMEMBERED);
     } finally {
       clearTimeout(timer);
       this.#waiting.delete(key);
     }
+  }
+
+  /** Tells a worker that is here again what is wanted of its job; once for each command. */
+  remind({ room, job, worker, wish }: JobDoc): void {
+    if (worker === undefined || wish === undefined) return;
+    const key = `${room}/${worker}/${wish.id}`;
+    if (this.#reminded.has(key)) return;
+    const { id, name, by } = wish;
+    const message: HubToPeer = { type: "job.command", command: { id, job, name }, by };
+    if (!this.#deps.signaling.send(room, worker, message)) return;
+    remember(this.#reminded, key, true, MAX_REMEMBERED);
   }
 
   #away(room: RoomId, worker: PeerId): WaybillError {

@@ -23,6 +23,7 @@ import {
   numbered,
   publishFor,
   replay,
+  running,
   show,
   specOf,
   submit,
@@ -32,19 +33,6 @@ import { jobKey, markerKey, segmentKey } from "./job-keys.ts";
 
 const JOB = jobIdAt(1);
 const params = { job: JOB };
-
-/** Submits a job, and a worker takes it. */
-async function running(hub: TestHub, worker: ToldWorker, job = JOB) {
-  await submit(hub, job);
-  if (hub.peers.peers().length === 0) hub.peers.join(worker);
-  const offer = await until(() => {
-    const found = worker.offers.findLast((each) => each.job === job);
-    if (found === undefined) throw new Error("no offer yet");
-    return found;
-  });
-  hub.peers.hear(worker, { type: "job.accept", job, attempt: offer.attempt });
-  return offer;
-}
 
 const append = (hub: TestHub, worker: ToldWorker, attempt: number, events: JobEvent[]) =>
   hub.appendEvents(callOf(worker.caller, { params, body: { attempt, events } }));
@@ -129,7 +117,7 @@ describe("the end of a log", () => {
   it("is told without the rest, and is where to go on reading", async () => {
     const hub = createWorld().hub();
     const worker = new ToldWorker("desk");
-    const { attempt, firstSeq } = await running(hub, worker);
+    const { attempt, firstSeq } = await running(hub, JOB, worker);
     await append(hub, worker, attempt, numbered(firstSeq, attempt, lines(5)));
     const last = await tailOf(hub, 1);
     expect(last).toMatchObject({ events: [{ seq: 7 }], more: false, lastSeq: 7 });
@@ -166,7 +154,7 @@ describe("an attempt that is interrupted", () => {
   it("is followed by another at another worker, and answers the same when asked again", async () => {
     const hub = createWorld().hub();
     const [desk, pod] = [new ToldWorker("desk", { slots: 2 }), new ToldWorker("pod")];
-    const offer = await running(hub, desk);
+    const offer = await running(hub, JOB, desk);
     expect(await interrupt(hub, desk, offer)).toMatchObject({ state: "queued", attempt: 1 });
     expect((await show(hub, JOB)).reason).toMatch(/it was interrupted there/);
     expect(await interrupt(hub, desk, offer)).toMatchObject({ state: "queued" });
@@ -210,7 +198,7 @@ describe("an attempt that is interrupted", () => {
     });
     const dying = makeHub();
     const worker = new ToldWorker("desk");
-    const offer = await running(dying, worker);
+    const offer = await running(dying, JOB, worker);
     dead = true;
     await expect(interrupt(dying, worker, offer)).rejects.toThrow("killed");
     dead = false;
@@ -227,7 +215,7 @@ describe("a worker's log", () => {
   it("follows the hub's events without a gap, to the end", async () => {
     const hub = createWorld().hub();
     const worker = new ToldWorker("desk");
-    const { attempt, firstSeq } = await running(hub, worker);
+    const { attempt, firstSeq } = await running(hub, JOB, worker);
     await append(hub, worker, attempt, numbered(firstSeq, attempt, lines(5)));
     const tail = numbered(firstSeq + 5, attempt, [...lines(2), ending("failed")]);
     const doc = await end(hub, worker, attempt, tail);
@@ -240,7 +228,7 @@ describe("a worker's log", () => {
   it("is fenced: another attempt, key or an ended job is stale (I11)", async () => {
     const hub = createWorld().hub();
     const worker = new ToldWorker("desk");
-    const { attempt, firstSeq } = await running(hub, worker);
+    const { attempt, firstSeq } = await running(hub, JOB, worker);
     const events = numbered(firstSeq, attempt, lines(1));
     const stale = { code: "stale_attempt" };
     await expect(append(hub, new ToldWorker("pod"), attempt, events)).rejects.toMatchObject(stale);
@@ -254,7 +242,7 @@ describe("a worker's log", () => {
   it("may not use numbers it has not reserved", async () => {
     const hub = createWorld().hub();
     const worker = new ToldWorker("desk");
-    const { attempt, firstSeq, seqReserved } = await running(hub, worker);
+    const { attempt, firstSeq, seqReserved } = await running(hub, JOB, worker);
     await append(hub, worker, attempt, numbered(firstSeq, attempt, lines(1)));
     const above = numbered(seqReserved + 1, attempt, lines(1));
     await expect(append(hub, worker, attempt, above)).rejects.toThrow(/last reserved number/);
@@ -267,7 +255,7 @@ describe("a worker's log", () => {
     const { rooms, hub: makeHub } = createWorld();
     const hub = makeHub();
     const worker = new ToldWorker("desk");
-    const { attempt, firstSeq } = await running(hub, worker);
+    const { attempt, firstSeq } = await running(hub, JOB, worker);
     const tail = numbered(firstSeq, attempt, [ending("failed")]);
     await expect(end(hub, worker, attempt, [])).rejects.toMatchObject({ code: "invalid_request" });
     const doc = await end(hub, worker, attempt, tail);
@@ -286,7 +274,7 @@ describe("a worker's log", () => {
     });
     const hub = makeHub();
     const worker = new ToldWorker("desk");
-    const { attempt, firstSeq } = await running(hub, worker);
+    const { attempt, firstSeq } = await running(hub, JOB, worker);
     const tail = numbered(firstSeq, attempt, [ending("completed")]);
     const model = "aaaaaaaa" as ModelId;
     const complete = () => end(hub, worker, attempt, tail, { state: "completed", model });
@@ -301,7 +289,7 @@ describe("a worker's log", () => {
   it("keeps samples that are images, for its own worker", async () => {
     const hub = createWorld().hub();
     const worker = new ToldWorker("desk");
-    await running(hub, worker);
+    await running(hub, JOB, worker);
     const png = Buffer.from("\u0089PNG\r\n\u001A\nrest", "latin1");
     const file = `${"ab".repeat(8)}.png`;
     const put = (bytes: Uint8Array, caller = worker.caller) =>
@@ -315,81 +303,6 @@ describe("a worker's log", () => {
     await expect(put(Buffer.alloc(2 ** 20 + 1))).rejects.toMatchObject({ code: "too_large" });
     const stranger = put(png, callerOf("worker", "pod"));
     await expect(stranger).rejects.toMatchObject({ code: "stale_attempt" });
-  });
-});
-
-describe("commands", () => {
-  const command = (hub: TestHub, name: "pause" | "cancel", id = "c1") =>
-    hub.commandJob(callOf(member, { params, body: { id, name, by: "ada" } }));
-
-  it("cancel a queued job at once, with an event by the hub", async () => {
-    const hub = createWorld().hub();
-    await submit(hub, JOB);
-    await expect(command(hub, "pause")).rejects.toThrow(/it is queued/);
-    expect(await command(hub, "cancel")).toEqual({ id: "c1", stage: "applied" });
-    expect(await command(hub, "cancel")).toEqual({ id: "c1", stage: "applied" });
-    await expect(command(hub, "cancel", "c2")).rejects.toThrow(/it is cancelled/);
-    const worker = new ToldWorker("desk");
-    hub.peers.join(worker);
-    await hub.sweep(START_MS);
-    expect(worker.offers).toEqual([]);
-    expect((await replay(hub, JOB)).at(-1)).toMatchObject({
-      state: "cancelled",
-      reason: "cancelled by ada",
-    });
-  });
-
-  it("reach the worker once per id and are answered when it has them", async () => {
-    const hub = createWorld().hub();
-    const worker = new ToldWorker("desk");
-    await running(hub, worker);
-    hub.peers.onSend = (to, message) => {
-      if (message.type !== "job.command") return;
-      const { id } = message.command;
-      queueMicrotask(() => hub.peers.hear(to, { type: "command.ack", id, stage: "received" }));
-    };
-    const answers = await Promise.all([command(hub, "pause"), command(hub, "pause")]);
-    expect(answers).toEqual([
-      { id: "c1", stage: "received" },
-      { id: "c1", stage: "received" },
-    ]);
-    expect(worker.all("job.command")).toEqual([
-      { type: "job.command", command: { id: "c1", job: JOB, name: "pause" }, by: "ada" },
-    ]);
-    await expect(command(hub, "cancel")).rejects.toThrow(/command c1 of job .* is pause/);
-  });
-
-  it("tell the worker's reason when it rejects, and may be tried again", async () => {
-    const hub = createWorld().hub();
-    const worker = new ToldWorker("desk");
-    await running(hub, worker);
-    let message: string | undefined = "not now";
-    hub.peers.onSend = (to, sent) => {
-      if (sent.type !== "job.command") return;
-      const { id } = sent.command;
-      const ack =
-        message === undefined
-          ? { stage: "received" as const }
-          : { stage: "rejected" as const, message };
-      queueMicrotask(() => hub.peers.hear(to, { type: "command.ack", id, ...ack }));
-    };
-    await expect(command(hub, "pause")).rejects.toThrow(/rejected pause .*: not now/);
-    message = undefined;
-    expect(await command(hub, "pause")).toEqual({ id: "c1", stage: "received" });
-  });
-
-  it("say which worker is away and since when, or that it does not answer", async () => {
-    const { hub: makeHub, pass } = createWorld();
-    const hub = makeHub({ ackTimeoutMs: 20 });
-    const worker = new ToldWorker("desk");
-    await running(hub, worker);
-    await expect(command(hub, "pause")).rejects.toMatchObject({ code: "timeout" });
-    pass(1000);
-    hub.peers.leave(worker);
-    const away = command(hub, "pause");
-    const since = new Date(START_MS + 1000).toISOString();
-    await expect(away).rejects.toMatchObject({ code: "unreachable" });
-    await expect(away).rejects.toThrow(`${workerIdOf("desk")} is not connected since ${since}`);
   });
 });
 

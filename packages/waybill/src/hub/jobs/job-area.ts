@@ -101,6 +101,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     signaling,
     stopping: stopping.signal,
     requestReview: (room) => live.requestReview(room),
+    remind: (doc) => commands.remind(doc),
     ...(deps.acceptTimeoutMs === undefined ? {} : { acceptTimeoutMs: deps.acceptTimeoutMs }),
   });
   const activeRooms = () => signaling.rooms();

@@ -13,7 +13,7 @@ export type Transition = {
 
 /** The document in an end state, without what only a live job has. */
 export function ending(doc: JobDoc, state: EndState, nowMs: number): JobDoc {
-  const { leaseUntil: _, reason: __, wish: ___, ...rest } = doc;
+  const { leaseUntil: _, reason: __, ...rest } = doc;
   return { ...rest, state, endedAt: timestamp(nowMs) };
 }
 

@@ -9,7 +9,8 @@ import {
 } from "@waybill/sdk/protocol";
 import type { Caller, Handlers } from "../http/handler.ts";
 import type { Checkpoints } from "./checkpoints.ts";
-import type { CommandRelay, CommandStage } from "./commands.ts";
+import { assertWellFormed, runCommand, whoOf } from "./command-jobs.ts";
+import type { Command, CommandRelay } from "./commands.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { EventLog } from "./event-log.ts";
 import type { JobAreaDeps, JobRoute } from "./job-area.ts";
@@ -82,24 +83,12 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
       return shown(await store.read(room, job));
     },
 
-    async commandJob({ params: { room, job }, body: { id, name, by: label }, caller }) {
-      const command = { id, name, by: label ?? known(caller).subject };
-      const run = async (): Promise<CommandStage> => {
-        let doc = await store.read(room, job);
-        if (doc.state === "queued") {
-          if (name !== "cancel") throw notApplicable(doc, name, "only cancel applies");
-          const cancelled = await store.apply(room, job, { type: "cancel", by: command.by });
-          if (cancelled.changed) {
-            dispatcher.forget(room, job);
-            return "applied";
-          }
-          doc = cancelled.doc;
-        }
-        if (isTerminal(doc.state)) throw notApplicable(doc, name, "it has ended");
-        await commands.send(doc, command);
-        return "received";
-      };
-      return { id, stage: await commands.once(room, job, command, run) };
+    async commandJob({ params: { room, job }, body: { id, name, by, values }, caller }) {
+      const told = { id, name, by: whoOf(by, known(caller)) };
+      const command: Command = values === undefined ? told : { ...told, values };
+      assertWellFormed(command);
+      const run = () => runCommand(deps, room, job, command);
+      return { id, ...(await commands.once(room, job, command, run)) };
     },
 
     async readEvents({ params: { room, job }, query: { since = 0, limit, tail } }) {
@@ -189,10 +178,4 @@ async function restoreEnd(
   if (last !== undefined && end.seq <= last.seq) return undefined;
   await events.put(doc.room, doc.job, end);
   return end.seq > since ? end : undefined;
-}
-
-function notApplicable(doc: JobDoc, name: string, why: string): WaybillError {
-  return new WaybillError("conflict", `cannot ${name} job ${doc.job}: it is ${doc.state}`, {
-    hint: why,
-  });
 }

@@ -240,3 +240,20 @@ export async function until<T>(check: () => T | Promise<T>): Promise<T> {
     }
   }
 }
+
+/** Submits a job, and a worker takes it. */
+export async function running(
+  hub: TestHub,
+  job: JobId,
+  worker: ToldWorker,
+): Promise<JobAssignment> {
+  await submit(hub, job);
+  if (hub.peers.peers().length === 0) hub.peers.join(worker);
+  const offer = await until(() => {
+    const found = worker.offers.findLast((each) => each.job === job);
+    if (found === undefined) throw new Error("no offer yet");
+    return found;
+  });
+  hub.peers.hear(worker, { type: "job.accept", job, attempt: offer.attempt });
+  return offer;
+}

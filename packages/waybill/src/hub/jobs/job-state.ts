@@ -45,8 +45,8 @@ export type Happening =
   | { readonly type: "assign"; readonly worker: PeerId }
   /** The worker declined or left before it accepted. */
   | { readonly type: "return"; readonly attempt: number; readonly reason: string }
-  /** Somebody cancels it; applies while queued only. */
-  | { readonly type: "cancel"; readonly by: string }
+  /** Somebody cancels it by the command `id`; applies while queued only. */
+  | { readonly type: "cancel"; readonly by: string; readonly id: string }
   | {
       readonly type: "renew";
       readonly caller: Caller;
@@ -127,9 +127,7 @@ export function next(
         ? notTaken(doc, happening.reason, nowMs)
         : { doc };
     case "cancel":
-      return doc.state === "queued"
-        ? endByHub(doc, "cancelled", `cancelled by ${happening.by}`, nowMs)
-        : { doc };
+      return doc.state === "queued" ? cancel(doc, happening, nowMs) : { doc };
     case "renew":
       return renew(doc, happening, nowMs, leaseMs);
     case "end":
@@ -249,6 +247,15 @@ function checkpoint(
   return known
     ? { doc }
     : { doc: { ...doc, resume: { ...resume, attempt, at: timestamp(nowMs) } } };
+}
+
+function cancel(
+  doc: JobDoc,
+  { id, by }: Extract<Happening, { type: "cancel" }>,
+  nowMs: number,
+): Transition {
+  const wished: JobDoc = { ...doc, wish: { name: "cancel", id, by, at: timestamp(nowMs) } };
+  return endByHub(wished, "cancelled", `cancelled by ${by}`, nowMs);
 }
 
 /** A cancel weighs more than a stop; the first of each counts. */

@@ -38,6 +38,8 @@ export type RoomDispatchDeps = {
   readonly log: Log;
   /** Where a job that is queued again goes; this room's dispatch may be another by then. */
   readonly requeue: (doc: JobDoc) => void;
+  /** Tells a worker that has come back what somebody wants of its job. */
+  readonly remind: (doc: JobDoc) => void;
   readonly send: (room: RoomId, worker: PeerId, message: HubToPeer) => boolean;
   /** How long a worker may take to answer an offer. */
   readonly acceptTimeoutMs: number;
@@ -317,6 +319,8 @@ export class RoomDispatch {
     } else if (isTerminal(doc.state) && doc.state !== "completed") {
       // A worker whose completed job's answer was lost asks again and is told.
       this.#revoke(worker, job, attempt, `the job is ${doc.state}`);
+    } else {
+      this.#deps.remind(doc);
     }
   }
 

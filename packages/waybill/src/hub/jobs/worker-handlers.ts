@@ -34,6 +34,7 @@ export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
       try {
         const renewal = { type: "renew", caller: known(caller), ...body } as const;
         const { doc } = await store.apply(room, job, renewal);
+        deps.commands.remind(doc);
         return { leaseUntil: doc.leaseUntil ?? "", seqReserved: doc.seqReserved };
       } catch (error) {
         if (error instanceof WaybillError && error.code === "storage_failed") live.forgiveLeases();
