@@ -8,6 +8,7 @@ import {
   type JobId,
   type PeerId,
   type RoomId,
+  type RouteOutput,
   WaybillError,
 } from "../protocol/index.ts";
 import { type Clock, type HeldLink, type LinkMessage, systemClock } from "../swarm/index.ts";
@@ -143,7 +144,7 @@ function openDirect(deps: CommandDeps, request: CommandRequest): Direct | undefi
 async function sendToHub(
   { hub }: CommandDeps,
   { room, job, id, name, values, by, signal }: CommandRequest,
-): Promise<"received" | "applied"> {
+): Promise<RouteOutput<"commandJob">["stage"]> {
   const body = { id, name, by, ...(values === undefined ? {} : { values }) };
   const { stage } = await hub.call("commandJob", { params: { room, job }, body }, { signal });
   return stage;
