@@ -4,6 +4,7 @@ export { pushAnnounced, type AnnouncedPushOptions } from "./arriving/announced-p
 export { helloProof } from "./arriving/http-route.ts";
 export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
 export { type ReceivedCommand } from "./command-job.ts";
+export { newEta, nextEta, remainingMs, type EtaState } from "./eta.ts";
 export { type Skipped, type WatchItem } from "./event-merge.ts";
 export {
   watchJob,

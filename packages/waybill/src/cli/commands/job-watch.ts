@@ -43,6 +43,11 @@ export async function followJob(
       output.note(`via ${describePath(path)}`);
     },
   });
+  // Beside the events, which must not wait for it: only how long it will take is told by it.
+  const configured = hub
+    .call("showJob", { params: { room, job } }, { signal })
+    .then(({ spec }) => view.configured(spec.config))
+    .catch(() => undefined);
   try {
     const onPath = (path: WatchPath) => {
       via = path.kind;
@@ -70,6 +75,7 @@ export async function followJob(
     throw error;
   } finally {
     notice.end();
+    await configured;
   }
   if (!isTerminal(state))
     ({ state } = await hub.call("showJob", { params: { room, job } }, { signal }));

@@ -49,6 +49,35 @@ describe("job view", () => {
     expect(block).toContain("loss █▁");
   });
 
+  it("says how long it will take, by the totals printed or configured", () => {
+    let nowMs = Date.parse("2026-01-01T00:00:20.000Z");
+    const view = new JobView(
+      "j_x",
+      () => 0,
+      () => nowMs,
+    );
+    view.configured({ epochs: 10 });
+    const epoch = (seconds: number, value: number) =>
+      view.feed({
+        ...event({ type: "metric", data: { epoch: value } }),
+        time: `2026-01-01T00:00:${seconds}.000Z`,
+      });
+    epoch(10, 1);
+    expect(view.lines().join("\n")).not.toContain("left");
+    epoch(20, 2);
+    expect(view.lines().join("\n")).toContain("about 1m left");
+    nowMs += 5000;
+    expect(view.lines().join("\n")).toContain("about 1m left");
+  });
+
+  it("shows what the machine reads, writes, receives and sends", () => {
+    const view = new JobView("j_x");
+    const rates = { diskReadBytesPerSecond: 1024, diskWriteBytesPerSecond: 2048 };
+    const system = { cpu: 0.5, memoryBytes: 1, memoryTotalBytes: 2, gpus: [], ...rates };
+    view.feed(event({ type: "system", system }));
+    expect(view.lines().join("\n")).toContain("disk ↓ 2.00 KiB/s ↑ 1.00 KiB/s");
+  });
+
   it("prints metrics now and then where there is no terminal, and states always", () => {
     let nowMs = 0;
     const view = new JobView("j_x", () => nowMs);

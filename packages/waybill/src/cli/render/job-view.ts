@@ -1,6 +1,7 @@
 // A job as it runs: events in, a block of status lines (on a terminal) or lasting plain lines out.
+import { newEta, nextEta, remainingMs } from "@waybill/sdk/client";
 import type { JobEvent, JobEventOf, JobState, SystemSample } from "@waybill/sdk/protocol";
-import { bar, formatBytes, formatRate, formatValue } from "./format.ts";
+import { bar, formatAge, formatBytes, formatRate, formatValue } from "./format.ts";
 
 /** Keys shown as progress rather than as metrics: the one that counts and the one it counts to. */
 const COUNTERS = [
@@ -28,11 +29,20 @@ export class JobView {
   #logs: string[] = [];
   #metricCount = 0;
   #lastPlainMs = -Infinity;
+  #eta = newEta();
   readonly #now: () => number;
+  readonly #wallNow: () => number;
 
-  constructor(job: string, now: () => number = () => performance.now()) {
+  /** `now` never goes back; `wallNow` is the time of day, in milliseconds since 1970. */
+  constructor(job: string, now = () => performance.now(), wallNow = Date.now) {
     this.#job = job;
     this.#now = now;
+    this.#wallNow = wallNow;
+  }
+
+  /** The job's configuration: it may say how many epochs or steps there will be. */
+  configured(config: Readonly<Record<string, unknown>>): void {
+    this.#eta = { ...this.#eta, config };
   }
 
   /** How events reach this viewer, for the title. */
@@ -42,6 +52,7 @@ export class JobView {
 
   /** Takes one event; the result is the line to print when there is no terminal, if it deserves one. */
   feed(event: JobEvent): string | undefined {
+    this.#eta = nextEta(this.#eta, event);
     switch (event.type) {
       case "state":
         this.#state = event.state;
@@ -92,6 +103,8 @@ export class JobView {
   /** The block for a terminal. */
   lines(): string[] {
     const counters = COUNTERS.flatMap(([key, totals]) => counter(this.#latest, key, totals));
+    const leftMs = remainingMs(this.#eta, this.#wallNow());
+    if (leftMs !== undefined) counters.push(`about ${formatAge(leftMs)} left`);
     const counted = new Set<string>(COUNTERS.flatMap(([key, totals]) => [key, ...totals]));
     const metrics = Object.entries(this.#latest)
       .filter(([key, value]) => !counted.has(key) && !HIDDEN.has(key) && typeof value === "number")
@@ -170,6 +183,12 @@ function systemLine(system: SystemSample): string {
     parts.push(`trainer ${formatBytes(system.trainerRssBytes)}`);
   if (system.diskFreeBytes !== undefined)
     parts.push(`disk free ${formatBytes(system.diskFreeBytes)}`);
+  const { diskReadBytesPerSecond: read, diskWriteBytesPerSecond: written } = system;
+  if (read !== undefined && written !== undefined)
+    parts.push(`disk ↓ ${formatRate(written, 1)} ↑ ${formatRate(read, 1)}`);
+  const { networkInBytesPerSecond: received, networkOutBytesPerSecond: sent } = system;
+  if (received !== undefined && sent !== undefined)
+    parts.push(`net ↓ ${formatRate(received, 1)} ↑ ${formatRate(sent, 1)}`);
   for (const gpu of system.gpus)
     parts.push(
       `${gpu.name} ${(gpu.utilisation * 100).toFixed(0)} % ${gpu.memoryUsedMb}/${gpu.memoryMb} MB`,
