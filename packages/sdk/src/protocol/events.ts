@@ -140,7 +140,7 @@ export const JobEvent = v.variant("type", [
   v.object({
     ...base,
     type: v.literal("transfer"),
-    what: v.picklist(["dataset", "code", "model"]),
+    what: v.picklist(["dataset", "code", "model", "checkpoint"]),
     direction: v.picklist(["down", "up"]),
     artifact: v.optional(ArtifactId),
     bytes: ByteCount,

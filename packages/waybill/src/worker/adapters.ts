@@ -129,6 +129,9 @@ function feedPort(
   };
 }
 
+/** Enough to fill a link that nobody else uses. */
+const BACKGROUND_BODIES = 2;
+
 function transferPort(hub: HubClient, dataWaitMs: number | undefined): TransferPort {
   const retryForMs = Number.POSITIVE_INFINITY;
   // One for all jobs: its connections to the store stay open between them.
@@ -151,12 +154,16 @@ function transferPort(hub: HubClient, dataWaitMs: number | undefined): TransferP
       const { bytes, seconds, sources, manifest } = pulled;
       return { bytes, seconds, sources, manifest };
     },
-    push: async ({ room, dir, name, purpose, parent, signal, onProgress }) => {
+    push: async (request) => {
+      const { room, dir, name, purpose, parent, signal, onProgress } = request;
       // A stray link in the output must not cost hours of training.
       const scan = await scanTree(dir, { signal, unsendable: "skip" });
-      const base = parent === undefined ? undefined : await artifactOf(hub, room, parent, signal);
+      const base =
+        request.base ??
+        (parent === undefined ? undefined : await artifactOf(hub, room, parent, signal));
       const options = { room, path: dir, scan, name, purpose, base, signal, onProgress };
-      return pushArtifact(hub, { ...options, retryForMs, transport });
+      const pace = request.background === true ? { concurrency: BACKGROUND_BODIES } : {};
+      return pushArtifact(hub, { ...options, ...pace, retryForMs, transport });
     },
     close: () => transport.close(),
   };

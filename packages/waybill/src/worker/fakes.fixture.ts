@@ -48,6 +48,11 @@ export const TEST_TIMING: WorkerTiming = {
   stopGraceMs: 5000,
   cancelGraceMs: 1000,
   shutdownGraceMs: 5000,
+  saveMs: 5000,
+  saveUnknownMs: 100,
+  leaveFlushMs: 2000,
+  leaveGraceMs: 2000,
+  leaveMs: 10_000,
   verifyMs: 3000,
   adjustMs: 5000,
   checkpointMs: 5000,
@@ -83,6 +88,7 @@ export class FakeHub implements HubCalls {
   readonly publications: RouteInput<"publishModel">["body"][] = [];
   readonly samples = new Map<string, Uint8Array>();
   readonly calls: RouteName[] = [];
+  readonly checkpoints: RouteInput<"recordCheckpoint">["body"][] = [];
   /** Every call fails as unreachable while set. */
   down = false;
   /** Attempts of this job are refused. */
@@ -148,6 +154,12 @@ export class FakeHub implements HubCalls {
     }),
     reserveModel: async ({ body }) => ({ model: v.parse(ModelId, body.digest.slice(0, 8)) }),
     putSample: async () => ({ ok: true }),
+    recordCheckpoint: async ({ body }) => {
+      this.checkpoints.push(body);
+      const artifact = v.parse(ArtifactId, body.artifact);
+      const at = new Date().toISOString();
+      return { resume: { artifact, bytes: 7, attempt: body.attempt, at, data: body.data } };
+    },
     publishModel: async ({ body }) => {
       this.publications.push(body);
       return {
@@ -253,6 +265,8 @@ export type FakeTransfers = TransferPort & {
   /** Trees that can be pulled, by artifact. */
   readonly trees: Map<string, string>;
   readonly pushed: string[][];
+  /** Every push that was begun. */
+  readonly requests: Parameters<TransferPort["push"]>[0][];
   /** Awaited in every pull before any bytes come; a test may make it anew for each. */
   pullGate: Promise<void>;
   /** Awaited in every push after its bytes were read. */
@@ -270,6 +284,7 @@ export function fakeTransfers(): FakeTransfers {
   const fake: FakeTransfers = {
     trees: new Map(),
     pushed: [],
+    requests: [],
     gate: Promise.resolve(),
     pullGate: Promise.resolve(),
     pull: async ({ artifact, dir, signal }) => {
@@ -281,11 +296,14 @@ export function fakeTransfers(): FakeTransfers {
       await cp(tree, dir, { recursive: true });
       return { bytes: 10, seconds: 0.1, sources: { s3: 10 }, manifest: emptyManifest() };
     },
-    push: async ({ dir, signal }) => {
+    push: async (request) => {
+      const { dir, signal } = request;
+      fake.requests.push(request);
       const files = await readdir(dir, { recursive: true });
       await Promise.race([fake.gate, untilAborted(signal)]);
       fake.pushed.push(files);
-      const artifact = v.parse(ArtifactId, fakeDigest(Buffer.from(files.join("\n"))));
+      const text = `${files.join("\n")}${fake.requests.length}`;
+      const artifact = v.parse(ArtifactId, fakeDigest(Buffer.from(text)));
       return { artifact, bytes: 7, sentBytes: 7, files: files.length, seconds: 0.1, warnings: [] };
     },
     close: () => undefined,

@@ -113,6 +113,10 @@ export type TransferPort = {
     readonly purpose: UploadPurpose;
     /** The model this one was trained from: what it has is copied, not sent. */
     readonly parent?: ModelId | undefined;
+    /** The same of an artifact. */
+    readonly base?: ArtifactId | undefined;
+    /** Leaves the link to others: a few bodies at a time. */
+    readonly background?: boolean;
     readonly signal: AbortSignal;
     readonly onProgress: (progress: TransferProgress) => void;
   }): Promise<{

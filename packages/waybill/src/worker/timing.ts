@@ -15,6 +15,16 @@ export type WorkerTiming = {
   readonly cancelGraceMs: number;
   /** Orchestrators kill 30 s after their SIGTERM; the outcome must be told by then. */
   readonly shutdownGraceMs: number;
+  /** A worker that may vanish asks for a checkpoint first: so long a trainer has that has ever written or answered one, */
+  readonly saveMs: number;
+  /** and so long one that has not: it probably never will. */
+  readonly saveUnknownMs: number;
+  /** Bringing the newest checkpoint to the room may take so long before the trainer is ended, */
+  readonly leaveFlushMs: number;
+  /** which then has until `shutdownGraceMs` are over, and this at least; */
+  readonly leaveGraceMs: number;
+  /** what it has written in its last moments must be in the room by then, counted from the beginning. */
+  readonly leaveMs: number;
   /** How long a command may take to show its effect before it is rejected. */
   readonly verifyMs: number;
   /** How long a trainer may take to say that it has taken new values. */
@@ -37,6 +47,11 @@ export const WORKER_TIMING: WorkerTiming = {
   stopGraceMs: 30_000,
   cancelGraceMs: 5000,
   shutdownGraceMs: 20_000,
+  saveMs: 8000,
+  saveUnknownMs: 2000,
+  leaveFlushMs: 12_000,
+  leaveGraceMs: 4000,
+  leaveMs: 26_000,
   verifyMs: 5000,
   adjustMs: 30_000,
   checkpointMs: 300_000,

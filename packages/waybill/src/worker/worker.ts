@@ -43,6 +43,8 @@ export type WorkerInit = {
   readonly passEnv?: readonly string[];
   /** Size of the artifact cache. Default: half of its file system. */
   readonly cacheBytes?: number;
+  /** Whether checkpoints are kept in the room while training goes on. Default: on workers of kind `ephemeral`. */
+  readonly checkpoints?: boolean;
   /** A job is failed before its disk has less than this free. Default 256 MiB. */
   readonly minFreeBytes?: number;
   /** Bytes free where a directory lies. Default: what the operating system says. */
@@ -140,6 +142,7 @@ class Daemon implements Worker {
       }),
       trainers: this.#init.trainers ?? {},
       passEnv: this.#init.passEnv ?? [],
+      checkpoints: this.#init.checkpoints ?? kind === "ephemeral",
       minFreeBytes: this.#init.minFreeBytes ?? MIN_FREE_BYTES,
       freeBytes: this.#init.freeBytes ?? freeBytesOf,
       timing: this.#timing,

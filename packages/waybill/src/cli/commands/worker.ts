@@ -22,6 +22,7 @@ type WorkerOptions = {
   readonly slots: number;
   readonly cache?: number;
   readonly dataWait: number;
+  readonly checkpoints?: boolean;
 };
 
 export function workerCommand(run: Runner): Command {
@@ -60,6 +61,11 @@ export function workerCommand(run: Runner): Command {
       wholeNumber(1),
       15,
     )
+    .option(
+      "--checkpoints",
+      "keep checkpoints in the room while training goes on (default of kind ephemeral)",
+    )
+    .option("--no-checkpoints", "leave them on this machine")
     .description("take jobs of a room and run them on this machine")
     .addHelpText(
       "after",
@@ -125,6 +131,7 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
     commands: options.onlyTrainers !== true,
     slots: options.slots,
     version: VERSION,
+    ...(options.checkpoints === undefined ? {} : { checkpoints: options.checkpoints }),
     ...(options.cache === undefined ? {} : { cacheBytes: options.cache }),
     onEvent,
   });

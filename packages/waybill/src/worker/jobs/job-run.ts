@@ -138,7 +138,7 @@ export class JobRun {
       // Now, not in its turn: the hub may count the worker as lost already.
       parts.lease.renewNow();
       parts.publisher.reserveEarly(this.#hard.signal);
-      this.#track(this.#trainer.takeOver(recovery.trainer, recovery.logged.state !== undefined));
+      this.#track(this.#trainer.takeOver(recovery.trainer, recovery.logged));
     }
     for (const effect of recovery.effects) this.#perform(effect);
   }
@@ -170,7 +170,7 @@ export class JobRun {
 
   /** The daemon is going away: end the trainer and tell the hub. */
   shutdown(): void {
-    this.dispatch({ type: "shutdown" });
+    this.dispatch({ type: "shutdown", saves: this.#context.checkpoints });
   }
 
   /** Stops everything that is still under way and leaves the spool for the next daemon. */
@@ -225,6 +225,12 @@ export class JobRun {
         return;
       case "await":
         this.#trainer.await(effect.command);
+        return;
+      case "save":
+        this.#track(this.#trainer.save());
+        return;
+      case "flush":
+        this.#track(this.#trainer.flush());
         return;
       case "terminate":
         this.#track(this.#trainer.terminate(effect.grace));
@@ -303,6 +309,8 @@ export class JobRun {
 
   async #publish(stoppedEarly: boolean): Promise<void> {
     const signal = AbortSignal.any([this.#publishAbort.signal, this.#hard.signal]);
+    // The model has the link for itself; nobody will begin from a checkpoint any more.
+    await this.#parts.checkpoints?.stop();
     try {
       const model = await publishOutput({
         parts: this.#parts,

@@ -1,5 +1,5 @@
-// Everything a trainer needs before it starts: the dataset in the cache, the code in its working directory,
-// the output directory, the configuration file.
+// Everything a trainer needs before it starts: the dataset and the checkpoint to resume from in the cache, the code in its
+// working directory, the output directory, the configuration file.
 import {
   chmod,
   constants,
@@ -13,6 +13,7 @@ import {
 import { join } from "node:path";
 import {
   type ArtifactId,
+  type ErrorCode,
   type JobAssignment,
   type NewJobEvent,
   type WorkerCapabilities,
@@ -36,6 +37,8 @@ export type PrepareInit = {
   readonly append: (event: NewJobEvent) => void;
   readonly signal: AbortSignal;
 };
+
+type Fetched = "dataset" | "code" | "checkpoint";
 
 export type Prepared = {
   readonly command: readonly string[];
@@ -62,26 +65,28 @@ export async function prepare(init: PrepareInit): Promise<Prepared> {
     await mkdir(paths.work, { recursive: true });
     await mkdir(paths.output, { recursive: true });
     await replaceFile(paths.config, `${JSON.stringify(spec.config, undefined, 2)}\n`);
-    const open = async (
-      what: "dataset" | "code",
-      artifact: ArtifactId | undefined,
-      either: AbortSignal,
-    ) => {
+    const open = async (what: Fetched, artifact: ArtifactId | undefined, either: AbortSignal) => {
       if (artifact === undefined) return undefined;
       const lease = await openArtifact({ ...init, signal: either }, what, artifact);
       leases.push(lease);
       return lease;
     };
-    const [dataset, code] = await bothOrNone(signal, (either) => [
+    const [dataset, code, resume] = await allOrNone(signal, (either) => [
       open("dataset", spec.dataset, either),
       open("code", spec.code, either),
+      orFromStart(init, open("checkpoint", assignment.resume?.artifact, either)),
     ]);
     signal.throwIfAborted();
     if (code !== undefined) await copyTree(code.dir, paths.work);
     const env = trainerEnvironment(
       process.env,
       assignment,
-      { dataset: dataset?.dir, output: paths.output, config: paths.config },
+      {
+        dataset: dataset?.dir,
+        output: paths.output,
+        config: paths.config,
+        resume: resume?.dir,
+      },
       init.passEnv,
     );
     return {
@@ -99,18 +104,49 @@ export async function prepare(init: PrepareInit): Promise<Prepared> {
   }
 }
 
-/** Both, or the first failure once the other one, which it calls off, has ended, too. */
-async function bothOrNone<T>(
-  signal: AbortSignal,
-  begin: (either: AbortSignal) => readonly [Promise<T>, Promise<T>],
-): Promise<[T, T]> {
-  const failed = new AbortController();
-  const both = begin(AbortSignal.any([signal, failed.signal]));
+/** The checkpoint an earlier attempt left, said in the log; without it the training begins from the start. */
+async function orFromStart(
+  { assignment, append, signal }: PrepareInit,
+  opening: Promise<CacheLease | undefined>,
+): Promise<CacheLease | undefined> {
+  const { resume } = assignment;
+  const say = (line: string) => append({ type: "log", stream: "waybill", line });
   try {
-    return await Promise.all(both);
+    const lease = await opening;
+    if (resume !== undefined && lease !== undefined) {
+      const words = JSON.stringify(resume.data);
+      say(`resuming from the checkpoint of attempt ${resume.attempt}, ${resume.at}: ${words}`);
+    }
+    return lease;
+  } catch (error) {
+    const isGone = error instanceof WaybillError && GONE.has(error.code);
+    if (signal.aborted || !isGone) throw error;
+    say(`the checkpoint of an earlier attempt cannot be had: ${error.message}; starting anew`);
+    return undefined;
+  }
+}
+
+/** What a hub says of a checkpoint that was removed meanwhile, or that never will be whole. */
+const GONE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "not_found",
+  "expired",
+  "forbidden",
+  "digest_mismatch",
+  "no_source_left",
+]);
+
+/** All, or the first failure once the others, which it calls off, have ended, too. */
+async function allOrNone<T>(
+  signal: AbortSignal,
+  begin: (either: AbortSignal) => readonly [Promise<T>, Promise<T>, Promise<T>],
+): Promise<[T, T, T]> {
+  const failed = new AbortController();
+  const all = begin(AbortSignal.any([signal, failed.signal]));
+  try {
+    return await Promise.all(all);
   } catch (error) {
     failed.abort();
-    await Promise.allSettled(both);
+    await Promise.allSettled(all);
     throw error;
   }
 }
@@ -141,7 +177,7 @@ function commandOf({ assignment, trainers, capabilities }: PrepareInit): readonl
 
 async function openArtifact(
   init: PrepareInit,
-  what: "dataset" | "code",
+  what: Fetched,
   artifact: ArtifactId,
 ): Promise<CacheLease> {
   const { assignment, transfer, append, signal } = init;

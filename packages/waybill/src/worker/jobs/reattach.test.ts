@@ -131,7 +131,9 @@ describe("a daemon that comes back while its trainer runs", () => {
     const stages = () =>
       lab.ofType(assignment.job, "command").map(({ by, stage }) => `${by} ${stage}`);
     await vi.waitFor(() => expect(stages()).toEqual(["ada received", "ada applied"]), WAIT);
-    expect((await listGroup(pid)).every(({ stopped }) => stopped)).toBe(true);
+    const isStopped = async () =>
+      expect((await listGroup(pid)).map(({ stopped }) => stopped)).toEqual([true, true]);
+    await vi.waitFor(isStopped, WAIT);
     expect(lab.feed.command({ id: "c1", job: assignment.job, name: "pause" })).toMatchObject([
       { stage: "applied" },
     ]);
@@ -193,6 +195,21 @@ describe("a daemon that comes back while its trainer runs", () => {
       stage: "applied",
       by: "ada",
     });
+  });
+
+  it("brings a copy of a checkpoint to the room that was on its way, although the trainer is gone", async () => {
+    const assignment = trainer(COUNTER);
+    const { paths, pid } = await leaveRunning(assignment);
+    process.kill(-pid, "SIGKILL");
+    const place = join(paths.checkpoints, "1");
+    await mkdir(join(place, "files"), { recursive: true });
+    await writeFile(join(place, "files", "w"), "1");
+    await writeFile(join(place, "checkpoint.json"), JSON.stringify({ data: { epoch: 3 } }));
+    await lab.start({ kind: "ephemeral" });
+    expect((await lab.outcome(assignment.job))?.state).toBe("interrupted");
+    expect(lab.hub.checkpoints).toMatchObject([{ data: { epoch: 3 } }]);
+    const types = lab.hub.events(assignment.job).map(({ type }) => type);
+    expect(types.filter((type) => type !== "log")).toEqual(["state", "checkpoint", "state"]);
   });
 
   it("finds itself fenced when its lease ran out, kills the trainer and publishes nothing (I11)", async () => {

@@ -8,8 +8,10 @@ type Answer = Extract<
   { type: "adjusted" | "checkpointed" | "tell.failed" | "unanswered" }
 >;
 
+type Telling = In<"training"> | In<"ending"> | In<"leaving">;
+
 /** The step an answer makes while the trainer runs. */
-export function answered(state: In<"training"> | In<"ending">, event: Answer): Step {
+export function answered(state: Telling, event: Answer): Step {
   switch (event.type) {
     case "adjusted": {
       const asked = state.waiting.filter(({ name }) => name === "adjust");
@@ -49,7 +51,7 @@ function wanted({ name }: Waiting): string {
 }
 
 function without(
-  state: In<"training"> | In<"ending">,
+  state: Telling,
   those: readonly Waiting[],
   answer: (one: Waiting) => Step["effects"][number],
 ): Step {

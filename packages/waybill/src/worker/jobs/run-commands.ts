@@ -1,7 +1,16 @@
 // What pause, resume, stop and cancel mean in each phase of a job. Every command is acknowledged as received
 // and later as applied or rejected, or rejected at once (docs/protocol/events.md §7).
 import { assertNever } from "@waybill/sdk/protocol";
-import { ack, announce, launch, leavePreparing, rejectAll, split } from "./run-steps.ts";
+import {
+  ENDED_FIRST,
+  ack,
+  announce,
+  finish,
+  launch,
+  leavePreparing,
+  rejectAll,
+  split,
+} from "./run-steps.ts";
 import type { Ending, In, RunEffect, RunEvent, RunState, Step, Waiting } from "./run-types.ts";
 
 /** The step a command makes. */
@@ -23,6 +32,22 @@ export function command(
       return commandPreparing(state, one, received, already);
     case "training":
       return commandTraining(state, one, received, already);
+    case "leaving":
+      if (name === "resume") return already("the job is being ended");
+      if (name !== "cancel") return reject(BEING_ENDED.shutdown);
+      if (state.end !== undefined) {
+        const acks = [received, ...rejectAll(state.waiting, ENDED_FIRST), ack(one, "applied")];
+        return finish({ outcome: "cancelled" }, acks);
+      }
+      return {
+        state: {
+          phase: "ending",
+          ending: "cancel",
+          launched: true,
+          waiting: [...state.waiting, one],
+        },
+        effects: [received, { type: "terminate", grace: "cancel" }],
+      };
     case "ending":
       if (name === "cancel" && state.ending === "cancel") {
         return { state: { ...state, waiting: [...state.waiting, one] }, effects: [received] };

@@ -24,6 +24,8 @@ export const RunRecord = v.object({
       ending: v.optional(Ending),
     }),
   ),
+  /** The newest checkpoint of this attempt that is recorded in the room. */
+  checkpoint: v.optional(ArtifactId),
   /** What there is to publish; set with stage `publishing`. */
   result: v.optional(
     v.object({

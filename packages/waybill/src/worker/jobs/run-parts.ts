@@ -14,6 +14,7 @@ import type { GpuReader } from "../events/gpus.ts";
 import { SegmentFlusher } from "../events/segment-flusher.ts";
 import { SystemMetrics } from "../events/system-metrics.ts";
 import type { FeedPort, HubCalls, Log, TransferPort } from "../ports.ts";
+import { Checkpoints } from "../publish/checkpoints.ts";
 import { Publisher } from "../publish/publisher.ts";
 import type { WorkerTiming } from "../timing.ts";
 import { Results } from "../trainers/results.ts";
@@ -33,6 +34,8 @@ export type RunContext = {
   readonly trainers: Readonly<Record<string, readonly string[]>>;
   readonly capabilities: WorkerCapabilities;
   readonly passEnv: readonly string[];
+  /** Whether checkpoints are kept in the room while training goes on. */
+  readonly checkpoints: boolean;
   readonly minFreeBytes: number;
   readonly freeBytes: (dir: string) => Promise<number>;
   readonly timing: WorkerTiming;
@@ -53,6 +56,8 @@ export type RunParts = {
   readonly disk: DiskGuard;
   readonly results: Results;
   readonly publisher: Publisher;
+  /** Absent: checkpoints stay on this worker. */
+  readonly checkpoints: Checkpoints | undefined;
   /** Appends unless the log has ended or has no number left; tells whether it did. */
   readonly append: (event: NewJobEvent) => boolean;
 };
@@ -140,6 +145,21 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
         init.onDiskLow();
       },
     }),
+    checkpoints: context.checkpoints
+      ? new Checkpoints({
+          hub: context.hub,
+          transfer: context.transfer,
+          assignment,
+          dir: paths.checkpoints,
+          roots: [paths.output, paths.work],
+          minFreeBytes: context.minFreeBytes,
+          freeBytes: context.freeBytes,
+          base: record.checkpoint ?? assignment.resume?.artifact,
+          append,
+          onRecorded: (checkpoint) => note({ checkpoint }),
+          onStale: init.onStale,
+        })
+      : undefined,
     publisher: new Publisher({
       hub: context.hub,
       transfer: context.transfer,
@@ -151,8 +171,14 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
 
 /** Ends every part that works by itself; the log stays open for readers. */
 export async function stopParts(parts: RunParts): Promise<void> {
-  const { metrics, disk, lease, flusher } = parts;
-  await Promise.all([metrics.stop(), disk.stop(), lease.stop(), flusher.stop()]);
+  const { metrics, disk, lease, flusher, checkpoints } = parts;
+  await Promise.all([
+    metrics.stop(),
+    disk.stop(),
+    lease.stop(),
+    flusher.stop(),
+    checkpoints?.stop(),
+  ]);
 }
 
 function appendTo(events: EventLog, event: NewJobEvent, job: JobId, log: Log): boolean {

@@ -23,6 +23,14 @@ const STATES = {
   "training, paused": { phase: "training", paused: true, waiting: [] },
   "training, asked": { phase: "training", paused: false, waiting: [adjust, second, save] },
   "training, asked and paused": { phase: "training", paused: true, waiting: [adjust] },
+  "leaving, asking": { phase: "leaving", step: "asking", waiting: [save] },
+  "leaving, flushing": { phase: "leaving", step: "flushing", waiting: [] },
+  "leaving, trainer gone": {
+    phase: "leaving",
+    step: "flushing",
+    end: { outcome: "interrupted", reason: "r" },
+    waiting: [adjust],
+  },
   "ending, unlaunched": { phase: "ending", ending: "cancel", launched: false, waiting: [cancel] },
   "ending, stop": { phase: "ending", ending: "stop", launched: true, waiting: [stop] },
   "ending, cancel": { phase: "ending", ending: "cancel", launched: true, waiting: [cancel] },
@@ -76,7 +84,10 @@ const EVENTS = {
   stored: { type: "stored" },
   revoked: { type: "revoked" },
   "disk.low": { type: "disk.low" },
-  shutdown: { type: "shutdown" },
+  shutdown: { type: "shutdown", saves: false },
+  "shutdown, saving": { type: "shutdown", saves: true },
+  "save.over": { type: "save.over" },
+  flushed: { type: "flushed" },
 } as const satisfies Record<string, RunEvent>;
 type EventName = keyof typeof EVENTS;
 
@@ -86,6 +97,8 @@ function nameOf(state: RunState): string {
       return `preparing${state.ready ? ", ready" : ""}${state.paused ? ", paused" : ""}${waitingOf(state.waiting)}`;
     case "training":
       return `training${state.paused ? ", paused" : ""}${waitingOf(state.waiting)}`;
+    case "leaving":
+      return `leaving, ${state.end === undefined ? state.step : "trainer gone"}${waitingOf(state.waiting)}`;
     case "ending":
       return `ending, ${state.ending}${state.launched ? "" : ", unlaunched"}${waitingOf(state.waiting)}`;
     case "aborting":
@@ -147,6 +160,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     revoked: "ending, revoke, unlaunched | abort.prepare",
     "disk.low": "ending, space, unlaunched | abort.prepare",
     shutdown: "ending, shutdown, unlaunched | abort.prepare",
+    "shutdown, saving": "ending, shutdown, unlaunched | abort.prepare",
   },
   "preparing, paused": {
     prepared: "preparing, ready, paused",
@@ -161,6 +175,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     revoked: "ending, revoke, unlaunched | abort.prepare",
     "disk.low": "ending, space, unlaunched | abort.prepare",
     shutdown: "ending, shutdown, unlaunched | abort.prepare",
+    "shutdown, saving": "ending, shutdown, unlaunched | abort.prepare",
   },
   "preparing, ready": {
     "prepare.failed": "finishing, failed | a rejected | end failed",
@@ -174,6 +189,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     revoked: "done, dropped | a rejected | drop",
     "disk.low": "finishing, failed | a rejected | end failed",
     shutdown: "finishing, interrupted | a rejected | end interrupted",
+    "shutdown, saving": "finishing, interrupted | a rejected | end interrupted",
   },
   training: {
     launched: "same | say running",
@@ -185,13 +201,14 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     adjust: "training (c) | c received | tell c",
     checkpoint: "training (c) | c received | tell c",
     "checkpoint, deaf": "same | c rejected",
-    lost: "finishing, interrupted | end interrupted",
+    lost: "leaving, trainer gone | flush",
     "signalled pause": "training, paused | say paused",
     "exited 0": "publishing | publish",
     "exited 1": "finishing, failed | end failed",
     revoked: "ending, revoke | terminate cancel",
     "disk.low": "ending, space | say stopping | terminate cancel",
     shutdown: "ending, shutdown | say stopping | terminate shutdown",
+    "shutdown, saving": "leaving, asking | say stopping | save",
   },
   "training, pausing": {
     launched: "same | say running",
@@ -203,7 +220,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     adjust: "training (p c) | c received | tell c",
     checkpoint: "training (p c) | c received | tell c",
     "checkpoint, deaf": "same | c rejected",
-    lost: "finishing, interrupted | p rejected | end interrupted",
+    lost: "leaving, trainer gone (p) | flush",
     "signalled pause": "training, paused | say paused | p applied",
     "signal.failed": "training | p rejected",
     "exited 0": "publishing | p rejected | publish",
@@ -211,6 +228,7 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     revoked: "ending, revoke (p) | terminate cancel",
     "disk.low": "ending, space (p) | say stopping | terminate cancel",
     shutdown: "ending, shutdown (p) | say stopping | terminate shutdown",
+    "shutdown, saving": "leaving, asking (p) | say stopping | save",
   },
   "training, paused": {
     launched: "same | say running",
@@ -222,13 +240,14 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     adjust: "training, paused (c) | c received | tell c",
     checkpoint: "training, paused (c) | c received | tell c",
     "checkpoint, deaf": "same | c rejected",
-    lost: "finishing, interrupted | end interrupted",
+    lost: "leaving, trainer gone | flush",
     "signalled resume": "training | say running",
     "exited 0": "publishing | publish",
     "exited 1": "finishing, failed | end failed",
     revoked: "ending, revoke | terminate cancel",
     "disk.low": "ending, space | say stopping | terminate cancel",
     shutdown: "ending, shutdown | say stopping | terminate shutdown",
+    "shutdown, saving": "leaving, asking | say stopping | save",
   },
   "training, asked": {
     launched: "same | say running",
@@ -245,13 +264,14 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     checkpointed: "training (a b) | k applied",
     "tell.failed": "training (b k) | a rejected",
     unanswered: "training (b k) | a rejected",
-    lost: "finishing, interrupted | a rejected | b rejected | k rejected | end interrupted",
+    lost: "leaving, trainer gone (a b k) | flush",
     "signalled pause": "training, paused (a b k) | say paused",
     "exited 0": "publishing | a rejected | b rejected | k rejected | publish",
     "exited 1": "finishing, failed | a rejected | b rejected | k rejected | end failed",
     revoked: "ending, revoke (a b k) | terminate cancel",
     "disk.low": "ending, space (a b k) | say stopping | terminate cancel",
     shutdown: "ending, shutdown (a b k) | say stopping | terminate shutdown",
+    "shutdown, saving": "leaving, asking (a b k) | say stopping | save",
   },
   "training, asked and paused": {
     launched: "same | say running",
@@ -266,13 +286,63 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     adjusted: "training, paused | a applied",
     "tell.failed": "training, paused | a rejected",
     unanswered: "same | await a",
-    lost: "finishing, interrupted | a rejected | end interrupted",
+    lost: "leaving, trainer gone (a) | flush",
     "signalled resume": "training (a) | say running",
     "exited 0": "publishing | a rejected | publish",
     "exited 1": "finishing, failed | a rejected | end failed",
     revoked: "ending, revoke (a) | terminate cancel",
     "disk.low": "ending, space (a) | say stopping | terminate cancel",
     shutdown: "ending, shutdown (a) | say stopping | terminate shutdown",
+    "shutdown, saving": "leaving, asking (a) | say stopping | save",
+  },
+  "leaving, asking": {
+    "launch.failed": "leaving, trainer gone (k) | flush",
+    pause: "same | c rejected",
+    resume: "same | c received | c applied",
+    stop: "same | c rejected",
+    cancel: "ending, cancel (k c) | c received | terminate cancel",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    checkpointed: "leaving, flushing | k applied | flush",
+    lost: "leaving, trainer gone (k) | flush",
+    "exited 0": "leaving, trainer gone (k) | flush",
+    "exited 1": "leaving, trainer gone (k) | flush",
+    revoked: "ending, revoke (k) | terminate cancel",
+    "save.over": "leaving, flushing (k) | flush",
+  },
+  "leaving, flushing": {
+    "launch.failed": "leaving, trainer gone",
+    pause: "same | c rejected",
+    resume: "same | c received | c applied",
+    stop: "same | c rejected",
+    cancel: "ending, cancel (c) | c received | terminate cancel",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    lost: "leaving, trainer gone",
+    "exited 0": "leaving, trainer gone",
+    "exited 1": "leaving, trainer gone",
+    revoked: "ending, revoke | terminate cancel",
+    flushed: "ending, shutdown | terminate shutdown",
+  },
+  "leaving, trainer gone": {
+    "launch.failed": "leaving, trainer gone (a)",
+    pause: "same | c rejected",
+    resume: "same | c received | c applied",
+    stop: "same | c rejected",
+    cancel: "finishing, cancelled | c received | a rejected | c applied | end cancelled",
+    adjust: "same | c rejected",
+    checkpoint: "same | c rejected",
+    "checkpoint, deaf": "same | c rejected",
+    adjusted: "leaving, trainer gone | a applied",
+    "tell.failed": "leaving, trainer gone | a rejected",
+    unanswered: "leaving, trainer gone | a rejected",
+    lost: "leaving, trainer gone (a)",
+    "exited 0": "leaving, trainer gone (a)",
+    "exited 1": "leaving, trainer gone (a)",
+    revoked: "done, dropped | a rejected | drop",
+    flushed: "finishing, interrupted | a rejected | end interrupted",
   },
   "ending, unlaunched": {
     prepared: "finishing, cancelled | x applied | end cancelled",
@@ -328,9 +398,9 @@ const TABLE: Record<StateName, Partial<Record<EventName, string>>> = {
     adjust: "same | c rejected",
     checkpoint: "same | c rejected",
     "checkpoint, deaf": "same | c rejected",
-    lost: "finishing, interrupted | end interrupted",
-    "exited 0": "finishing, interrupted | end interrupted",
-    "exited 1": "finishing, interrupted | end interrupted",
+    lost: "leaving, trainer gone | flush",
+    "exited 0": "leaving, trainer gone | flush",
+    "exited 1": "leaving, trainer gone | flush",
     revoked: "ending, revoke | terminate cancel",
   },
   "ending, space": {
@@ -498,7 +568,14 @@ describe("the job machine", () => {
   it("always comes to an end once the trainer has", () => {
     assert(
       property(anyRun, (events) => {
-        const facts = ["prepare.stopped", "launch.failed", "exited 1", "publish.aborted", "stored"];
+        const facts = [
+          "prepare.stopped",
+          "launch.failed",
+          "exited 1",
+          "flushed",
+          "publish.aborted",
+          "stored",
+        ];
         const end = facts.map((name) => EVENTS[name as EventName]);
         const { state } = play([...events, EVENTS.shutdown, ...end, ...end]);
         expect(state.phase).toBe("done");

@@ -3,12 +3,14 @@
 //
 //   preparing ──prepared──▶ training ──exited 0──▶ publishing ──published──▶ finishing ──stored──▶ done
 //       │                      │  └──exited ≠ 0─────────────────────────────────▲   ▲
+//       │                      ├──shutdown──▶ leaving (run-leaving.ts) ──▶ ending
 //       └──stop, cancel, …──▶ ending ──ended (stop)──▶ publishing               │   │
 //                                └──ended (cancel, shutdown)────────────────────┘   │
 //   any ──revoked──▶ (ending) ──▶ done, with nothing published (I11)                │
 //   publishing ──cancel──▶ aborting ──aborted──────────────────────────────────────┘
 import { assertNever } from "@waybill/sdk/protocol";
 import { answered } from "./run-answers.ts";
+import { lastFlush, leaving } from "./run-leaving.ts";
 import { command } from "./run-commands.ts";
 import {
   ENDED_FIRST,
@@ -34,6 +36,8 @@ export function next(state: RunState, event: RunEvent): Step {
       return preparing(state, event);
     case "training":
       return training(state, event);
+    case "leaving":
+      return leaving(state, event);
     case "ending":
       return ending(state, event);
     case "publishing":
@@ -97,32 +101,46 @@ function training(state: In<"training">, event: Fact): Step {
     case "unanswered":
       return answered(state, event);
     case "lost":
-      return finish(
-        { outcome: "interrupted", reason: event.reason },
-        rejectAll(state.waiting, ENDED_FIRST),
-      );
+      return {
+        state: {
+          phase: "leaving",
+          step: "flushing",
+          end: { outcome: "interrupted", reason: event.reason },
+          waiting: state.waiting,
+        },
+        effects: [{ type: "flush" }],
+      };
     case "exited": {
       const late = rejectAll(state.waiting, ENDED_FIRST);
       if (event.ok) return publish(false, late);
       return finish(failure(event), late);
     }
     case "shutdown":
+      if (event.saves) {
+        return {
+          state: { phase: "leaving", step: "asking", waiting: state.waiting },
+          effects: [announce("stopping"), { type: "save" }],
+        };
+      }
+      return endTraining(state, event.type);
     case "disk.low":
-    case "revoked": {
-      const why = ENDING_OF[event.type];
-      return {
-        state: { phase: "ending", ending: why, launched: true, waiting: state.waiting },
-        effects: [
-          ...(why === "revoke" ? [] : [announce("stopping")]),
-          { type: "terminate", grace: graceOf(why) },
-        ],
-      };
-    }
+    case "revoked":
+      return endTraining(state, event.type);
     default:
       return { state, effects: [] };
   }
 }
 
+function endTraining(state: In<"training">, event: keyof typeof ENDING_OF): Step {
+  const why = ENDING_OF[event];
+  return {
+    state: { phase: "ending", ending: why, launched: true, waiting: state.waiting },
+    effects: [
+      ...(why === "revoke" ? [] : [announce("stopping")]),
+      { type: "terminate", grace: graceOf(why) },
+    ],
+  };
+}
 const ENDING_OF = { shutdown: "shutdown", "disk.low": "space", revoked: "revoke" } as const;
 
 /** How long a trainer has that is ended for this reason. */
@@ -133,9 +151,9 @@ export function graceOf(why: Ending): Grace {
 function ending(state: In<"ending">, event: Fact): Step {
   switch (event.type) {
     case "exited":
-      return ended(state, event);
+      return state.ending === "shutdown" ? lastFlush(state, event.exitCode) : ended(state, event);
     case "lost":
-      return ended(state, undefined);
+      return state.ending === "shutdown" ? lastFlush(state, undefined) : ended(state, undefined);
     case "adjusted":
     case "checkpointed":
     case "tell.failed":

@@ -8,6 +8,7 @@ import {
   assertNever,
   messageOf,
 } from "@waybill/sdk/protocol";
+import type { LoggedSteps } from "./logged-steps.ts";
 import type { Prepared } from "./prepare.ts";
 import type { NotedExit } from "./run-journal.ts";
 import type { RunContext, RunParts } from "./run-parts.ts";
@@ -31,6 +32,10 @@ export class RunTrainer {
   readonly #init: RunTrainerInit;
   readonly #timers = new Set<NodeJS.Timeout>();
   #training: Training | undefined;
+  /** It has written a checkpoint or taken new values: it may be expected to again. */
+  #answers = false;
+  /** When the worker began to go. */
+  #leftMs: number | undefined;
 
   constructor(init: RunTrainerInit) {
     this.#init = init;
@@ -43,6 +48,7 @@ export class RunTrainer {
     try {
       // Before the program exists, so that a crash from here on is known to have left one.
       await parts.journal.update({ stage: "training" });
+      await parts.checkpoints?.start();
       const { pid, startId, exited } = await training.launch(prepared);
       await parts.journal.update({ trainer: { pid, startId } });
       context.log("info", `${assignment.job}: trainer runs in process group ${pid}`);
@@ -57,13 +63,15 @@ export class RunTrainer {
   }
 
   /** Goes on with what a former daemon's trainer left. */
-  async takeOver(left: LeftTrainer, wasRunning: boolean): Promise<void> {
-    const { dispatch } = this.#init;
+  async takeOver(left: LeftTrainer, { told, state }: LoggedSteps): Promise<void> {
+    const { dispatch, parts } = this.#init;
+    this.#answers = told.has("checkpoint");
     const training = this.#newTraining({ again: true });
     try {
+      await parts.checkpoints?.start();
       switch (left.type) {
         case "running":
-          await this.#attach(training, left, wasRunning);
+          await this.#attach(training, left, state !== undefined);
           return;
         case "over":
           this.#noteExit(left.exit);
@@ -111,11 +119,42 @@ export class RunTrainer {
     this.#timers.add(timer);
   }
 
+  /** Asks for a checkpoint before the worker goes; `save.over` follows in time, whatever the trainer does. */
+  async save(): Promise<void> {
+    const { context, assignment, dispatch } = this.#init;
+    const { saveMs, saveUnknownMs } = context.timing;
+    const waitMs = this.#answers ? saveMs : saveUnknownMs;
+    this.#leftMs = performance.now();
+    const timer = setTimeout(() => dispatch({ type: "save.over" }), waitMs);
+    this.#timers.add(timer);
+    try {
+      if (assignment.spec.stdin === "empty")
+        throw new WaybillError("conflict", "it cannot be told");
+      // A frozen trainer would save nothing.
+      await this.#training?.turn("resume");
+      await this.#training?.tell({ type: "checkpoint", id: "shutdown" });
+    } catch {
+      dispatch({ type: "save.over" });
+    }
+  }
+
+  /** Brings the newest checkpoint to the room. */
+  async flush(): Promise<void> {
+    const { context, parts, signal, dispatch } = this.#init;
+    const { leaveFlushMs, leaveMs } = context.timing;
+    const state = this.#init.state();
+    const isGone = state.phase === "leaving" && state.end !== undefined;
+    const late = AbortSignal.timeout(isGone ? this.#leftOf(leaveMs) : leaveFlushMs);
+    await parts.checkpoints?.flush(AbortSignal.any([late, signal]));
+    dispatch({ type: "flushed" });
+  }
+
   /** SIGTERM, and SIGKILL when the grace is over, which a restarted daemon is told the end of first. */
   async terminate(grace: Grace): Promise<void> {
     const { context, parts } = this.#init;
-    const { stopGraceMs, cancelGraceMs, shutdownGraceMs } = context.timing;
-    const graceMs = { stop: stopGraceMs, cancel: cancelGraceMs, shutdown: shutdownGraceMs }[grace];
+    const { stopGraceMs, cancelGraceMs, shutdownGraceMs, leaveGraceMs } = context.timing;
+    const shutdown = Math.max(leaveGraceMs, this.#leftOf(shutdownGraceMs));
+    const graceMs = { stop: stopGraceMs, cancel: cancelGraceMs, shutdown }[grace];
     const why = this.#ending();
     const killAt = context.now() + graceMs;
     // A journal that cannot be written must not keep a trainer alive.
@@ -154,9 +193,11 @@ export class RunTrainer {
     if (ending !== undefined) await this.#goOnEnding(training, ending);
     else {
       if (!wasRunning) dispatch({ type: "launched" });
+      const before = state();
       const paused = await trainer.isPaused();
-      const now = state();
-      if (now.phase === "training" && now.paused !== paused) {
+      // What was asked meanwhile says by itself what came of it.
+      const asked = before !== state() || !("waiting" in before) || before.waiting.some(isTurn);
+      if (!asked && before.phase === "training" && before.paused !== paused) {
         dispatch({ type: "signalled", effect: paused ? "pause" : "resume" });
       }
     }
@@ -170,6 +211,13 @@ export class RunTrainer {
     if (noted?.why === ending && noted.sent) {
       training.killAfter(Math.max(0, noted.killAt - context.now()));
     } else await this.terminate(graceOf(ending));
+  }
+
+  /** What is left of a time that began when the worker began to go; all of it when that was not seen. */
+  #leftOf(ms: number): number {
+    return this.#leftMs === undefined
+      ? ms
+      : Math.max(0, Math.round(this.#leftMs + ms - performance.now()));
   }
 
   #ending(): Ending | undefined {
@@ -202,12 +250,23 @@ export class RunTrainer {
       timing: context.timing,
       signal,
       listener: {
-        onAdjusted: (values, id) => dispatch({ type: "adjusted", values, id }),
-        onCheckpoint: () => dispatch({ type: "checkpointed" }),
+        onAdjusted: (values, id) => {
+          this.#answers = true;
+          dispatch({ type: "adjusted", values, id });
+        },
+        onCheckpoint: (path, data) => {
+          this.#answers = true;
+          if (path !== undefined) parts.checkpoints?.take(path, data);
+          dispatch({ type: "checkpointed" });
+        },
       },
     });
     return this.#training;
   }
+}
+
+function isTurn({ name }: Waiting): boolean {
+  return name === "pause" || name === "resume";
 }
 
 function requestOf({ id, name, values }: Waiting): TrainerRequest {

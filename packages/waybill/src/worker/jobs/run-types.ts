@@ -28,6 +28,14 @@ export type RunState =
       readonly waiting: readonly Waiting[];
     }
   | { readonly phase: "training"; readonly paused: boolean; readonly waiting: readonly Waiting[] }
+  /** The worker goes: the trainer saves, then the newest checkpoint is brought to the room. */
+  | {
+      readonly phase: "leaving";
+      readonly step: "asking" | "flushing";
+      /** The trainer has ended by itself meanwhile. */
+      readonly end?: End;
+      readonly waiting: readonly Waiting[];
+    }
   | {
       readonly phase: "ending";
       readonly ending: Ending;
@@ -95,7 +103,12 @@ export type RunEvent =
   | { readonly type: "revoked" }
   /** The worker's disk is nearly full. */
   | { readonly type: "disk.low" }
-  | { readonly type: "shutdown" };
+  /** `saves`: checkpoints of this worker's jobs are kept in the room. */
+  | { readonly type: "shutdown"; readonly saves: boolean }
+  /** The time for a checkpoint before the worker goes is over, or nobody could be asked. */
+  | { readonly type: "save.over" }
+  /** The newest checkpoint is in the room, or the time for that is over. */
+  | { readonly type: "flushed" };
 
 /** How long a trainer has between SIGTERM and SIGKILL: to save a model, to save nothing, or before the machine goes. */
 export type Grace = "stop" | "cancel" | "shutdown";
@@ -109,6 +122,10 @@ export type RunEffect =
   | { readonly type: "tell"; readonly command: Waiting }
   /** Wait for the trainer's answer (again). */
   | { readonly type: "await"; readonly command: Waiting }
+  /** Ask the trainer, which may be frozen, for a checkpoint before the worker goes. */
+  | { readonly type: "save" }
+  /** Bring the newest checkpoint to the room, within the time there is. */
+  | { readonly type: "flush" }
   /** SIGTERM, and SIGKILL after the grace that goes with it. */
   | { readonly type: "terminate"; readonly grace: Grace }
   | { readonly type: "publish"; readonly stoppedEarly: boolean }

@@ -19,6 +19,8 @@ export type SpoolPaths = {
   /** `WAYBILL_OUTPUT`: what is published. */
   readonly output: string;
   readonly samples: string;
+  /** Copies of checkpoints on their way to the room. */
+  readonly checkpoints: string;
 };
 
 /** Paths of an attempt's spool; makes the directory. */
@@ -46,6 +48,7 @@ function spoolPaths(dir: string): SpoolPaths {
     work: join(dir, "work"),
     output: join(dir, "output"),
     samples: join(dir, "samples"),
+    checkpoints: join(dir, "checkpoints"),
   };
 }
 

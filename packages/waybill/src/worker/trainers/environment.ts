@@ -25,6 +25,8 @@ export type TrainerPaths = {
   readonly dataset: string | undefined;
   readonly output: string;
   readonly config: string;
+  /** Directory with the checkpoint to begin from. */
+  readonly resume?: string | undefined;
 };
 
 /** Environment of a job's trainer. `pass` names variables the operator hands over although they look like secrets. */
@@ -46,6 +48,8 @@ export function trainerEnvironment(
   env[TRAINER_ENV.config] = paths.config;
   env[TRAINER_ENV.job] = assignment.job;
   env[TRAINER_ENV.attempt] = String(assignment.attempt);
+  if (paths.resume === undefined) delete env[TRAINER_ENV.resume];
+  else env[TRAINER_ENV.resume] = paths.resume;
   if (paths.dataset === undefined) delete env[TRAINER_ENV.dataset];
   else env[TRAINER_ENV.dataset] = paths.dataset;
   return env;
