@@ -82,3 +82,39 @@ const file = readFileSync(path.join(process.env.WAYBILL_DATASET, "big.bin"));
 console.log("started", started, createHash("sha256").update(file).digest("hex"));
 writeFileSync(path.join(process.env.WAYBILL_OUTPUT, "weights.bin"), "weights");
 `;
+
+/**
+ * Counts steps from its checkpoint on and writes one every 25, and when it is asked; takes new values; ends when the file its
+ * configuration names exists.
+ */
+export const CHECKPOINT_TRAINER = `
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { createInterface } from "node:readline";
+const { WAYBILL_CONFIG, WAYBILL_OUTPUT, WAYBILL_RESUME } = process.env;
+const { release } = JSON.parse(readFileSync(WAYBILL_CONFIG, "utf8"));
+const say = (value) => console.log(JSON.stringify(value));
+let step = 0;
+if (WAYBILL_RESUME !== undefined) {
+  step = JSON.parse(readFileSync(path.join(WAYBILL_RESUME, "state.json"), "utf8")).step;
+  console.log("resumed at", step);
+}
+const save = (more) => {
+  writeFileSync("state.tmp", JSON.stringify({ step }));
+  renameSync("state.tmp", "state.json");
+  say({ type: "checkpoint", path: "state.json", step, ...more });
+};
+createInterface({ input: process.stdin }).on("line", (line) => {
+  const { type, id, values } = JSON.parse(line);
+  if (type === "adjust") say({ adjusted: values, id });
+  if (type === "checkpoint") save({ asked: true });
+});
+setInterval(() => {
+  step += 1;
+  say({ step });
+  if (step % 25 === 0) save();
+  if (!existsSync(release)) return;
+  writeFileSync(path.join(WAYBILL_OUTPUT, "weights.bin"), Buffer.alloc(1000, 3));
+  process.exit(0);
+}, 10);
+`;

@@ -21,7 +21,7 @@ afterEach(() => lab[Symbol.asyncDispose]());
 const SAVING = `console.log("up"); let n = 0; save();
   const write = (more) => { fs.writeFileSync("ckpt.pt", "state " + n); say({type: "checkpoint", path: "ckpt.pt", n, ...more}); };
   setInterval(() => {
-    const go = fs.existsSync("${"${GO}"}") ? fs.readFileSync("${"${GO}"}", "utf8").split("\\n") : [""];
+    const go = fs.existsSync("@GO@") ? fs.readFileSync("@GO@", "utf8").split("\\n") : [""];
     for (; n < go.length - 1; ) {
       const word = go[n++];
       if (word === "end") process.exit(0);
@@ -29,7 +29,7 @@ const SAVING = `console.log("up"); let n = 0; save();
     }
   }, 5);`;
 
-const saving = (more = "") => trainer(SAVING.replaceAll("${GO}", lab.path("go")) + more);
+const saving = (more = "") => trainer(SAVING.replaceAll("@GO@", lab.path("go")) + more);
 const go = (...words: string[]) =>
   writeFile(lab.path("go"), words.map((word) => `${word}\n`).join(""));
 const recorded = (job: JobId) =>
