@@ -47,26 +47,23 @@ export class GrowingFile {
     const { ino: inode, size: bytes, mtimeMs: changedMs } = await file.stat();
     const seen = this.#seen;
     if (seen?.inode === inode && seen.bytes === bytes && seen.changedMs === changedMs) return;
-    if (this.#offset > 0 && (bytes < this.#offset || !(await this.#isSame(file)))) {
-      this.#offset = 0;
-      this.#guard = Buffer.alloc(0);
-      this.#init.onRewritten();
-    }
     for (;;) {
-      const { bytesRead } = await file.read(this.#buffer, 0, READ_BYTES, this.#offset);
-      if (bytesRead === 0) break;
-      const chunk = this.#buffer.subarray(0, bytesRead);
-      this.#offset += bytesRead;
+      // The guard and what follows it in one read: a file that is written anew in between would be taken for itself.
+      const kept = this.#guard.length;
+      const { bytesRead } = await file.read(this.#buffer, 0, READ_BYTES, this.#offset - kept);
+      if (bytesRead < kept || !this.#buffer.subarray(0, kept).equals(this.#guard)) {
+        this.#offset = 0;
+        this.#guard = Buffer.alloc(0);
+        this.#init.onRewritten();
+        continue;
+      }
+      const chunk = this.#buffer.subarray(kept, bytesRead);
+      if (chunk.length === 0) break;
+      this.#offset += chunk.length;
       this.#guard = Buffer.concat([this.#guard, chunk]).subarray(-GUARD_BYTES);
       await this.#init.onBytes(chunk);
     }
     this.#seen = { inode, bytes, changedMs };
-  }
-
-  async #isSame(file: FileHandle): Promise<boolean> {
-    const now = Buffer.alloc(this.#guard.length);
-    const { bytesRead } = await file.read(now, 0, now.length, this.#offset - now.length);
-    return bytesRead === now.length && now.equals(this.#guard);
   }
 
   /** Where it is; symbolic links must not lead out of the roots (trainer.md §4). */
