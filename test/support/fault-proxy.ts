@@ -8,12 +8,13 @@ type Pair = { readonly client: Socket; readonly target: Socket };
 export class FaultProxy implements AsyncDisposable {
   readonly #pairs = new Set<Pair>();
   readonly #server;
-  readonly #target: () => number;
+  readonly #target: () => number | undefined;
   #port = 0;
   #state: "up" | "cut" | "silent" = "up";
+  #delayMs: () => number = () => 0;
 
-  /** `target` is asked at each connection, so that a server may move. */
-  constructor(target: () => number) {
+  /** `target` is asked at each connection, so that a server may move; connections are refused while there is none. */
+  constructor(target: () => number | undefined) {
     this.#target = target;
     this.#server = createServer({ allowHalfOpen: true }, (client) => this.#carry(client));
   }
@@ -32,6 +33,11 @@ export class FaultProxy implements AsyncDisposable {
   /** Resets every connection, and every new one at once. */
   cut(): void {
     this.#state = "cut";
+    this.reset();
+  }
+
+  /** Resets the connections there are. */
+  reset(): void {
     for (const { client, target } of this.#pairs) {
       client.resetAndDestroy();
       target.destroy();
@@ -60,13 +66,20 @@ export class FaultProxy implements AsyncDisposable {
     }
   }
 
+  /** Asked at each connection for the delay of what it carries, each way, in milliseconds. */
+  slow(delayMs: () => number): void {
+    this.#delayMs = delayMs;
+  }
+
   #carry(client: Socket): void {
-    if (this.#state === "cut") {
+    const port = this.#target();
+    if (this.#state === "cut" || port === undefined) {
       client.on("error", () => undefined);
       client.resetAndDestroy();
       return;
     }
-    const target = connect({ port: this.#target(), host: "127.0.0.1", allowHalfOpen: true });
+    const target = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    const delayMs = this.#delayMs();
     const pair = { client, target };
     this.#pairs.add(pair);
     const end = () => {
@@ -80,10 +93,13 @@ export class FaultProxy implements AsyncDisposable {
     ] as const) {
       from.on("error", end);
       from.on("close", end);
+      const later = (work: () => void) => (delayMs === 0 ? work() : setTimeout(work, delayMs));
       from.on("data", (data: Buffer) => {
-        if (!to.write(data)) from.pause();
+        later(() => {
+          if (!to.destroyed && !to.write(data)) from.pause();
+        });
       });
-      from.on("end", () => to.end());
+      from.on("end", () => later(() => to.end()));
       to.on("drain", () => {
         if (this.#state !== "silent") from.resume();
       });
