@@ -2,14 +2,9 @@ import { spawnSync } from "node:child_process";
 import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Lab } from "../support/lab.ts";
+import { runs } from "../support/processes.ts";
 import { HELD_TRAINER } from "../support/scripts.ts";
 import type { Line, WaybillProcess } from "../support/waybill-process.ts";
-
-/** Whether a process runs; one that is dead and not yet collected by whoever inherited it does not. */
-function runs(pid: number): boolean {
-  const { stdout } = spawnSync("ps", ["-o", "state=", "-p", String(pid)], { encoding: "utf8" });
-  return stdout.trim() !== "" && !stdout.trim().startsWith("Z");
-}
 
 const WAIT = { timeout: 30_000, interval: 20 };
 

@@ -57,6 +57,13 @@ describe("an outage while a job is watched", () => {
     expect(await caughtUp("hub killed")).toBeLessThan(LIMIT_MS);
   });
 
+  it("of the worker's daemon, which is SIGKILLed while its trainer goes on, costs no event", async () => {
+    await run.killWorker();
+    await sleep(OUTAGE_MS);
+    await run.restartWorker();
+    expect(await caughtUp("daemon killed")).toBeLessThan(LIMIT_MS);
+  });
+
   it("leaves a log with every event once and in order, and one model", async () => {
     const lines = await run.finish();
     expect(await run.viewer.exit(), run.viewer.errors).toBe(0);

@@ -1,6 +1,6 @@
 // A room with everything around it for one test: a hub process, machines with data folders of their own,
 // workers. Everything it started ends with it.
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import os from "node:os";
@@ -137,6 +137,11 @@ export class Lab implements AsyncDisposable {
     const file = this.path(name);
     await writeFile(file, content);
     return file;
+  }
+
+  /** What a file below the lab's folder holds. */
+  read(name: string): Promise<string> {
+    return readFile(this.path(name), "utf8");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

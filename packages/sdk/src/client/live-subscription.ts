@@ -101,7 +101,8 @@ export class LiveSubscription {
     else if (this.#state !== "none") this.ask();
   }
 
-  stop(): void {
+  /** Follows nobody: also a worker that does not know that the job is another's now is not heard any more. */
+  leave(): void {
     if (this.#state !== "none") this.#send({ type: "unsubscribe", id: this.#init.id });
     this.#become("none");
     this.#detach();

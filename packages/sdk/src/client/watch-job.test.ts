@@ -20,6 +20,7 @@ import {
   systemClock,
 } from "../swarm/index.ts";
 import { MemoryHub, type MemoryPort } from "../swarm/memory-signaling.ts";
+import { delay } from "../timing/index.ts";
 import { type WatchPath, watchJob } from "./watch-job.ts";
 
 const room = v.parse(RoomId, "lab");
@@ -38,6 +39,8 @@ class StoredJob {
   pageSize = 5000;
   down = false;
   reads = 0;
+  /** How long an answer takes. */
+  delayMs = 0;
 
   append(...events: JobEvent[]): void {
     this.events.push(...events);
@@ -45,7 +48,8 @@ class StoredJob {
 
   readonly client = {
     call: async (name: string, input: { query?: { since?: string; limit?: string } }) => {
-      await Promise.resolve();
+      if (this.delayMs > 0) await delay(this.delayMs);
+      else await Promise.resolve();
       if (this.down) throw new WaybillError("unreachable", "hub is down");
       if (name === "showJob") {
         return { job, room, state: this.state, worker: this.worker, attempt: this.attempt };
@@ -279,6 +283,35 @@ describe("watching a job", () => {
     expect(await take(events, 2)).toEqual([104, 105]);
     podLog.state("completed");
     expect(await take(events, 9)).toEqual([106]);
+    podFeed.stop();
+    await podLinks.stop();
+  });
+
+  it("leaves a worker that was cut off from the hub and goes on sending, for the next attempt's", async () => {
+    setUp(false);
+    assign();
+    const events = watch();
+    log.line("a");
+    expect(await take(events, 3)).toEqual([1, 2, 3]);
+    const podId = v.parse(PeerId, "p_cccccccccccccccc_w1");
+    const podLinks = createPeerLinks({ signaling: hub.join(podId, "worker") });
+    const podFeed = createEventFeed({ links: podLinks });
+    const podLog = new WorkerLog(106);
+    podFeed.add(job, podLog);
+    const base = { type: "state", time } as const;
+    store.append(
+      { ...base, seq: 103, attempt: 1, state: "interrupted", worker: workerId },
+      { ...base, seq: 104, attempt: 1, state: "queued" },
+      { ...base, seq: 105, attempt: 2, state: "assigned", worker: podId },
+    );
+    Object.assign(store, { state: "running", worker: podId, attempt: 2, delayMs: 20 });
+    hub.changed({ type: "job.changed", job, state: "running", worker: podId, attempt: 2 });
+    const late = setInterval(() => log.line("late"), 1);
+    podLog.line("b");
+    const seen: number[] = [];
+    while (seen.at(-1) !== 106) seen.push(...(await take(events, 1)));
+    clearInterval(late);
+    expect(seen.slice(-4)).toEqual([103, 104, 105, 106]);
     podFeed.stop();
     await podLinks.stop();
   });

@@ -184,7 +184,7 @@ class JobWatch {
         this.#told += 1;
         const moved = this.#worker !== changed.worker;
         this.#worker = changed.worker;
-        if (moved) this.#live.reset();
+        if (moved) this.#live.leave();
         if (isTerminal(changed.state) || moved || !this.#live.serving) this.#poke();
       }),
       session.on("welcome", () => {
@@ -207,7 +207,7 @@ class JobWatch {
     for (const off of this.#off) off();
     this.#cancelLater();
     this.#cancelGap();
-    this.#live.stop();
+    this.#live.leave();
     this.#wakeLoop();
   }
 
@@ -269,7 +269,7 @@ class JobWatch {
     if (event.worker === undefined && !over) return;
     this.#worker = over ? undefined : event.worker;
     this.#told += 1;
-    if (over) this.#live.reset();
+    if (over) this.#live.leave();
     // Whether another attempt follows is the document's to say.
     if (event.state === "interrupted") this.#poke();
   }
