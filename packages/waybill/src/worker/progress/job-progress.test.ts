@@ -48,6 +48,16 @@ function sleap(code: string, args: readonly string[], extra: Partial<JobSpec> = 
   return { ...assignment, spec: { ...assignment.spec, command } };
 }
 
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, "127.0.0.1");
+  const free = await Promise.race([
+    once(server, "listening").then(() => true),
+    once(server, "error").then(() => false),
+  ]);
+  if (free) await new Promise((resolve) => server.close(resolve));
+  return free;
+}
+
 describe("a job whose trainer is SLEAP's", () => {
   it("tells epochs it hears of on ports of its own, which the command is told", async () => {
     await lab.start({ slots: 2 });
@@ -103,17 +113,22 @@ describe("a job whose trainer is SLEAP's", () => {
     expect((await lab.outcome(other))?.state).toBe("completed");
   });
 
+  it("is heard on SLEAP's own ports when its command names none", async ({ skip }) => {
+    if (!(await isFree(9000)) || !(await isFree(9001))) skip("port 9000 or 9001 is in use here");
+    await lab.start();
+    const job = lab.offer(sleap(`pub.once("data", end);`, ["9000", "9001"]));
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    expect(lab.ofType(job, "metric")).toMatchObject([{ source: "sleap", data: { epoch: 0 } }]);
+  });
+
   it("fails before it starts when SLEAP's own ports are in use and it takes no others", async () => {
-    const server = createServer().listen(9000, "127.0.0.1");
-    const free = await Promise.race([
-      once(server, "listening").then(() => true),
-      once(server, "error").then(() => false),
-    ]);
+    const server = createServer();
+    if (await isFree(9000)) await once(server.listen(9000, "127.0.0.1"), "listening");
     await lab.start();
     const end = await lab.outcome(lab.offer(sleap("", [])));
     expect(end).toMatchObject({ state: "failed" });
     expect(end?.reason).toContain("put {controller_port} and {publish_port}");
-    if (free) server.close();
+    server.close();
   });
 });
 
