@@ -2,7 +2,7 @@
 // line the job is complete; directly over WebRTC and through the hub's relay. `--write` keeps the table.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { watchJob } from "@waybill/sdk/client";
-import { HubClient, createSession } from "@waybill/sdk/hub-client";
+import { HubClient, createLinkKeys, createSession } from "@waybill/sdk/hub-client";
 import { JobId, cryptoRandom, decodeValue, randomText } from "@waybill/sdk/protocol";
 import { createPeerLinks } from "@waybill/sdk/swarm";
 import { machineIdentity, peekToken } from "../packages/waybill/src/cli/credentials.ts";
@@ -42,14 +42,16 @@ async function watchOne(lab: Lab, path: "webrtc" | "relay"): Promise<Run> {
   const token = saved.rooms[0]?.token ?? "";
   const { room } = peekToken(token);
   const hub = new HubClient({ url: lab.hubUrl, credential: { token, identity } });
+  const keys = await createLinkKeys(identity);
   await using session = createSession({
     hub,
     room,
     name: "bench",
+    agreement: keys.agreement,
     instance: randomText(8, cryptoRandom),
   });
   const RTCPeerConnection = path === "webrtc" ? await loadWebRtc() : undefined;
-  await using links = createPeerLinks({ signaling: session, RTCPeerConnection });
+  await using links = createPeerLinks({ signaling: session, keys, RTCPeerConnection });
   session.start();
   await session.waitUntilOpen();
   const submitted = await lab.ask([

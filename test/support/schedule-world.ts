@@ -7,6 +7,7 @@ import { pullArtifact, watchJob } from "@waybill/sdk/client";
 import {
   HubClient,
   type SignalingSession,
+  createLinkKeys,
   createSession,
   generateIdentityKey,
   loadIdentity,
@@ -195,7 +196,7 @@ export class ScheduleWorld implements AsyncDisposable {
     const abort = new AbortController();
     const { signal } = abort;
     const follow = async () => {
-      const live = openLive(this.#owner);
+      const live = await openLive(this.#owner);
       try {
         const sinceSeq = this.#seen.at(-1)?.seq ?? 0;
         const options = { room: ROOM, job: this.#job, sinceSeq, signal };
@@ -261,10 +262,13 @@ export class ScheduleWorld implements AsyncDisposable {
   }
 }
 
-function openLive(hub: HubClient): { session: SignalingSession; links: PeerLinks } {
+async function openLive(hub: HubClient): Promise<{ session: SignalingSession; links: PeerLinks }> {
+  if (hub.credential === undefined) throw new Error("the viewer has no token");
+  const keys = await createLinkKeys(hub.credential.identity);
+  const { agreement } = keys;
   const instance = randomText(8, cryptoRandom);
-  const session = createSession({ hub, room: ROOM, name: "viewer", instance });
-  const links = createPeerLinks({ signaling: session, RTCPeerConnection: undefined });
+  const session = createSession({ hub, room: ROOM, name: "viewer", instance, agreement });
+  const links = createPeerLinks({ signaling: session, keys, RTCPeerConnection: undefined });
   session.start();
   return { session, links };
 }

@@ -7,10 +7,12 @@ import { SeenJobs } from "./client/seen-jobs.ts";
 import { type WatchOptions, watchJob } from "./client/watch-job.ts";
 import { HubClient, type HubClientInit } from "./hub-client/http.ts";
 import { generateIdentityKey, loadIdentity, type IdentityKey } from "./hub-client/identity.ts";
+import { createLinkKeys, type LinkKeys } from "./hub-client/link-keys.ts";
 import { createSession } from "./hub-client/session.ts";
 import {
   Adjustment,
   type CommandName,
+  type IcePolicy,
   type JobDoc,
   type JobEvent,
   JobId,
@@ -23,8 +25,8 @@ import {
   newJobId,
   randomText,
 } from "./protocol/index.ts";
-import type { PeerConnectionConstructor } from "./swarm/direct-channel.ts";
 import { createPeerLinks } from "./swarm/peer-links.ts";
+import type { PeerConnectionConstructor } from "./swarm/rtc-types.ts";
 
 export type ClientInit = Pick<HubClientInit, "retryForMs" | "fetch"> & {
   /** The hub's address, such as `http://127.0.0.1:8700`. */
@@ -38,6 +40,8 @@ export type ClientInit = Pick<HubClientInit, "retryForMs" | "fetch"> & {
   readonly name?: string;
   /** For direct channels to workers: the browser's own by default; in Node without one the hub relays. */
   readonly RTCPeerConnection?: PeerConnectionConstructor;
+  /** `relay`: direct channels through TURN servers only, whatever the room allows. */
+  readonly icePolicy?: IcePolicy;
 };
 
 type InRoom<T> = Omit<T, "room">;
@@ -100,7 +104,8 @@ export async function createClient(init: ClientInit): Promise<Client> {
     ...(init.retryForMs === undefined ? {} : { retryForMs: init.retryForMs }),
     ...(init.fetch === undefined ? {} : { fetch: init.fetch }),
   });
-  const live = lazily(() => openLive(hub, room, init));
+  const keys = await createLinkKeys(identity);
+  const live = lazily(() => openLive(hub, room, keys, init));
   const seen = new SeenJobs();
   const jobId = (text: string) => decodeValue(JobId, text, "job");
   const close = async () => {
@@ -160,11 +165,17 @@ export async function createClient(init: ClientInit): Promise<Client> {
 
 type AnyWatchOptions = ClientWatchOptions & { readonly latest?: boolean };
 
-function openLive(hub: HubClient, room: RoomId, init: ClientInit) {
+function openLive(hub: HubClient, room: RoomId, keys: LinkKeys, init: ClientInit) {
   const instance = randomText(8, cryptoRandom);
-  const session = createSession({ hub, room, name: init.name ?? "sdk", instance });
-  const RTCPeerConnection = init.RTCPeerConnection ?? browsersOwn();
-  const links = createPeerLinks({ signaling: session, RTCPeerConnection });
+  const { agreement } = keys;
+  const session = createSession({ hub, room, name: init.name ?? "sdk", instance, agreement });
+  const links = createPeerLinks({
+    signaling: session,
+    keys,
+    RTCPeerConnection: init.RTCPeerConnection ?? browsersOwn(),
+    iceServers: () => hub.call("iceServers", { params: { room } }),
+    ...(init.icePolicy === undefined ? {} : { icePolicy: init.icePolicy }),
+  });
   session.start();
   return { session, links };
 }

@@ -7,7 +7,6 @@ import {
   type JobEvent,
   JobId,
   type JobState,
-  PeerId,
   RoomId,
   WaybillError,
 } from "../protocol/index.ts";
@@ -20,13 +19,14 @@ import {
   systemClock,
 } from "../swarm/index.ts";
 import { MemoryHub, type MemoryPort } from "../swarm/memory-signaling.ts";
+import { type TestPeer, makePeers } from "../testing/test-peers.ts";
 import { delay } from "../timing/index.ts";
 import { type WatchPath, watchJob } from "./watch-job.ts";
 
 const room = v.parse(RoomId, "lab");
 const job = v.parse(JobId, "j_0123456789abcdef");
-const viewerId = v.parse(PeerId, "p_aaaaaaaaaaaaaaaa_v1");
-const workerId = v.parse(PeerId, "p_bbbbbbbbbbbbbbbb_w1");
+const [viewerPeer, workerPeer, pod] = (await makePeers(3)) as [TestPeer, TestPeer, TestPeer];
+const workerId = workerPeer.peerId;
 const { RTCPeerConnection } = polyfill;
 const time = "2026-01-01T00:00:00.000Z";
 
@@ -34,7 +34,7 @@ const time = "2026-01-01T00:00:00.000Z";
 class StoredJob {
   events: JobEvent[] = [];
   state: JobState = "queued";
-  worker: PeerId | undefined;
+  worker: TestPeer["peerId"] | undefined;
   attempt = 0;
   pageSize = 5000;
   down = false;
@@ -118,14 +118,17 @@ const paths: WatchPath["kind"][] = [];
 
 function setUp(webrtc: boolean): void {
   const rtc = webrtc ? { RTCPeerConnection } : {};
-  viewer = createPeerLinks({ signaling: ports.viewer, ...rtc });
-  worker = createPeerLinks({ signaling: ports.worker, ...rtc });
+  viewer = createPeerLinks({ signaling: ports.viewer, keys: viewerPeer.keys, ...rtc });
+  worker = createPeerLinks({ signaling: ports.worker, keys: workerPeer.keys, ...rtc });
   feed = createEventFeed({ links: worker });
 }
 
 beforeEach(() => {
   hub = new MemoryHub();
-  ports = { viewer: hub.join(viewerId, "member"), worker: hub.join(workerId, "worker") };
+  ports = {
+    viewer: hub.join(viewerPeer.peerId, "member", viewerPeer.shown),
+    worker: hub.join(workerId, "worker", workerPeer.shown),
+  };
   store = new StoredJob();
   store.append({ type: "state", seq: 1, attempt: 0, time, state: "queued" });
   log = new WorkerLog(3);
@@ -271,8 +274,8 @@ describe("watching a job", () => {
     store.append({ type: "state", seq: 103, attempt: 1, time, state: "queued" });
     Object.assign(store, { state: "queued", worker: undefined });
     expect(await take(events, 2)).toEqual([4, 103]);
-    const podId = v.parse(PeerId, "p_cccccccccccccccc_w1");
-    const podLinks = createPeerLinks({ signaling: hub.join(podId, "worker") });
+    const { peerId: podId, keys, shown } = pod;
+    const podLinks = createPeerLinks({ signaling: hub.join(podId, "worker", shown), keys });
     const podFeed = createEventFeed({ links: podLinks });
     const podLog = new WorkerLog(105);
     store.append({ type: "state", seq: 104, attempt: 2, time, state: "assigned", worker: podId });
@@ -293,8 +296,8 @@ describe("watching a job", () => {
     const events = watch();
     log.line("a");
     expect(await take(events, 3)).toEqual([1, 2, 3]);
-    const podId = v.parse(PeerId, "p_cccccccccccccccc_w1");
-    const podLinks = createPeerLinks({ signaling: hub.join(podId, "worker") });
+    const { peerId: podId, keys, shown } = pod;
+    const podLinks = createPeerLinks({ signaling: hub.join(podId, "worker", shown), keys });
     const podFeed = createEventFeed({ links: podLinks });
     const podLog = new WorkerLog(106);
     podFeed.add(job, podLog);
@@ -380,16 +383,14 @@ describe("watching a job", () => {
     log.line("first");
     expect(await take(slow, 1)).toEqual([3]);
     expect(await take(fast, 1)).toEqual([3]);
-    hub.passed.length = 0;
-    for (let i = 0; i < 3000; i++) log.line("x");
-    expect(await take(fast, 3000)).toEqual(range(4, 3003));
     const sent = new Map<string, number>();
-    for (const { data } of hub.passed) {
-      const message = data as { type: string; id: string; events: unknown[] };
+    viewer.onMessage(({ message }) => {
       if (message.type === "events") {
         sent.set(message.id, (sent.get(message.id) ?? 0) + message.events.length);
       }
-    }
+    });
+    for (let i = 0; i < 3000; i++) log.line("x");
+    expect(await take(fast, 3000)).toEqual(range(4, 3003));
     expect(Math.min(...sent.values())).toBeLessThanOrEqual(EVENT_WINDOW);
     expect(await take(slow, 3000)).toEqual(range(4, 3003));
   });

@@ -16,6 +16,7 @@ export {
   type DetachedSignature,
   type SignedHeader,
 } from "./identity.ts";
+export { createLinkKeys, type LinkKeys } from "./link-keys.ts";
 export {
   createAgreement,
   isKeyOf,

@@ -2,10 +2,14 @@
 import * as v from "valibot";
 import { JobCommand, JobEvent } from "./events.ts";
 import { JobId } from "./ids.ts";
+import { Negotiation } from "./signaling.ts";
 import { TREE_MESSAGES } from "./tree.ts";
 
 /** Subprotocol of the data channel, whose label is `control`. */
 export const CONTROL_CHANNEL = "waybill-control.1";
+
+/** Subprotocol of the data channel whose label is `bulk`: binary frames (bulk-frame.ts). */
+export const BULK_CHANNEL = "waybill-bulk.1";
 
 const SubscriptionId = v.pipe(v.string(), v.regex(/^[a-z0-9]{1,24}$/));
 const Seq = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
@@ -50,6 +54,10 @@ export const ControlMessage = v.variant("type", [
   }),
   /** Credit for relayed events: the viewer has taken everything up to `seq`. */
   v.object({ type: v.literal("taken"), id: SubscriptionId, seq: v.number() }),
+  /** Negotiation of a further connection of this link. */
+  v.object({ type: v.literal("signal"), data: Negotiation }),
+  /** Nothing more comes on this connection: another one has taken over. */
+  v.object({ type: v.literal("leaving") }),
   ...TREE_MESSAGES,
   v.object({ type: v.literal("ping"), t: v.number() }),
   v.object({ type: v.literal("pong"), t: v.number() }),

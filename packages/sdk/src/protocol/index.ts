@@ -139,8 +139,24 @@ export {
   ReceiptJws,
   ReceiptKey,
 } from "./receipt.ts";
-export { PeerToHub, HubToPeer, Negotiation, IceServer, RelayBudget, CLOSE } from "./signaling.ts";
-export { CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW, LeftOut } from "./control.ts";
+export {
+  PeerToHub,
+  HubToPeer,
+  Negotiation,
+  IceServer,
+  RelayBudget,
+  BYE,
+  type ByeCode,
+  CLOSE,
+} from "./signaling.ts";
+export {
+  BULK_HEADER_BYTES,
+  type BulkFrame,
+  decodeBulkFrame,
+  encodeBulkFrame,
+  writeDataHeader,
+} from "./bulk-frame.ts";
+export { BULK_CHANNEL, CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW, LeftOut } from "./control.ts";
 export { TreeOffer } from "./tree.ts";
 export {
   ROUTES,

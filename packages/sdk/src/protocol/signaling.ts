@@ -14,6 +14,21 @@ import { ArtifactId, ByteCount, JobId, PeerId, RoomId, Timestamp } from "./ids.t
 import { JobAssignment } from "./jobs.ts";
 import { WorkerCapabilities, WorkerMode } from "./workers.ts";
 
+/** Why a connection was closed, as `bye` tells it; others may come (peer-channel.md §4). */
+export const BYE = {
+  /** Nobody needs it any more. */
+  released: "released",
+  /** Another connection has taken over. */
+  replaced: "replaced",
+  /** It broke, was silent, or did not open in time. */
+  failed: "failed",
+  /** Its proof or its candidates are not acceptable: trying the same again is pointless. */
+  refused: "refused",
+  /** This peer has no WebRTC, or no room for another connection. */
+  unsupported: "unsupported",
+} as const;
+export type ByeCode = (typeof BYE)[keyof typeof BYE];
+
 /** What peers exchange to set up a connection; the hub carries it unread. */
 export const Negotiation = v.variant("kind", [
   v.object({
@@ -23,6 +38,10 @@ export const Negotiation = v.variant("kind", [
     connection: v.string(),
     /** Over the DTLS fingerprint, by the key the peer's id is made of (peer-channel.md §4). */
     proof: v.optional(PeerSignature),
+    /** With an offer: the open connection that this one is to take over from. */
+    replaces: v.optional(v.string()),
+    /** With an offer: a further connection of the link, for bulk only. */
+    bulk: v.optional(v.boolean()),
   }),
   v.object({
     kind: v.literal("candidate"),
@@ -30,7 +49,13 @@ export const Negotiation = v.variant("kind", [
     mid: v.optional(v.nullable(v.string())),
     connection: v.string(),
   }),
-  v.object({ kind: v.literal("bye"), connection: v.string() }),
+  v.object({
+    kind: v.literal("bye"),
+    connection: v.string(),
+    code: v.optional(v.string()),
+    /** For people; cut by its sender. */
+    reason: v.optional(v.string()),
+  }),
 ]);
 export type Negotiation = v.InferOutput<typeof Negotiation>;
 

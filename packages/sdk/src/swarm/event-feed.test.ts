@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { EVENT_WINDOW, type JobCommand, type JobEvent, JobId, PeerId } from "../protocol/index.ts";
+import { EVENT_WINDOW, type JobCommand, type JobEvent, JobId } from "../protocol/index.ts";
+import { type TestPeer, makePeers } from "../testing/test-peers.ts";
 import { type CommandHandler, type EventFeed, createEventFeed } from "./event-feed.ts";
 import type { EventLogReader } from "./event-log.ts";
 import { MemoryHub, type MemoryPort } from "./memory-signaling.ts";
@@ -9,11 +10,9 @@ import { type ControlLink, type PeerLinks, createPeerLinks } from "./peer-links.
 
 const job = v.parse(JobId, "j_0123456789abcdef");
 const other = v.parse(JobId, "j_fedcba9876543210");
-const workerId = v.parse(PeerId, "p_bbbbbbbbbbbbbbbb_w1");
-const ids = {
-  member: v.parse(PeerId, "p_aaaaaaaaaaaaaaaa_m1"),
-  viewer: v.parse(PeerId, "p_aaaaaaaaaaaaaaaa_v1"),
-};
+const [memberPeer, viewerPeer, workerPeer] = (await makePeers(3)) as [TestPeer, TestPeer, TestPeer];
+const workerId = workerPeer.peerId;
+const peers = { member: memberPeer, viewer: viewerPeer };
 const time = "2026-01-01T00:00:00.000Z";
 
 class Log implements EventLogReader {
@@ -61,8 +60,9 @@ function viewer(role: "member" | "viewer"): {
   heard: LinkMessage[];
   port: MemoryPort;
 } {
-  const port = hub.join(ids[role], role);
-  const links = createPeerLinks({ signaling: port });
+  const { peerId, keys, shown } = peers[role];
+  const port = hub.join(peerId, role, shown);
+  const links = createPeerLinks({ signaling: port, keys });
   all.push(links);
   const link = links.linkTo(workerId);
   const heard: LinkMessage[] = [];
@@ -77,14 +77,14 @@ const range = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, i) => from + i);
 /** Lets everything that is under way arrive. */
 const settle = async (until: () => boolean) => {
-  for (let i = 0; i < 2000 && !until(); i++) await new Promise((resolve) => setImmediate(resolve));
+  for (let i = 0; i < 2000 && !until(); i++) await new Promise((resolve) => setTimeout(resolve, 1));
   expect(until()).toBe(true);
 };
 
 beforeEach(() => {
   hub = new MemoryHub();
-  workerPort = hub.join(workerId, "worker");
-  worker = createPeerLinks({ signaling: workerPort });
+  workerPort = hub.join(workerId, "worker", workerPeer.shown);
+  worker = createPeerLinks({ signaling: workerPort, keys: workerPeer.keys });
   feed = createEventFeed({ links: worker });
   log = new Log();
   feed.add(job, log);
@@ -163,8 +163,9 @@ describe("the feed of a worker's events", () => {
     log.append(10);
     link.send({ type: "subscribe", id: "s1", job, sinceSeq: 10 });
     await settle(() => seqs(heard).length === 10);
+    hub.passed.length = 0;
     link.send({ type: "taken", id: "s1", seq: 14 });
-    await settle(() => hub.passed.some(({ data }) => (data as LinkMessage).type === "taken"));
+    await settle(() => hub.passed.length > 0);
     heard.length = 0;
     // The hub answers in place of a receiver that reads too slowly.
     const told = { code: "rate_limited", message: "slow", to: port.welcome?.peerId ?? workerId };
@@ -221,7 +222,11 @@ describe("commands over a link", () => {
     link.send({ type: "command", command });
     await settle(() => acks(heard).length === 2);
     expect(acks(heard)).toEqual(["received", "applied"]);
-    expect(asked).toEqual({ peerId: ids.member, role: "member", name: `name of ${ids.member}` });
+    expect(asked).toEqual({
+      peerId: memberPeer.peerId,
+      role: "member",
+      name: `name of ${memberPeer.peerId}`,
+    });
   });
 
   it("are refused from viewers, and when nobody carries them out or it fails", async () => {

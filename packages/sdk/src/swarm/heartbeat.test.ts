@@ -22,6 +22,7 @@ function advance(ms: number): void {
 
 let pings = 0;
 let silences = 0;
+let lates = 0;
 let open = true;
 let wanted = true;
 const make = () =>
@@ -32,13 +33,16 @@ const make = () =>
     },
     watched: () => open,
     wanted: () => wanted,
+    onLate: () => {
+      lates += 1;
+    },
     onSilence: () => {
       silences += 1;
     },
   });
 
 beforeEach(() => {
-  [nowMs, timers, pings, silences, open, wanted] = [0, [], 0, 0, true, true];
+  [nowMs, timers, pings, silences, lates, open, wanted] = [0, [], 0, 0, 0, true, true];
 });
 
 describe("the pulse of a link", () => {
@@ -59,6 +63,17 @@ describe("the pulse of a link", () => {
     expect(silences).toBe(0);
     advance(5000);
     expect(silences).toBe(1);
+  });
+
+  it("says when an answer is late, before it gives the channel up", () => {
+    const heartbeat = make();
+    heartbeat.start();
+    advance(5000);
+    heartbeat.heard();
+    expect(lates).toBe(0);
+    advance(5000);
+    advance(5000);
+    expect([lates, silences]).toEqual([1, 0]);
   });
 
   it("does not mind silence while there is no channel", () => {

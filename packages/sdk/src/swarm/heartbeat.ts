@@ -10,6 +10,8 @@ export type HeartbeatInit = {
   /** Whether to go on after this beat. */
   readonly wanted: () => boolean;
   readonly onSilence: () => void;
+  /** The last ping was not answered before the next: the path may be about to break. */
+  readonly onLate: () => void;
 };
 
 /** Each 5 s, and gone after three without an answer: within what people notice, far above any jitter. */
@@ -57,11 +59,13 @@ export class Heartbeat {
   }
 
   #beat(): void {
-    const { clock, ping, watched, wanted, onSilence } = this.#init;
+    const { clock, ping, watched, wanted, onSilence, onLate } = this.#init;
     this.#cancel();
-    ping(clock.now());
+    const askedAt = clock.now();
+    ping(askedAt);
     this.#cancel = clock.after(PING_MS, () => {
       if (watched() && clock.now() - this.#pongAt >= SILENT_MS) onSilence();
+      else if (watched() && this.#pongAt < askedAt) onLate();
       if (wanted()) this.#beat();
     });
   }

@@ -7,7 +7,11 @@ export {
   type PeerLinksInit,
 } from "./peer-links.ts";
 export { type LinkMessage, type LinkPath, type LinkPeer } from "./peer-link.ts";
-export { type CandidateType, type PeerConnectionConstructor } from "./direct-channel.ts";
+export { type CandidateType } from "./sdp.ts";
+export { type PeerConnectionConstructor } from "./rtc-types.ts";
+export { type LinkKeysPort } from "./link-keys-port.ts";
+export { type BulkStreams } from "./bulk/bulk.ts";
+export { type BulkWriter } from "./bulk/bulk-sender.ts";
 export { type SignalingPort, type SignalIn, type RelayIn } from "./signaling-port.ts";
 export { type Clock, systemClock } from "./clock.ts";
 export {

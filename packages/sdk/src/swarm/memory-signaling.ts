@@ -1,16 +1,34 @@
 // A hub in memory for tests of links and what stands on them: presence, signal and relay between ports, with
 // knobs to drop, delay or double what passes and to cut a peer off.
-import type { HubToPeer, PeerId, PeerInfo, PeerToHub, Role } from "../protocol/index.ts";
+import type {
+  HubToPeer,
+  IcePolicy,
+  IceServer,
+  Negotiation,
+  PeerId,
+  PeerInfo,
+  PeerToHub,
+  Role,
+} from "../protocol/index.ts";
 import { Listeners } from "./listeners.ts";
 import type { SignalingPort } from "./signaling-port.ts";
 
 type Passing = Extract<PeerToHub, { type: "signal" | "relay" }>;
 type FromHub<T extends HubToPeer["type"]> = Extract<HubToPeer, { type: T }>;
-type Events = {
-  readonly [T in "signal" | "relay" | "presence" | "error" | "welcome" | "job.changed"]: Listeners<
-    FromHub<T>
-  >;
-};
+const NAMES = [
+  "signal",
+  "relay",
+  "presence",
+  "error",
+  "welcome",
+  "job.changed",
+  "ice.policy",
+  "relay.budget",
+] as const;
+type Events = { readonly [T in (typeof NAMES)[number]]: Listeners<FromHub<T>> };
+type Usage = Extract<PeerToHub, { type: "relay.usage" }>;
+/** What a peer shows of its keys. */
+export type ShownKeys = Pick<PeerInfo, "publicKey" | "agreement">;
 
 /** What becomes of a message: delivered so many times, each after so many milliseconds. */
 export type Fate = { readonly times: number; readonly delayMs: number };
@@ -25,30 +43,33 @@ export type MemoryPort = SignalingPort & {
 export class MemoryHub {
   /** Decides about each message; default: delivered once, at once. */
   fate: (message: Passing, from: PeerId) => Fate = () => ({ times: 1, delayMs: 0 });
+  /** Changes what a peer is told of another; default: nothing. */
+  show: (peer: PeerInfo) => PeerInfo = (peer) => peer;
+  /** Changes negotiation on its way; default: nothing. */
+  tamper: (data: Negotiation) => Negotiation = (data) => data;
   /** What ports report as not sent yet. */
   bufferedBytes = 0;
+  iceServers: IceServer[] = [];
+  iceExpiresAt: string | undefined;
+  icePolicy: IcePolicy = "all";
   /** Every message that was passed on. */
   readonly passed: Passing[] = [];
+  /** Relayed bytes as peers reported them. */
+  readonly usage: (Usage & { readonly from: PeerId })[] = [];
   readonly #peers = new Map<PeerId, { info: PeerInfo; role: Role; events: Events }>();
 
   /** Connects a peer. */
-  join(peerId: PeerId, role: Role): MemoryPort {
-    const events: Events = {
-      signal: new Listeners(),
-      relay: new Listeners(),
-      presence: new Listeners(),
-      error: new Listeners(),
-      welcome: new Listeners(),
-      "job.changed": new Listeners(),
-    };
+  join(peerId: PeerId, role: Role, keys: ShownKeys = {}): MemoryPort {
+    const events = Object.fromEntries(
+      NAMES.map((name) => [name, new Listeners()]),
+    ) as unknown as Events;
     const joinedAt = "2026-01-01T00:00:00.000Z";
-    const me = { info: { peerId, name: `name of ${peerId}`, role, joinedAt }, role, events };
-    let welcome: FromHub<"welcome"> | undefined;
+    const info = { peerId, name: `name of ${peerId}`, role, joinedAt, ...keys };
+    const me = { info, role, events };
     const restore = () => {
-      welcome = this.#welcome(peerId, role);
       this.#peers.set(peerId, me);
       this.#announce(me.info, "joined");
-      events.welcome.emit(welcome);
+      events.welcome.emit(this.#welcome(peerId, role));
     };
     const cut = () => {
       this.#peers.delete(peerId);
@@ -56,20 +77,23 @@ export class MemoryHub {
     };
     restore();
     const online = () => this.#peers.get(peerId) === me;
+    // Links are made after their peers have joined: it tells who is there now.
+    const welcome = () => this.#welcome(peerId, role);
     const buffered = () => this.bufferedBytes;
     const port: MemoryPort = {
       get online() {
         return online();
       },
       get welcome() {
-        return welcome;
+        return welcome();
       },
       get bufferedBytes() {
         return buffered();
       },
       send: (message) => {
         if (!online()) throw new Error("offline");
-        this.#pass(message, me.info);
+        if (message.type === "relay.usage") this.usage.push({ ...message, from: peerId });
+        else this.#pass(message, me.info);
       },
       on: (event: keyof Events, listener: (message: never) => void) => {
         // The overloads pair each name with its message; the compiler cannot follow that here.
@@ -88,8 +112,11 @@ export class MemoryHub {
   }
 
   /** The hub's own word to one peer. */
-  tell(peerId: PeerId, message: FromHub<"error">): void {
-    this.#peers.get(peerId)?.events.error.emit(message);
+  tell(peerId: PeerId, message: FromHub<"error" | "ice.policy" | "relay.budget">): void {
+    const events = this.#peers.get(peerId)?.events;
+    if (message.type === "error") events?.error.emit(message);
+    else if (message.type === "ice.policy") events?.["ice.policy"].emit(message);
+    else events?.["relay.budget"].emit(message);
   }
 
   #welcome(peerId: PeerId, role: Role): FromHub<"welcome"> {
@@ -101,15 +128,18 @@ export class MemoryHub {
       peerId,
       room: "lab" as FromHub<"welcome">["room"],
       role,
-      peers: others.filter((one) => one.peerId !== peerId),
-      iceServers: [],
+      peers: others.filter((one) => one.peerId !== peerId).map((one) => this.show(one)),
+      iceServers: this.iceServers,
+      ...(this.iceExpiresAt === undefined ? {} : { iceExpiresAt: this.iceExpiresAt }),
+      icePolicy: this.icePolicy,
       keepAliveMs: 15_000,
     };
   }
 
   #announce(peer: PeerInfo, event: "joined" | "left"): void {
     for (const [peerId, { events }] of this.#peers) {
-      if (peerId !== peer.peerId) events.presence.emit({ type: "presence", event, peer });
+      if (peerId === peer.peerId) continue;
+      events.presence.emit({ type: "presence", event, peer: this.show(peer) });
     }
   }
 
@@ -140,7 +170,7 @@ export class MemoryHub {
       receiver.events.signal.emit({
         type: "signal",
         ...stamp,
-        data: data as FromHub<"signal">["data"],
+        data: this.tamper(data as Negotiation),
       });
     }
   }

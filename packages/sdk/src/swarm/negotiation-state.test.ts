@@ -17,21 +17,29 @@ const STATES: { readonly [P in Phase]: NegotiationState } = {
   offering: { ...base, phase: "offering", connection: "c1" },
   answering: { ...base, phase: "answering", connection: "c1" },
   open: { ...base, phase: "open", connection: "c1" },
+  reoffering: { ...base, phase: "reoffering", connection: "c1", next: "n1" },
+  reanswering: { ...base, phase: "reanswering", connection: "c1", next: "n1" },
 };
 const EVENTS = {
   want: { type: "want", fresh: "new" },
   unwant: { type: "unwant" },
   offered: { type: "offered", connection: "c2" },
+  offeredInstead: { type: "offered", connection: "c2", replaces: "c1" },
   answered: { type: "answered", connection: "c1" },
+  answeredNext: { type: "answered", connection: "n1" },
   answeredOld: { type: "answered", connection: "c0" },
   bye: { type: "bye", connection: "c1" },
+  byeNext: { type: "bye", connection: "n1" },
   byeOld: { type: "bye", connection: "c0" },
   opened: { type: "opened", connection: "c1" },
+  openedNext: { type: "opened", connection: "n1" },
   openedOld: { type: "opened", connection: "c0" },
   failed: { type: "failed", connection: "c1" },
+  failedNext: { type: "failed", connection: "n1" },
   failedOld: { type: "failed", connection: "c0" },
   timer: { type: "timer", fresh: "new" },
   nudge: { type: "nudge", fresh: "new" },
+  renew: { type: "renew", fresh: "new" },
 } as const satisfies Record<string, NegotiationEvent>;
 
 type Row = { readonly [E in keyof typeof EVENTS]: readonly [Phase, string] };
@@ -42,61 +50,128 @@ const TABLE: { readonly [P in Phase]: Row } = {
     want: ["resting", ""],
     unwant: ["resting", ""],
     offered: ["answering", "answer(c2) timer"],
+    offeredInstead: ["answering", "answer(c2) timer"],
     answered: ["resting", ""],
+    answeredNext: ["resting", ""],
     answeredOld: ["resting", ""],
     bye: ["resting", ""],
+    byeNext: ["resting", ""],
     byeOld: ["resting", ""],
     opened: ["resting", ""],
+    openedNext: ["resting", ""],
     openedOld: ["resting", ""],
     failed: ["resting", ""],
+    failedNext: ["resting", ""],
     failedOld: ["resting", ""],
     timer: ["offering", "offer(new) timer"],
     nudge: ["offering", "offer(new) timer"],
+    renew: ["resting", ""],
   },
   offering: {
     want: ["offering", ""],
     unwant: ["resting", "close(c1)+bye"],
     offered: ["offering", ""],
+    offeredInstead: ["offering", ""],
     answered: ["offering", "apply(c1)"],
+    answeredNext: ["offering", ""],
     answeredOld: ["offering", ""],
     bye: ["resting", "close(c1) backoff"],
+    byeNext: ["offering", ""],
     byeOld: ["offering", ""],
     opened: ["open", "timer"],
+    openedNext: ["offering", ""],
     openedOld: ["offering", ""],
     failed: ["resting", BACK],
+    failedNext: ["offering", ""],
     failedOld: ["offering", ""],
     timer: ["resting", BACK],
     nudge: ["offering", "close(c1)+bye offer(new) timer"],
+    renew: ["offering", ""],
   },
   answering: {
     want: ["answering", ""],
     unwant: ["resting", "close(c1)+bye"],
     offered: ["answering", "close(c1) answer(c2) timer"],
+    offeredInstead: ["answering", "close(c1) answer(c2) timer"],
     answered: ["answering", ""],
+    answeredNext: ["answering", ""],
     answeredOld: ["answering", ""],
     bye: ["resting", "close(c1) backoff"],
+    byeNext: ["answering", ""],
     byeOld: ["answering", ""],
     opened: ["open", "timer"],
+    openedNext: ["answering", ""],
     openedOld: ["answering", ""],
     failed: ["resting", BACK],
+    failedNext: ["answering", ""],
     failedOld: ["answering", ""],
     timer: ["resting", BACK],
     nudge: ["answering", ""],
+    renew: ["answering", ""],
   },
   open: {
     want: ["open", ""],
     unwant: ["resting", "close(c1)+bye"],
     offered: ["answering", "close(c1) answer(c2) timer"],
+    offeredInstead: ["reanswering", "answer(c2) timer"],
     answered: ["open", ""],
+    answeredNext: ["open", ""],
     answeredOld: ["open", ""],
     bye: ["resting", "close(c1) backoff"],
+    byeNext: ["open", ""],
     byeOld: ["open", ""],
     opened: ["open", ""],
+    openedNext: ["open", ""],
     openedOld: ["open", ""],
     failed: ["resting", BACK],
+    failedNext: ["open", ""],
     failedOld: ["open", ""],
     timer: ["open", ""],
     nudge: ["open", ""],
+    renew: ["reoffering", "offer(new instead of c1) timer"],
+  },
+  reoffering: {
+    want: ["reoffering", ""],
+    unwant: ["resting", "close(n1)+bye close(c1)+bye"],
+    // The peer does not know the one that serves: it is of no use.
+    offered: ["offering", "close(c1) timer"],
+    offeredInstead: ["reoffering", ""],
+    answered: ["reoffering", ""],
+    answeredNext: ["reoffering", "apply(n1)"],
+    answeredOld: ["reoffering", ""],
+    bye: ["offering", "close(c1) timer"],
+    byeNext: ["open", "close(n1) timer"],
+    byeOld: ["reoffering", ""],
+    opened: ["reoffering", ""],
+    openedNext: ["open", "retire(c1) timer"],
+    openedOld: ["reoffering", ""],
+    failed: ["offering", "close(c1)+bye timer"],
+    failedNext: ["open", "close(n1)+bye timer"],
+    failedOld: ["reoffering", ""],
+    timer: ["open", "close(n1)+bye timer"],
+    nudge: ["reoffering", ""],
+    renew: ["reoffering", ""],
+  },
+  reanswering: {
+    want: ["reanswering", ""],
+    unwant: ["resting", "close(n1)+bye close(c1)+bye"],
+    offered: ["answering", "close(n1) close(c1) answer(c2) timer"],
+    offeredInstead: ["reanswering", "close(n1) answer(c2) timer"],
+    answered: ["reanswering", ""],
+    answeredNext: ["reanswering", ""],
+    answeredOld: ["reanswering", ""],
+    bye: ["answering", "close(c1) timer"],
+    byeNext: ["open", "close(n1) timer"],
+    byeOld: ["reanswering", ""],
+    opened: ["reanswering", ""],
+    openedNext: ["open", "retire(c1) timer"],
+    openedOld: ["reanswering", ""],
+    failed: ["answering", "close(c1)+bye timer"],
+    failedNext: ["open", "close(n1)+bye timer"],
+    failedOld: ["reanswering", ""],
+    timer: ["open", "close(n1)+bye timer"],
+    nudge: ["reanswering", ""],
+    renew: ["reanswering", ""],
   },
 };
 
@@ -105,7 +180,11 @@ function print(effects: readonly NegotiationEffect[]): string {
     .map((effect) => {
       if (effect.type === "timer" || effect.type === "backoff") return effect.type;
       const bye = effect.type === "close" && effect.bye ? "+bye" : "";
-      return `${effect.type}(${effect.connection})${bye}`;
+      const instead =
+        effect.type === "offer" && effect.replaces !== undefined
+          ? ` instead of ${effect.replaces}`
+          : "";
+      return `${effect.type}(${effect.connection}${instead})${bye}`;
     })
     .join(" ");
 }
@@ -133,6 +212,12 @@ describe("negotiating a direct channel", () => {
     expect(print(step.effects)).toBe("close(c1) answer(c2) timer");
   });
 
+  it("yields its replacement to the other's when it is polite, while the old one serves", () => {
+    const step = nextNegotiation(STATES.reoffering, EVENTS.offeredInstead, true);
+    expect(step.state).toMatchObject({ phase: "reanswering", connection: "c1", next: "c2" });
+    expect(print(step.effects)).toBe("close(n1) answer(c2) timer");
+  });
+
   it("does not try by itself when only the other side wanted the channel", () => {
     for (const event of [EVENTS.failed, EVENTS.bye, EVENTS.timer]) {
       const step = nextNegotiation({ ...STATES.answering, wanted: false }, event, false);
@@ -154,7 +239,17 @@ describe("negotiating a direct channel", () => {
 
   it("brings two peers to one connection whatever was lost before, as soon as messages arrive", () => {
     const step = fc.record({
-      what: fc.constantFrom("want0", "want1", "deliver0", "deliver1", "drop0", "timer0", "timer1"),
+      what: fc.constantFrom(
+        "want0",
+        "want1",
+        "deliver0",
+        "deliver1",
+        "drop0",
+        "timer0",
+        "timer1",
+        "renew0",
+        "renew1",
+      ),
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
@@ -173,7 +268,17 @@ describe("negotiating a direct channel", () => {
   });
 });
 
-type Sent = { readonly type: "offered" | "answered" | "bye"; readonly connection: string };
+type Sent = {
+  readonly type: "offered" | "answered" | "bye";
+  readonly connection: string;
+  readonly replaces?: string;
+};
+
+/** Ids of the connection that serves and of the one that is coming. */
+function held(state: NegotiationState): string[] {
+  if (state.phase === "resting") return [];
+  return "next" in state ? [state.connection, state.next] : [state.connection];
+}
 
 /** Two machines and what is under way between them; the second has the greater id. */
 class Pair {
@@ -198,6 +303,7 @@ class Pair {
   do(what: string): boolean {
     const who = what.endsWith("0") ? 0 : 1;
     if (what.startsWith("want")) this.happen(who, { type: "want", fresh: this.fresh() });
+    else if (what.startsWith("renew")) this.happen(who, { type: "renew", fresh: this.fresh() });
     else if (what.startsWith("timer")) this.happen(who, { type: "timer", fresh: this.fresh() });
     else {
       const message = this.under[who].shift();
@@ -214,7 +320,11 @@ class Pair {
     for (const effect of effects) {
       if (effect.type === "timer" || effect.type === "backoff") continue;
       const { connection } = effect;
-      if (effect.type === "offer") this.under[there].push({ type: "offered", connection });
+      if (effect.type === "offer") {
+        const { replaces } = effect;
+        const extra = replaces === undefined ? {} : { replaces };
+        this.under[there].push({ type: "offered", connection, ...extra });
+      }
       if (effect.type === "answer") this.under[there].push({ type: "answered", connection });
       if (effect.type === "close" && effect.bye)
         this.under[there].push({ type: "bye", connection });
@@ -228,20 +338,23 @@ class Pair {
   notice(): void {
     for (const who of [0, 1] as const) {
       const [mine, theirs] = [this.states[who], this.states[1 - who]];
-      if (mine.phase !== "open") continue;
-      const held = theirs !== undefined && theirs.phase !== "resting" && theirs.connection;
+      if (mine.phase !== "open" && !("next" in mine)) continue;
       const { connection } = mine;
-      if (held !== connection) this.happen(who, { type: "failed", connection });
+      const known = theirs !== undefined && held(theirs).includes(connection);
+      if (!known) this.happen(who, { type: "failed", connection });
     }
   }
 
   /** DTLS comes up once both sides hold the same connection and the answer was applied. */
   #open(): void {
     const [a, b] = this.states;
-    if (a.phase === "resting" || b.phase === "resting" || a.connection !== b.connection) return;
-    if (!this.applied.has(a.connection) || (a.phase === "open" && b.phase === "open")) return;
-    const opened = { type: "opened", connection: a.connection } as const;
-    if (a.phase !== "open") this.happen(0, opened);
-    if (b.phase !== "open") this.happen(1, opened);
+    const both = held(a).findLast((one) => held(b).includes(one) && this.applied.has(one));
+    if (both === undefined) return;
+    for (const who of [0, 1] as const) {
+      const state = this.states[who];
+      const coming =
+        state.phase === "resting" || state.phase === "open" ? undefined : held(state).at(-1);
+      if (coming === both) this.happen(who, { type: "opened", connection: both });
+    }
   }
 }

@@ -1,66 +1,51 @@
-// A link to one peer that can always send: over the direct channel when it is open, else over the hub.
-// `negotiation-state.ts` decides about the direct channel; this file performs.
+// A link to one peer that can always send: over the direct channel when it is open, else over the hub, sealed.
+// `negotiator.ts` keeps the direct connection, `bulk/` its further ones and what streams over them.
 import {
+  BYE,
   type ControlMessage,
-  type IceServer,
   type Negotiation,
   type PeerId,
   type Role,
   WaybillError,
-  assertNever,
-  cryptoRandom,
-  messageOf,
-  randomText,
 } from "../protocol/index.ts";
-import { backoffMs } from "../timing/index.ts";
-import { BoundedWriter, LOW_WATER_BYTES } from "./bounded-writer.ts";
-import type { Clock } from "./clock.ts";
-import { decodeControlText, decodeControlValue, encodeControl } from "./control-codec.ts";
-import {
-  type CandidateType,
-  DirectChannel,
-  type PeerConnectionConstructor,
-} from "./direct-channel.ts";
+import { Bulk } from "./bulk/bulk.ts";
+import { decodeControlText, encodeControl } from "./control-codec.ts";
+import type { DirectConnection } from "./direct-connection.ts";
 import { Heartbeat } from "./heartbeat.ts";
+import { ICE_MARGIN_MS } from "./ice-source.ts";
+import type { LinkContext } from "./link-context.ts";
 import { Listeners } from "./listeners.ts";
-import {
-  type NegotiationEffect,
-  type NegotiationEvent,
-  type NegotiationState,
-  UNCONNECTED,
-  nextNegotiation,
-} from "./negotiation-state.ts";
-import type { SignalingPort } from "./signaling-port.ts";
+import { Negotiator } from "./negotiator.ts";
+import { RelayPath } from "./relay-path.ts";
+import { RoundTrip } from "./round-trip.ts";
+import type { CandidateType } from "./sdp.ts";
+import { type SelectedPair, isRelayed, pathTypeOf } from "./selected-pair.ts";
 
-/** How a link's messages travel now. `rttMs` is undefined until the first pong on that path. */
+/** How a link's messages travel now. `rttMs` is smoothed, and undefined until the first pong on that path. */
 export type LinkPath =
   | {
       readonly kind: "webrtc";
+      /** `relay`: through a TURN server. */
       readonly candidateType: CandidateType | undefined;
       readonly rttMs: number | undefined;
     }
   | { readonly kind: "relay"; readonly rttMs: number | undefined };
 
 /** Messages of a link; what keeps it alive stays inside. */
-export type LinkMessage = Exclude<ControlMessage, { type: "ping" | "pong" }>;
+export type LinkMessage = Exclude<ControlMessage, { type: "ping" | "pong" | "signal" | "leaving" }>;
 
 /** The peer as the hub vouches for it. */
 export type LinkPeer = { readonly peerId: PeerId; readonly role: Role; readonly name: string };
 
 export type PeerLinkInit = {
-  readonly signaling: SignalingPort;
-  readonly RTCPeerConnection: PeerConnectionConstructor | undefined;
+  readonly context: LinkContext;
   readonly peer: LinkPeer;
-  readonly clock: Clock;
-  readonly random: () => number;
-  readonly onProblem: (error: WaybillError) => void;
   /** There is no direct channel any more, nor one being set up. */
   readonly onRest: () => void;
 };
 
-/** The W3C WebSocket has no drain event; only a choked relay waits this way. */
-const RELAY_POLL_MS = 5;
-const RETRY = { baseMs: 1000, capMs: 60_000 } as const;
+/** A connection whose replacement did not open is not replaced again sooner. */
+const RENEW_REST_MS = 15_000;
 
 export class PeerLink {
   readonly peerId: PeerId;
@@ -69,36 +54,60 @@ export class PeerLink {
   /** The hub could not deliver something of ours: it is lost. */
   readonly onLost = new Listeners<{ readonly code: string }>();
   readonly onClose = new Listeners<undefined>();
-  readonly #init: PeerLinkInit;
-  readonly #relay: BoundedWriter<ControlMessage>;
+  readonly bulk: Bulk;
+  readonly #context: LinkContext;
+  readonly #relay: RelayPath;
   readonly #heartbeat: Heartbeat;
+  readonly #negotiator: Negotiator;
+  readonly #rtt = new RoundTrip();
   #peer: LinkPeer;
-  #state: NegotiationState = UNCONNECTED;
-  #direct: DirectChannel | undefined;
-  /** The description an effect is about to use. */
-  #sdp = "";
   #path: LinkPath = { kind: "relay", rttMs: undefined };
-  #cancelTimer: (() => void) | undefined;
+  #renewedAt = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   constructor(init: PeerLinkInit) {
-    this.#init = init;
+    const { context, onRest } = init;
+    this.#context = context;
     this.#peer = init.peer;
     this.peerId = init.peer.peerId;
-    const { signaling, clock } = init;
-    this.#relay = new BoundedWriter<ControlMessage>({
-      send: (data) => signaling.send({ type: "relay", to: this.peerId, data }),
-      get bufferedBytes() {
-        return signaling.bufferedBytes;
+    const { signaling, box, clock, onProblem } = context;
+    const peer = this.peerId;
+    this.#relay = new RelayPath({
+      signaling,
+      box,
+      peer,
+      clock,
+      onText: (text) => this.#take(text, undefined),
+      onLost: (code) => this.lost(code),
+      onProblem,
+    });
+    this.bulk = new Bulk({
+      context,
+      peer,
+      rttMs: () => (this.#path.kind === "webrtc" ? this.#path.rttMs : undefined),
+      signal: (data) => this.#signalBulk(data),
+    });
+    this.#negotiator = new Negotiator({
+      context,
+      peer,
+      onServing: (connection) => this.#serve(connection),
+      onUnserved: () => {
+        if (this.#path.kind === "webrtc") this.#setPath({ kind: "relay", rttMs: undefined });
       },
-      whenLow: (run) => pollUntil(clock, () => signaling.bufferedBytes <= LOW_WATER_BYTES, run),
+      onControl: (data, connection) => this.#take(data, connection),
+      onPair: (connection, pair) => this.#paired(connection, pair),
+      onLane: (lane) => this.bulk.addLane(lane),
+      onFrame: (data, lane) => this.bulk.receive(data, lane),
+      onConnectionGone: (connection) => this.bulk.removeLane(connection),
+      onRest,
     });
     this.#heartbeat = new Heartbeat({
       clock,
-      ping: (t) => this.#ping(t),
-      watched: () => this.#direct?.writer !== undefined,
-      wanted: () => this.#state.wanted || this.#path.kind === "webrtc",
-      onSilence: () => this.#fail(),
+      ping: (t) => this.#beat(t),
+      watched: () => this.#negotiator.serving !== undefined,
+      wanted: () => this.#negotiator.state.wanted || this.#path.kind === "webrtc",
+      onSilence: () => this.#negotiator.fail("the peer did not answer on it"),
+      onLate: () => this.renew(),
     });
   }
 
@@ -116,14 +125,13 @@ export class PeerLink {
 
   /** Whether there is a direct channel or one being set up. */
   get direct(): boolean {
-    return this.#state.phase !== "resting";
+    return this.#negotiator.state.phase !== "resting";
   }
 
   /** Whether a sender that paces itself may send now. */
   get writable(): boolean {
-    const direct = this.#direct?.writer;
-    if (direct !== undefined) return direct.writable;
-    return !this.#closed && this.#init.signaling.online && this.#relay.writable;
+    const direct = this.#negotiator.serving?.writer;
+    return direct === undefined ? this.#relay.writable : direct.writable;
   }
 
   /**
@@ -132,26 +140,19 @@ export class PeerLink {
    */
   send(message: ControlMessage): void {
     const text = encodeControl(message);
-    const direct = this.#direct?.writer;
-    if (direct !== undefined) {
-      direct.write(text, text.length);
-      return;
-    }
-    this.#sendRelay(message, text.length);
+    const direct = this.#negotiator.serving?.writer;
+    if (direct === undefined) this.#relay.send(text);
+    else direct.write(text, text.length);
   }
 
   /** Resolves when `send` would not queue; rejects when the path broke meanwhile (try again) or on abort. */
   async drain(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
-    const direct = this.#direct?.writer;
-    if (direct === undefined && !this.#init.signaling.online) {
-      throw new WaybillError("unreachable", `no path to peer ${this.peerId}`);
-    }
-    await (direct ?? this.#relay).drain(options.signal);
+    await (this.#negotiator.serving?.writer ?? this.#relay).drain(options.signal);
   }
 
   /** Asks for a direct channel, now and whenever it breaks. */
   want(): void {
-    if (this.#init.RTCPeerConnection !== undefined) this.#happen({ type: "want", fresh: fresh() });
+    if (this.#context.RTCPeerConnection !== undefined) this.#negotiator.want();
     this.#heartbeat.start();
   }
 
@@ -160,9 +161,14 @@ export class PeerLink {
     this.#peer = peer;
   }
 
+  /** Another process has taken over the peer's id: what streams to and from the old one is lost. */
+  restarted(): void {
+    this.bulk.reset();
+  }
+
   /** The peer or our own hub connection has come (back): a channel of before may be dead. */
   nudge(): void {
-    this.#happen({ type: "nudge", fresh: fresh() });
+    this.#negotiator.nudge();
     this.#heartbeat.probe();
   }
 
@@ -171,149 +177,102 @@ export class PeerLink {
     this.#heartbeat.probe();
   }
 
-  /** Negotiation data of the peer. */
-  signaled(data: Negotiation): void {
-    const { connection } = data;
-    const ours = this.#direct?.connection === connection ? this.#direct : undefined;
-    switch (data.kind) {
-      case "candidate":
-        ours?.addCandidate(data);
-        return;
-      case "bye":
-        this.#happen({ type: "bye", connection });
-        return;
-      case "description":
-        this.#described(data);
-        return;
-      default:
-        assertNever(data);
-    }
+  /** The direct channel's path has changed or will end: replaces it while it still serves. */
+  renew(): void {
+    const now = this.#context.clock.now();
+    if (now - this.#renewedAt < RENEW_REST_MS) return;
+    this.#renewedAt = now;
+    this.#negotiator.renew();
   }
 
-  /** A control message the hub relayed. */
+  /** The policy has changed. Connections it does not allow end at once; the others are replaced. */
+  policyChanged(): void {
+    this.bulk.closeExtras();
+    if (this.#context.ice.policy === "relay") {
+      this.#negotiator.abandon("only relayed paths are allowed");
+      this.#negotiator.nudge();
+    } else this.#negotiator.renew();
+  }
+
+  /** Negotiation data of the peer. */
+  signaled(data: Negotiation): void {
+    const isOffer = data.kind === "description" && data.sdpType === "offer";
+    if (isOffer && this.#context.RTCPeerConnection === undefined) {
+      const { connection } = data;
+      const reason = "this peer has no WebRTC";
+      this.#signal({ kind: "bye", connection, code: BYE.unsupported, reason });
+    } else if (!this.bulk.signaled(data)) this.#negotiator.signaled(data);
+  }
+
+  /** A sealed control message the hub relayed. */
   relayed(value: unknown): void {
-    this.#take(() => decodeControlValue(value), "relay");
+    this.#relay.receive(value);
   }
 
   lost(code: string): void {
-    this.onLost.emit({ code });
+    if (!this.#closed) this.onLost.emit({ code });
   }
 
   /** Closes the direct channel with a word to the peer; the link is dead afterwards. */
   close(): void {
     if (this.#closed) return;
-    this.#happen({ type: "unwant" });
+    this.bulk.close();
+    this.#negotiator.stop();
     this.#closed = true;
-    this.#cancelTimer?.();
     this.#heartbeat.stop();
     this.#relay.close(new WaybillError("unreachable", `the link to ${this.peerId} was closed`));
     this.onClose.emit(undefined);
   }
 
-  #described(data: Extract<Negotiation, { kind: "description" }>): void {
-    const { connection, sdpType, sdp } = data;
-    if (sdpType === "rollback") return;
-    if (sdpType === "offer" && this.#init.RTCPeerConnection === undefined) {
-      this.#signal({ kind: "bye", connection });
-      return;
-    }
-    this.#sdp = sdp;
-    this.#happen({ type: sdpType === "offer" ? "offered" : "answered", connection });
+  #serve(connection: DirectConnection): void {
+    this.#setPath({
+      kind: "webrtc",
+      candidateType: pathTypeOf(connection.pair),
+      rttMs: undefined,
+    });
+    this.#heartbeat.start();
   }
 
-  #happen(event: NegotiationEvent): void {
-    if (this.#closed) return;
-    const self = this.#init.signaling.welcome?.peerId ?? "";
-    const before = this.#state.phase;
-    const { state, effects } = nextNegotiation(this.#state, event, self < this.peerId);
-    this.#state = state;
-    if (state.phase !== before) this.#cancelTimer?.();
-    for (const effect of effects) this.#perform(effect);
-    if (state.phase === "resting" && before !== "resting") this.#init.onRest();
-  }
-
-  #perform(effect: NegotiationEffect): void {
-    const { random, clock } = this.#init;
-    switch (effect.type) {
-      case "offer":
-        void this.#open(effect.connection)?.offer();
-        return;
-      case "answer":
-        void this.#open(effect.connection)?.answer(this.#sdp);
-        return;
-      case "apply":
-        void this.#direct?.apply(this.#sdp);
-        return;
-      case "close":
-        this.#direct?.close();
-        this.#direct = undefined;
-        if (effect.bye) this.#signal({ kind: "bye", connection: effect.connection });
-        if (this.#path.kind === "webrtc") this.#setPath({ kind: "relay", rttMs: undefined });
-        return;
-      case "timer":
-      case "backoff": {
-        const ms =
-          effect.type === "timer" ? effect.ms : backoffMs(effect.attempt, { ...RETRY, random });
-        this.#cancelTimer?.();
-        this.#cancelTimer = clock.after(ms, () => this.#happen({ type: "timer", fresh: fresh() }));
-        return;
-      }
-      default:
-        assertNever(effect);
+  #paired(connection: DirectConnection, pair: SelectedPair): void {
+    this.#context.meter.report(connection.connection, this.peerId, pair);
+    if (this.#path.kind === "webrtc" && this.#negotiator.serving === connection) {
+      this.#setPath({ ...this.#path, candidateType: pathTypeOf(pair) });
     }
   }
 
-  #open(connection: string): DirectChannel | undefined {
-    const { RTCPeerConnection, signaling, clock } = this.#init;
-    if (RTCPeerConnection === undefined) return undefined;
-    const iceServers: readonly IceServer[] = signaling.welcome?.iceServers ?? [];
-    const make = () =>
-      new DirectChannel({
-        RTCPeerConnection,
-        iceServers,
-        connection,
-        clock,
-        signal: (data) => signaling.send({ type: "signal", to: this.peerId, data }),
-        onMessage: (data) => this.#take(() => decodeControlText(data), "webrtc"),
-        onOpen: (candidateType) => {
-          this.#happen({ type: "opened", connection });
-          this.#setPath({ kind: "webrtc", candidateType, rttMs: undefined });
-          this.#heartbeat.start();
-        },
-        onClosed: () => this.#happen({ type: "failed", connection }),
-      });
+  #beat(t: number): void {
+    const { serving, endsAtMs } = this.#negotiator;
+    const endsSoon = endsAtMs !== undefined && endsAtMs - t < ICE_MARGIN_MS;
+    if (endsSoon && isRelayed(serving?.pair)) this.renew();
     try {
-      this.#direct = make();
-    } catch (cause) {
-      const text = `no direct channel to ${this.peerId}: ${messageOf(cause)}`;
-      this.#init.onProblem(new WaybillError("internal", text, { cause }));
-      queueMicrotask(() => this.#happen({ type: "failed", connection }));
+      this.send({ type: "ping", t });
+    } catch {
+      // No path now: there is nothing to measure.
     }
-    return this.#direct;
-  }
-
-  #fail(): void {
-    const direct = this.#direct;
-    if (direct !== undefined) this.#happen({ type: "failed", connection: direct.connection });
   }
 
   #signal(data: Negotiation): void {
     try {
-      this.#init.signaling.send({ type: "signal", to: this.peerId, data });
+      this.#context.signaling.send({ type: "signal", to: this.peerId, data });
     } catch {
-      // Only `bye` goes this way; a peer that misses it finds out by silence.
+      // A peer that misses it finds out by silence.
     }
   }
 
-  #sendRelay(message: ControlMessage, bytes: number): void {
-    if (!this.#init.signaling.online) {
-      throw new WaybillError("unreachable", `no path to peer ${this.peerId}`);
+  /** Negotiation of further connections: over the one that is open, else through the hub. */
+  #signalBulk(data: Negotiation): void {
+    const direct = this.#negotiator.serving?.writer;
+    if (direct === undefined) {
+      this.#context.signaling.send({ type: "signal", to: this.peerId, data });
+      return;
     }
-    this.#relay.write(message, bytes);
+    const text = encodeControl({ type: "signal", data });
+    direct.write(text, text.length);
   }
 
   #setPath(path: LinkPath): void {
     const was = this.#path;
+    if (was.kind !== path.kind || path.rttMs === undefined) this.#rtt.reset();
     this.#path = path;
     const same =
       was.kind === path.kind &&
@@ -324,53 +283,49 @@ export class PeerLink {
     if (!same && !this.#closed) this.onPath.emit(path);
   }
 
-  #take(decode: () => ControlMessage, via: LinkPath["kind"]): void {
+  /** `via`: the connection it came on; undefined for the hub's relay. */
+  #take(data: unknown, via: DirectConnection | undefined): void {
     let message: ControlMessage;
     try {
-      message = decode();
+      message = decodeControlText(data);
     } catch (error) {
-      if (error instanceof WaybillError) this.#init.onProblem(error);
+      if (error instanceof WaybillError) this.#context.onProblem(error);
       return;
     }
-    if (message.type === "ping") this.#answer({ type: "pong", t: message.t }, via);
-    else if (message.type === "pong") this.#ponged(message.t, via);
-    else this.onMessage.emit(message);
+    switch (message.type) {
+      case "ping":
+        this.#answer({ type: "pong", t: message.t }, via);
+        return;
+      case "pong":
+        this.#ponged(message.t, via);
+        return;
+      case "signal":
+        this.bulk.signaled(message.data);
+        return;
+      case "leaving":
+        if (via !== undefined) this.#negotiator.leaving(via.connection);
+        return;
+      default:
+        this.onMessage.emit(message);
+    }
   }
 
-  #answer(message: ControlMessage, via: LinkPath["kind"]): void {
+  #answer(message: ControlMessage, via: DirectConnection | undefined): void {
     try {
-      if (via === "relay") this.#sendRelay(message, 64);
-      else this.#direct?.writer?.write(encodeControl(message), 64);
+      const text = encodeControl(message);
+      if (via === undefined) this.#relay.send(text);
+      else via.writer?.write(text, text.length);
     } catch {
       // A pong that cannot be sent is the silence it should be.
     }
   }
 
-  #ponged(t: number, via: LinkPath["kind"]): void {
-    const now = this.#init.clock.now();
-    if (via === "webrtc") this.#heartbeat.heard();
-    if (via === this.#path.kind) this.#setPath({ ...this.#path, rttMs: Math.max(0, now - t) });
+  #ponged(t: number, via: DirectConnection | undefined): void {
+    const { serving } = this.#negotiator;
+    if (via !== undefined && via === serving) this.#heartbeat.heard();
+    const onPath = via === undefined ? this.#path.kind === "relay" : via === serving;
+    if (!onPath) return;
+    const rttMs = this.#rtt.add(this.#context.clock.now() - t);
+    this.#setPath({ ...this.#path, rttMs });
   }
-
-  #ping(t: number): void {
-    try {
-      this.send({ type: "ping", t });
-    } catch {
-      // No path now: there is nothing to measure.
-    }
-  }
-}
-
-function pollUntil(clock: Clock, done: () => boolean, run: () => void): () => void {
-  let cancel = () => {};
-  const look = () => {
-    if (done()) run();
-    else cancel = clock.after(RELAY_POLL_MS, look);
-  };
-  cancel = clock.after(RELAY_POLL_MS, look);
-  return () => cancel();
-}
-
-function fresh(): string {
-  return randomText(12, cryptoRandom);
 }

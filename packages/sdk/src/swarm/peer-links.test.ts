@@ -1,15 +1,17 @@
 import * as polyfill from "node-datachannel/polyfill";
 import * as v from "valibot";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { JobId, PeerId } from "../protocol/index.ts";
-import type { PeerConnectionConstructor } from "./direct-channel.ts";
+import { JobId } from "../protocol/index.ts";
+import { type TestPeer, makePeers } from "../testing/test-peers.ts";
 import { MemoryHub, type MemoryPort } from "./memory-signaling.ts";
 import type { LinkMessage, LinkPath } from "./peer-link.ts";
 import { type ControlLink, type PeerLinks, createPeerLinks } from "./peer-links.ts";
+import type { PeerConnectionConstructor } from "./rtc-types.ts";
 
 const RTCPeerConnection: PeerConnectionConstructor = polyfill.RTCPeerConnection;
-const viewerId = v.parse(PeerId, "p_aaaaaaaaaaaaaaaa_v1");
-const workerId = v.parse(PeerId, "p_bbbbbbbbbbbbbbbb_w1");
+const [viewerPeer, workerPeer] = (await makePeers(2)) as [TestPeer, TestPeer];
+const viewerId = viewerPeer.peerId;
+const workerId = workerPeer.peerId;
 const job = v.parse(JobId, "j_0123456789abcdef");
 const subscribe = (sinceSeq: number): LinkMessage => ({
   type: "subscribe",
@@ -26,7 +28,10 @@ const heard: LinkMessage[] = [];
 
 beforeEach(() => {
   hub = new MemoryHub();
-  ports = { viewer: hub.join(viewerId, "member"), worker: hub.join(workerId, "worker") };
+  ports = {
+    viewer: hub.join(viewerId, "member", viewerPeer.shown),
+    worker: hub.join(workerId, "worker", workerPeer.shown),
+  };
   heard.length = 0;
 });
 afterEach(async () => {
@@ -36,8 +41,16 @@ afterEach(async () => {
 
 const connect = (webrtc: { viewer: boolean; worker: boolean } = { viewer: true, worker: true }) => {
   const rtc = (on: boolean) => (on ? { RTCPeerConnection } : {});
-  viewer = createPeerLinks({ signaling: ports.viewer, ...rtc(webrtc.viewer) });
-  worker = createPeerLinks({ signaling: ports.worker, ...rtc(webrtc.worker) });
+  viewer = createPeerLinks({
+    signaling: ports.viewer,
+    keys: viewerPeer.keys,
+    ...rtc(webrtc.viewer),
+  });
+  worker = createPeerLinks({
+    signaling: ports.worker,
+    keys: workerPeer.keys,
+    ...rtc(webrtc.worker),
+  });
   worker.onMessage(({ message }) => heard.push(message));
 };
 const pathOf = (link: ControlLink, kind: LinkPath["kind"]) =>
@@ -111,7 +124,7 @@ describe("links between two peers", () => {
     const fellBack = until<LinkPath>((done) => link.onPath((p) => p.kind === "relay" && done(p)));
     // The worker's process is replaced by another.
     await worker.stop();
-    worker = createPeerLinks({ signaling: ports.worker, RTCPeerConnection });
+    worker = createPeerLinks({ signaling: ports.worker, keys: workerPeer.keys, RTCPeerConnection });
     await fellBack;
     const relayed = nextHeard();
     link.send(subscribe(4));

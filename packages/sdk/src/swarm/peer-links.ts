@@ -1,10 +1,24 @@
 // All links of one peer: makes them when asked or when somebody signals, feeds them from the signaling
 // port, and drops them when the other side is gone.
-import type { PeerId, PeerInfo, WaybillError } from "../protocol/index.ts";
+import { onNetworkChange as platformNetworkChange } from "#platform/network-changes";
+import {
+  type IcePolicy,
+  type PeerId,
+  type PeerInfo,
+  type RelayBudget,
+  WaybillError,
+  messageOf,
+} from "../protocol/index.ts";
+import type { BulkStreams } from "./bulk/bulk.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import type { PeerConnectionConstructor } from "./direct-channel.ts";
+import { type IceServers, IceSource } from "./ice-source.ts";
+import type { LinkContext } from "./link-context.ts";
+import type { LinkKeysPort } from "./link-keys-port.ts";
 import { Listeners } from "./listeners.ts";
 import { type LinkMessage, type LinkPath, type LinkPeer, PeerLink } from "./peer-link.ts";
+import { RelayBox } from "./relay-box.ts";
+import { RelayMeter } from "./relay-meter.ts";
+import type { PeerConnectionConstructor } from "./rtc-types.ts";
 import type { RelayIn, SignalIn, SignalingPort } from "./signaling-port.ts";
 
 /** A way to one peer that can always send while either the hub or a direct channel is there. */
@@ -13,6 +27,8 @@ export type ControlLink = {
   readonly peer: LinkPeer;
   readonly path: LinkPath;
   readonly closed: boolean;
+  /** Bytes of any amount, over as many direct connections as the path can use. */
+  readonly bulk: BulkStreams;
   /** Whether a sender that paces itself may send now; else it awaits `drain`. */
   readonly writable: boolean;
   /**
@@ -44,7 +60,7 @@ export type PeerLinks = AsyncDisposable & {
   onMessage(
     listener: (event: { readonly message: LinkMessage; readonly link: ControlLink }) => void,
   ): () => void;
-  /** Something a peer sent could not be understood, or a direct channel could not be made. */
+  /** Something a peer sent could not be understood or trusted, or a direct channel could not be made. */
   onProblem(listener: (error: WaybillError) => void): () => void;
   /** Closes all links; idempotent. */
   stop(): Promise<void>;
@@ -52,9 +68,18 @@ export type PeerLinks = AsyncDisposable & {
 
 export type PeerLinksInit = {
   readonly signaling: SignalingPort;
+  /** `createLinkKeys` of the hub client; the session's hello must carry its `agreement`. */
+  readonly keys: LinkKeysPort;
   /** Absent: everything goes through the hub. */
   readonly RTCPeerConnection?: PeerConnectionConstructor | undefined;
+  /** This peer's own policy; the room's counts as well, and `relay` wins. Default `all`. */
+  readonly icePolicy?: IcePolicy;
+  /** Asked when the credentials that came with the welcome end soon. */
+  readonly iceServers?: () => Promise<IceServers>;
+  /** Tells of changes of this machine's network, after which direct channels are replaced; the platform's by default. */
+  readonly onNetworkChange?: (listener: () => void) => () => void;
   readonly clock?: Clock;
+  readonly epochMs?: () => number;
   readonly random?: () => number;
 };
 
@@ -62,7 +87,7 @@ export type PeerLinksInit = {
  * Makes the links of one peer over its signaling session.
  *
  * @example
- * const links = createPeerLinks({ signaling: session, RTCPeerConnection });
+ * const links = createPeerLinks({ signaling: session, keys, RTCPeerConnection });
  * const link = links.linkTo(workerId);
  * link.onPath((path) => console.log(path.kind));
  * link.send({ type: "subscribe", id: "s1", job, sinceSeq: 0 });
@@ -74,7 +99,7 @@ export function createPeerLinks(init: PeerLinksInit): PeerLinks {
 type Entry = { readonly link: PeerLink; readonly control: ControlLink; holds: number };
 
 class Links implements PeerLinks {
-  readonly #init: PeerLinksInit;
+  readonly #context: LinkContext;
   readonly #entries = new Map<PeerId, Entry>();
   readonly #present = new Map<PeerId, PeerInfo>();
   readonly #messages = new Listeners<{
@@ -86,9 +111,13 @@ class Links implements PeerLinks {
   #stopped = false;
 
   constructor(init: PeerLinksInit) {
-    this.#init = init;
-    const { signaling } = init;
+    const { signaling, onNetworkChange = platformNetworkChange } = init;
+    this.#context = this.#contextOf(init);
+    const { ice } = this.#context;
     this.#off = [
+      onNetworkChange(() => {
+        for (const { link } of this.#entries.values()) link.renew();
+      }),
       signaling.on("signal", (message) => this.#entryOf(message).link.signaled(message.data)),
       signaling.on("relay", (message) => this.#entryOf(message).link.relayed(message.data)),
       signaling.on("presence", ({ event, peer }) => {
@@ -98,9 +127,16 @@ class Links implements PeerLinks {
       signaling.on("error", ({ to, code }) => {
         if (to !== undefined) this.#entries.get(to)?.link.lost(code);
       }),
-      signaling.on("welcome", ({ peers }) => this.#welcomed(peers)),
+      signaling.on("ice.policy", ({ policy }) => this.#setPolicy(policy)),
+      signaling.on("relay.budget", ({ budget }) => this.#setBudget(budget)),
+      signaling.on("welcome", ({ peers, icePolicy, relayBudget }) => {
+        ice.welcomed();
+        this.#setPolicy(icePolicy ?? "all");
+        this.#setBudget(relayBudget);
+        this.#welcomed(peers);
+      }),
     ];
-    for (const peer of signaling.welcome?.peers ?? []) this.#present.set(peer.peerId, peer);
+    for (const peer of signaling.welcome?.peers ?? []) this.#know(peer);
   }
 
   linkTo(peerId: PeerId): HeldLink {
@@ -145,6 +181,39 @@ class Links implements PeerLinks {
     await this.stop();
   }
 
+  #contextOf(init: PeerLinksInit): LinkContext {
+    const { signaling, keys, RTCPeerConnection, iceServers } = init;
+    const {
+      icePolicy = "all",
+      clock = systemClock,
+      epochMs = Date.now,
+      random = Math.random,
+    } = init;
+    const onProblem = (error: WaybillError) => this.#problems.emit(error);
+    const self = () => signaling.welcome?.peerId;
+    return {
+      signaling,
+      RTCPeerConnection,
+      keys,
+      clock,
+      random,
+      onProblem,
+      box: new RelayBox({ keys, self }),
+      meter: new RelayMeter(signaling),
+      ice: new IceSource({
+        signaling,
+        clock,
+        epochMs,
+        icePolicy,
+        fetch: iceServers,
+        onProblem: (cause) => {
+          const text = `no fresh ICE servers: ${messageOf(cause)}`;
+          onProblem(new WaybillError("unreachable", text, { cause }));
+        },
+      }),
+    };
+  }
+
   /** The link to whoever sent this: only peers of our room reach us through the hub (signaling.md §4). */
   #entryOf(message: SignalIn | RelayIn): Entry {
     const { from, role } = message;
@@ -158,19 +227,9 @@ class Links implements PeerLinks {
   #entry(peer: LinkPeer): Entry {
     const existing = this.#entries.get(peer.peerId);
     if (existing !== undefined) return existing;
-    const { signaling, RTCPeerConnection, clock = systemClock, random = Math.random } = this.#init;
-    const onProblem = (error: WaybillError) => this.#problems.emit(error);
     // A link that only the other side wanted ends with its direct channel when that peer has left.
     const onRest = () => this.#dropIfGone(peer.peerId);
-    const link = new PeerLink({
-      signaling,
-      RTCPeerConnection,
-      peer,
-      clock,
-      random,
-      onProblem,
-      onRest,
-    });
+    const link = new PeerLink({ context: this.#context, peer, onRest });
     const control = controlOf(link);
     const entry: Entry = { link, control, holds: 0 };
     link.onMessage.add((message) => this.#messages.emit({ message, link: control }));
@@ -179,8 +238,24 @@ class Links implements PeerLinks {
   }
 
   #joined(peer: PeerInfo): void {
-    this.#present.set(peer.peerId, peer);
+    this.#know(peer);
     this.#nudge(peer);
+  }
+
+  #know(peer: PeerInfo): void {
+    this.#present.set(peer.peerId, peer);
+    const isNew = this.#context.box.learn(peer);
+    if (isNew) this.#entries.get(peer.peerId)?.link.restarted();
+  }
+
+  #setPolicy(policy: IcePolicy): void {
+    if (!this.#context.ice.setRoomPolicy(policy)) return;
+    for (const { link } of this.#entries.values()) link.policyChanged();
+  }
+
+  #setBudget(budget: RelayBudget | undefined): void {
+    this.#context.meter.setBudget(budget);
+    for (const { link } of this.#entries.values()) link.bulk.budgetChanged();
   }
 
   #nudge(peer: PeerInfo): void {
@@ -198,7 +273,7 @@ class Links implements PeerLinks {
 
   #welcomed(peers: readonly PeerInfo[]): void {
     this.#present.clear();
-    for (const peer of peers) this.#present.set(peer.peerId, peer);
+    for (const peer of peers) this.#know(peer);
     const known = [...this.#entries.keys()];
     for (const peerId of known) this.#dropIfGone(peerId);
     for (const peer of peers) this.#nudge(peer);
@@ -231,6 +306,7 @@ function controlOf(link: PeerLink): ControlLink {
     get closed() {
       return link.closed;
     },
+    bulk: link.bulk,
     get writable() {
       return link.writable;
     },

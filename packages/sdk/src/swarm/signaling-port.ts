@@ -1,5 +1,13 @@
 // What links need of signaling. A `SignalingSession` of `hub-client/` fits; the swarm itself knows no hub.
-import type { HubToPeer, IceServer, PeerId, PeerInfo, PeerToHub } from "../protocol/index.ts";
+import type {
+  HubToPeer,
+  IcePolicy,
+  IceServer,
+  PeerId,
+  PeerInfo,
+  PeerToHub,
+  RelayBudget,
+} from "../protocol/index.ts";
 
 type FromHub<T extends HubToPeer["type"]> = Extract<HubToPeer, { type: T }>;
 
@@ -15,16 +23,21 @@ export type SignalingPort = {
         readonly peerId: PeerId;
         readonly peers: readonly PeerInfo[];
         readonly iceServers: readonly IceServer[];
+        readonly iceExpiresAt?: string | undefined;
+        readonly icePolicy?: IcePolicy | undefined;
+        readonly relayBudget?: RelayBudget | undefined;
       }
     | undefined;
   /** Bytes that have not left this machine's socket yet. */
   readonly bufferedBytes: number;
   /** Sends now or throws; never queues. */
-  send(message: Extract<PeerToHub, { type: "signal" | "relay" }>): void;
+  send(message: Extract<PeerToHub, { type: "signal" | "relay" | "relay.usage" }>): void;
   on(event: "signal", listener: (message: SignalIn) => void): () => void;
   on(event: "relay", listener: (message: RelayIn) => void): () => void;
   on(event: "presence", listener: (message: FromHub<"presence">) => void): () => void;
   on(event: "error", listener: (message: FromHub<"error">) => void): () => void;
+  on(event: "ice.policy", listener: (message: FromHub<"ice.policy">) => void): () => void;
+  on(event: "relay.budget", listener: (message: FromHub<"relay.budget">) => void): () => void;
   /** Each time the hub has accepted us. */
   on(
     event: "welcome",

@@ -1,7 +1,12 @@
 // A live line into a room: the signaling session and the peer links on top of it, opened for one command.
 import { hostname, userInfo } from "node:os";
-import { type HubClient, type SignalingSession, createSession } from "@waybill/sdk/hub-client";
-import { type RoomId, cryptoRandom, randomText } from "@waybill/sdk/protocol";
+import {
+  type HubClient,
+  type SignalingSession,
+  createLinkKeys,
+  createSession,
+} from "@waybill/sdk/hub-client";
+import { type RoomId, WaybillError, cryptoRandom, randomText } from "@waybill/sdk/protocol";
 import { type PeerLinks, createPeerLinks } from "@waybill/sdk/swarm";
 import { closeWebRtc, loadWebRtc } from "../webrtc.ts";
 import type { Context } from "./context.ts";
@@ -24,14 +29,24 @@ export async function openLive(
   room: RoomId,
   hub: HubClient,
 ): Promise<LiveRoom & AsyncDisposable> {
+  if (hub.credential === undefined) {
+    throw new WaybillError("unauthorized", `no token for room ${room}`);
+  }
+  const keys = await createLinkKeys(hub.credential.identity);
   const session = createSession({
     hub,
     room,
     name: personName(),
     instance: randomText(8, cryptoRandom),
+    agreement: keys.agreement,
   });
   const RTCPeerConnection = context.webrtc ? await loadWebRtc() : undefined;
-  const links = createPeerLinks({ signaling: session, RTCPeerConnection });
+  const links = createPeerLinks({
+    signaling: session,
+    keys,
+    RTCPeerConnection,
+    iceServers: () => hub.call("iceServers", { params: { room } }),
+  });
   session.start();
   return {
     session,

@@ -2,7 +2,12 @@
 import { dirname } from "node:path";
 import { scanTree } from "@waybill/sdk/artifact";
 import { pullArtifact, pushArtifact } from "@waybill/sdk/client";
-import { type HubClient, type SignalingSession, createSession } from "@waybill/sdk/hub-client";
+import {
+  type HubClient,
+  type LinkKeys,
+  type SignalingSession,
+  createSession,
+} from "@waybill/sdk/hub-client";
 import { blake3Hex, createByteTransport } from "@waybill/sdk/platform";
 import {
   type ArtifactId,
@@ -13,7 +18,7 @@ import {
 } from "@waybill/sdk/protocol";
 import {
   type PeerConnectionConstructor,
-  type SignalingPort,
+  type PeerLinksInit,
   createEventFeed,
   createPeerLinks,
 } from "@waybill/sdk/swarm";
@@ -25,6 +30,8 @@ export type ConnectInit = {
   readonly room: RoomId;
   /** Shown to the others in the room. */
   readonly name: string;
+  /** Of this process; what links prove and encrypt with. */
+  readonly keys: LinkKeys;
   /** Absent: viewers are served through the hub's relay only. */
   readonly RTCPeerConnection?: PeerConnectionConstructor | undefined;
   /** Takes a renewed token to keep. */
@@ -51,7 +58,8 @@ export function connectWorker(init: ConnectInit): Connected {
         const { capabilities, jobs } = hello();
         return { capabilities, jobs: [...jobs] };
       };
-      const session = createSession({ hub, room, name, instance, worker });
+      const { agreement } = init.keys;
+      const session = createSession({ hub, room, name, instance, agreement, worker });
       const port = sessionPort(session);
       sessions.set(port, session);
       return port;
@@ -59,7 +67,13 @@ export function connectWorker(init: ConnectInit): Connected {
     createFeed: (port) => {
       const session = sessions.get(port);
       if (session === undefined) throw new TypeError("the feed needs this worker's own session");
-      return feedPort(session, init.RTCPeerConnection);
+      const { keys, RTCPeerConnection } = init;
+      return feedPort({
+        signaling: session,
+        keys,
+        RTCPeerConnection,
+        iceServers: () => hub.call("iceServers", { params: { room } }),
+      });
     },
     transfer: transferPort(hub, init.dataWaitMs),
     digest: blake3Hex,
@@ -108,11 +122,8 @@ function sessionPort(session: SignalingSession): SessionPort {
   };
 }
 
-function feedPort(
-  signaling: SignalingPort,
-  RTCPeerConnection: PeerConnectionConstructor | undefined,
-): FeedPort {
-  const links = createPeerLinks({ signaling, RTCPeerConnection });
+function feedPort(init: PeerLinksInit): FeedPort {
+  const links = createPeerLinks(init);
   const feed = createEventFeed({ links });
   return {
     add: (job, reader) => feed.add(job, reader),

@@ -2,7 +2,7 @@
 import { availableParallelism, hostname } from "node:os";
 import path from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { type Credential, HubClient } from "@waybill/sdk/hub-client";
+import { type Credential, HubClient, createLinkKeys } from "@waybill/sdk/hub-client";
 import { type RoomId, WaybillError, WorkerKind, decodeValue } from "@waybill/sdk/protocol";
 import { VERSION } from "../../version.ts";
 import { closeWebRtc, loadWebRtc, webRtcProblem } from "../../webrtc.ts";
@@ -106,6 +106,7 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
   });
   await checkAccess(context, credential, room);
   const RTCPeerConnection = context.webrtc ? await loadWebRtc() : undefined;
+  const keys = await createLinkKeys(credential.identity);
   const problem = webRtcProblem();
   if (problem !== undefined) output.note(`${problem}; viewers are served through the hub`);
   const onToken = (token: string) => {
@@ -123,7 +124,7 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
     ended.resolve();
   };
   const worker = createWorker({
-    ...connectWorker({ hub, room, name, RTCPeerConnection, onToken, dataWaitMs }),
+    ...connectWorker({ hub, room, name, keys, RTCPeerConnection, onToken, dataWaitMs }),
     kind: decodeValue(WorkerKind, options.kind, "--kind"),
     dataDir: path.join(context.dataDir, "worker"),
     labels: options.label ?? {},
