@@ -68,6 +68,7 @@ export {
   Requirements,
   unmetRequirement,
 } from "./workers.ts";
+export { type Condition, parseCondition, unmetCondition } from "./where.ts";
 export {
   JOB_STATES,
   JobState,

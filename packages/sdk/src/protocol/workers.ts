@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { Label } from "./access.ts";
 import { ArtifactId, ByteCount, JobId, PeerId, Timestamp } from "./ids.ts";
+import { conditionProblem, conditionsOf, unmetCondition } from "./where.ts";
 
 export const WorkerKind = v.picklist(["desktop", "ephemeral", "shared"]);
 export type WorkerKind = v.InferOutput<typeof WorkerKind>;
@@ -65,7 +66,19 @@ export const Requirements = v.object({
   worker: v.optional(PeerId),
   /** Conditions such as `gpu.memoryMb >= 24000`; all must hold (events.md §6). */
   where: v.optional(
-    v.pipe(v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(256))), v.maxLength(16)),
+    v.pipe(
+      v.array(
+        v.pipe(
+          v.string(),
+          v.maxLength(256),
+          v.check(
+            (text) => conditionProblem(text) === undefined,
+            ({ input }) => conditionProblem(input) ?? "",
+          ),
+        ),
+      ),
+      v.maxLength(16),
+    ),
   ),
 });
 export type Requirements = v.InferOutput<typeof Requirements>;
@@ -74,7 +87,7 @@ type Wanted = { readonly trainer?: string | undefined; readonly requirements: Re
 
 /** The first reason why a worker cannot take a job, or `undefined` when it can. Ignores whether it is busy. */
 export function unmetRequirement(
-  worker: Pick<WorkerInfo, "workerId" | "capabilities">,
+  worker: Pick<WorkerInfo, "workerId" | "capabilities" | "cached">,
   job: Wanted,
 ): string | undefined {
   const { capabilities: has } = worker;
@@ -96,5 +109,5 @@ export function unmetRequirement(
   for (const [key, value] of Object.entries(wants.labels ?? {})) {
     if (has.labels[key] !== value) return `has no label ${key}=${value}`;
   }
-  return undefined;
+  return wants.where === undefined ? undefined : unmetCondition(worker, conditionsOf(wants.where));
 }
