@@ -127,7 +127,9 @@ export const JobDoc = v.object({
   interrupted: v.optional(v.object({ attempt: v.number(), worker: PeerId })),
   /** `stop` or `cancel`, asked for while a worker has the job: no other attempt follows (events.md §7). */
   wish: v.optional(JobWish),
-  /** Thumbprint of the key that submitted it: the queue is fair between people (events.md §6). */
+  /** Of `spec.parent`: workers that have it are preferred. */
+  parentArtifact: v.optional(ArtifactId),
+  /** Thumbprint of the key that submitted it, or `owner`: the queue is fair between people (events.md §6). */
   submitter: v.optional(v.string()),
 });
 export type JobDoc = v.InferOutput<typeof JobDoc>;

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { Label } from "./access.ts";
 import { ArtifactId, ByteCount, JobId, PeerId, Timestamp } from "./ids.ts";
-import { conditionProblem, conditionsOf, unmetCondition } from "./where.ts";
+import { type Matchable, conditionProblem, conditionsOf, unmetCondition } from "./where.ts";
 
 export const WorkerKind = v.picklist(["desktop", "ephemeral", "shared"]);
 export type WorkerKind = v.InferOutput<typeof WorkerKind>;
@@ -87,7 +87,7 @@ type Wanted = { readonly trainer?: string | undefined; readonly requirements: Re
 
 /** The first reason why a worker cannot take a job, or `undefined` when it can. Ignores whether it is busy. */
 export function unmetRequirement(
-  worker: Pick<WorkerInfo, "workerId" | "capabilities" | "cached">,
+  worker: Pick<WorkerInfo, "workerId"> & Matchable,
   job: Wanted,
 ): string | undefined {
   const { capabilities: has } = worker;

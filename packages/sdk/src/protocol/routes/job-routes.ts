@@ -27,7 +27,13 @@ export const JOB_ROUTES = {
     roles: WRITERS,
     summary: "Submit a job; idempotent by its id",
     params: inRoom,
-    body: v.object({ job: JobId, spec: JobSpec, submittedBy: v.optional(Label) }),
+    body: v.object({
+      job: JobId,
+      spec: JobSpec,
+      submittedBy: v.optional(Label),
+      /** Checks everything and answers the job as it would be, with the reason why it would wait; nothing is stored. */
+      dryRun: v.optional(v.boolean()),
+    }),
     response: JobDoc,
   }),
   listJobs: route({

@@ -2,7 +2,7 @@
 // when a room's first worker connects; nothing of it must survive a restart.
 import type { HubToPeer, JobDoc, JobId, PeerId, RoomId, WorkerInfo } from "@waybill/sdk/protocol";
 import type { Signaling } from "../signaling/index.ts";
-import { whyWaiting } from "./matching.ts";
+import { type Refusal, whyWaiting } from "./matching.ts";
 import { wantedOf } from "./job-queue.ts";
 import { RoomDispatch, type RoomDispatchDeps } from "./room-dispatch.ts";
 
@@ -59,6 +59,11 @@ export class Dispatcher {
     this.#rooms.get(room)?.enqueue(docs);
   }
 
+  /** See `RoomDispatch.refreshModes`. */
+  refreshModes(room: RoomId): void {
+    this.#rooms.get(room)?.refreshModes();
+  }
+
   /** See `RoomDispatch.interrupted`. */
   interrupted(doc: JobDoc, worker: PeerId): void {
     this.#rooms.get(doc.room)?.interrupted(doc, worker);
@@ -89,7 +94,7 @@ export class Dispatcher {
   /** A queued job's document with the reason why it waits, as far as this hub knows. */
   withReason(doc: JobDoc): JobDoc {
     if (doc.state !== "queued") return doc;
-    const job = { wanted: wantedOf(doc), refusals: new Map() };
+    const job = { wanted: wantedOf(doc), refusals: new Map<PeerId, Refusal>() };
     const reason =
       this.#rooms.get(doc.room)?.whyWaiting(doc) ?? whyWaiting(job, [], this.#deps.clock());
     return { ...doc, reason };
@@ -107,6 +112,7 @@ export class Dispatcher {
               capabilities: worker.capabilities,
               jobs: this.#rooms.get(room)?.jobsOf(info.peerId) ?? [],
               connectedAt: worker.connectedAt,
+              ...(worker.cached === undefined ? {} : { cached: [...worker.cached] }),
             },
           ],
     );

@@ -14,6 +14,7 @@ import { EventLog } from "./event-log.ts";
 import { type JobHandlerDeps, jobHandlers } from "./job-handlers.ts";
 import { JobStore } from "./job-store.ts";
 import { LiveJobs } from "./live-jobs.ts";
+import { WorkerModes } from "./worker-modes.ts";
 import { workerHandlers } from "./worker-handlers.ts";
 
 /** What jobs need of signaling. */
@@ -51,7 +52,8 @@ export type JobRoute =
   | "recordCheckpoint"
   | "putSample"
   | "readSample"
-  | "listWorkers";
+  | "listWorkers"
+  | "setWorkerMode";
 
 export type JobArea = {
   readonly handlers: Handlers<JobRoute>;
@@ -93,6 +95,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     stopping: stopping.signal,
     leaseMs,
   });
+  const modes = new WorkerModes(documents, clock);
   const dispatcher: Dispatcher = new Dispatcher({
     store,
     tasks,
@@ -101,6 +104,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     signaling,
     stopping: stopping.signal,
     requestReview: (room) => live.requestReview(room),
+    modes: (room) => modes.of(room),
     remind: (doc) => commands.remind(doc),
     ...(deps.acceptTimeoutMs === undefined ? {} : { acceptTimeoutMs: deps.acceptTimeoutMs }),
   });
@@ -124,6 +128,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
   const handlerDeps: JobHandlerDeps = {
     ...deps,
     checkpointsOf: checkpoints,
+    modes,
     store,
     events,
     dispatcher,

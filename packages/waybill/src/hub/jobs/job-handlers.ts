@@ -20,11 +20,13 @@ import { submitted } from "./job-state.ts";
 import type { JobStore } from "./job-store.ts";
 import type { LiveJobs } from "./live-jobs.ts";
 import { checkSubmission } from "./submission.ts";
+import type { WorkerModes } from "./worker-modes.ts";
 import { withoutSecrets } from "./without-secrets.ts";
 
 export type JobHandlerDeps = JobAreaDeps & {
   readonly store: JobStore;
   readonly checkpointsOf: Checkpoints;
+  readonly modes: WorkerModes;
   readonly events: EventLog;
   readonly dispatcher: Dispatcher;
   readonly live: LiveJobs;
@@ -45,19 +47,23 @@ const MAX_TAIL_EVENTS = 1000;
 
 /** The handlers but those only workers call. */
 export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, WorkerRoute>> {
-  const { store, events, dispatcher, commands, clock } = deps;
+  const { store, events, dispatcher, commands, modes, clock } = deps;
   const shown = (doc: JobDoc) => withoutSecrets(dispatcher.withReason(doc));
   return {
-    async submitJob({ params: { room }, body: { job, spec, submittedBy }, caller: anyone }) {
+    async submitJob({ params: { room }, body, caller: anyone }) {
+      const { job, spec, submittedBy, dryRun = false } = body;
       const caller = known(anyone);
       const nowMs = clock();
-      const doc = submitted(room, job, spec, submittedBy ?? caller.subject, nowMs);
+      const by = { submittedBy: submittedBy ?? caller.subject, submitter: caller.subject };
+      let doc = submitted(room, job, spec, by, nowMs);
       try {
-        await checkSubmission(deps, room, spec, caller, nowMs);
+        const { parentArtifact } = await checkSubmission(deps, room, spec, caller, nowMs);
+        if (parentArtifact !== undefined) doc = { ...doc, parentArtifact };
       } catch (error) {
         // What it names may have gone since it was submitted: the same submission is still answered.
-        if ((await store.find(room, job)) === undefined) throw error;
+        if (dryRun || (await store.find(room, job)) === undefined) throw error;
       }
+      if (dryRun) return shown(doc);
       const stored = await store.create(doc);
       deps.live.note(room);
       if (stored.doc.state === "queued") dispatcher.enqueue(room, [stored.doc]);
@@ -116,7 +122,20 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
     },
 
     async listWorkers({ params: { room } }) {
-      return { workers: dispatcher.workers(room) };
+      const wanted = await modes.of(room);
+      const workers = dispatcher.workers(room).map((worker) => {
+        const mode = wanted[worker.workerId];
+        return mode === undefined ? worker : { ...worker, mode };
+      });
+      return { workers };
+    },
+
+    async setWorkerMode({ params: { room, worker }, body, caller }) {
+      const here = dispatcher.workers(room).some(({ workerId }) => workerId === worker);
+      const by = { who: whoOf(undefined, known(caller)), here };
+      const mode = await modes.set(room, worker, body, by);
+      dispatcher.refreshModes(room);
+      return { mode };
     },
   };
 }

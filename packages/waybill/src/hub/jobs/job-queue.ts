@@ -20,6 +20,7 @@ export class JobQueue {
     const queued: QueuedJob = {
       job: doc.job,
       submittedAt: doc.submittedAt,
+      submitter: submitterOf(doc),
       wanted: wantedOf(doc),
       refusals: this.#refusalsOf(doc.job),
     };
@@ -53,8 +54,9 @@ export class JobQueue {
     return this.#refusals.get(job) ?? new Map();
   }
 
-  [Symbol.iterator](): Iterator<QueuedJob> {
-    return [...this.#waiting].values();
+  /** In order of submission. */
+  all(): QueuedJob[] {
+    return [...this.#waiting];
   }
 
   #refusalsOf(job: JobId): Map<PeerId, Refusal> {
@@ -65,7 +67,19 @@ export class JobQueue {
 }
 
 /** What matching needs of a job's spec. */
-export function wantedOf({ spec }: JobDoc): QueuedJob["wanted"] {
-  const { trainer, requirements } = spec;
-  return trainer === undefined ? { requirements } : { trainer, requirements };
+export function wantedOf(doc: JobDoc): QueuedJob["wanted"] {
+  const { trainer, requirements, dataset, code } = doc.spec;
+  const { submittedBy, submitter, resume, parentArtifact } = doc;
+  return {
+    requirements,
+    submittedBy,
+    submitter,
+    artifacts: [dataset, code, resume?.artifact, parentArtifact].filter((id) => id !== undefined),
+    ...(trainer === undefined ? {} : { trainer }),
+  };
+}
+
+/** Whose share of the queue a job counts for. */
+export function submitterOf({ submitter, submittedBy }: JobDoc): string {
+  return submitter ?? submittedBy;
 }

@@ -28,7 +28,7 @@ const ended: StateEvent = {
 const resume = { artifact: "c".repeat(64) as ArtifactId, bytes: 7, data: { epoch: 7 } };
 
 function docIn(state: JobState): JobDoc {
-  const queued = submitted(LAB, JOB, specOf(), "ada", START_MS);
+  const queued = submitted(LAB, JOB, specOf(), { submittedBy: "ada" }, START_MS);
   if (state === "queued") return queued;
   const { doc } = next(queued, assign, START_MS);
   if (!isTerminal(state)) return { ...doc, state };

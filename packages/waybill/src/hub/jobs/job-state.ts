@@ -89,7 +89,7 @@ export function submitted(
   room: RoomId,
   job: JobId,
   spec: JobSpec,
-  submittedBy: string,
+  by: Pick<JobDoc, "submittedBy" | "submitter">,
   nowMs: number,
 ): JobDoc {
   return {
@@ -97,7 +97,7 @@ export function submitted(
     room,
     spec,
     state: "queued",
-    submittedBy,
+    ...by,
     submittedAt: timestamp(nowMs),
     attempt: 0,
     seqReserved: 1,

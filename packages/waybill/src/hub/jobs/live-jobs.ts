@@ -109,6 +109,7 @@ export class LiveJobs {
 
   /** Looks at every live job of a room; one that cannot be read does not keep it from the others. */
   async review(room: RoomId, nowMs: number): Promise<void> {
+    this.#deps.dispatcher.refreshModes(room);
     const markers = await this.#deps.store.markers(room);
     if (markers.length > 0) this.#busyRooms.add(room);
     else this.#busyRooms.delete(room);

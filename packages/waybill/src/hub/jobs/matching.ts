@@ -1,19 +1,32 @@
 // Which worker gets a job, and why a job waits: pure (docs/protocol/events.md §6).
 import {
+  type ArtifactId,
   type JobDoc,
   type JobId,
   type PeerId,
   type WorkerCapabilities,
+  type WorkerMode,
+  assertNever,
   unmetRequirement,
 } from "@waybill/sdk/protocol";
 
 /** What matching needs to know of a job; specs stay in the bucket. */
-type Wanted = Pick<JobDoc["spec"], "trainer" | "requirements">;
+type Wanted = Pick<JobDoc["spec"], "trainer" | "requirements"> & {
+  /** What the submitter is called, and by which key that is. */
+  readonly submittedBy: string;
+  readonly submitter: string | undefined;
+  /** Artifacts it begins with: a worker that has them need not fetch them. */
+  readonly artifacts: readonly ArtifactId[];
+};
 
 export type Candidate = {
   readonly workerId: PeerId;
   readonly name: string;
   readonly capabilities: WorkerCapabilities;
+  /** Unknown until it was read: it is offered nothing before. */
+  readonly mode: WorkerMode | undefined;
+  /** Artifacts it said it has. */
+  readonly cached: readonly ArtifactId[];
   /** Jobs it works on or has been offered. */
   readonly busy: number;
   readonly idleSinceMs: number;
@@ -29,12 +42,16 @@ export type Refusal = {
 export type QueuedJob = {
   readonly job: JobId;
   readonly submittedAt: string;
+  /** Whose share of the queue it counts for. */
+  readonly submitter: string;
   readonly wanted: Wanted;
   readonly refusals: ReadonlyMap<PeerId, Refusal>;
 };
 
 /** Workers named in a reason; more make no sentence. */
 const NAMED = 4;
+/** Characters of a key that may stand for it. */
+const MIN_KEY = 8;
 const FIRST_PAUSE_MS = 5000;
 const LONGEST_PAUSE_MS = 300_000;
 
@@ -44,12 +61,20 @@ export function bySubmission(a: QueuedJob, b: QueuedJob): number {
   return a.job < b.job ? -1 : Number(a.job > b.job);
 }
 
-/** Whether a worker has a slot free. */
+/** Whether a worker may be offered a job. */
 export function isFree(worker: Candidate): boolean {
-  return worker.busy < worker.capabilities.slots;
+  return worker.mode !== undefined && worker.busy < worker.capabilities.slots;
 }
 
-/** The free worker that fits and has the least to do, then the one that waited longest. */
+/** Why a worker does not take a job at all, as in "desk …"; `undefined` when it does. */
+export function whyUnfit(worker: Candidate, { wanted }: Pick<QueuedJob, "wanted">) {
+  return unmetRequirement(worker, wanted) ?? unmetMode(worker.mode, wanted);
+}
+
+/**
+ * The free worker that fits and has the most of what the job begins with; of several the one with the least to do, then
+ * the one that waited longest.
+ */
 export function chooseWorker<W extends Candidate>(
   job: QueuedJob,
   workers: Iterable<W>,
@@ -58,8 +83,8 @@ export function chooseWorker<W extends Candidate>(
   let best: W | undefined;
   for (const worker of workers) {
     if (!isFree(worker) || (job.refusals.get(worker.workerId)?.untilMs ?? 0) > nowMs) continue;
-    if (unmetRequirement(worker, job.wanted) !== undefined) continue;
-    if (best === undefined || isBetter(worker, best)) best = worker;
+    if (whyUnfit(worker, job) !== undefined) continue;
+    if (best === undefined || isBetter(worker, best, job.wanted)) best = worker;
   }
   return best;
 }
@@ -82,7 +107,7 @@ export function whyWaiting(
   const refused: string[] = [];
   let fitting = 0;
   for (const worker of workers) {
-    const lacks = unmetRequirement(worker, job.wanted);
+    const lacks = whyUnfit(worker, job);
     const refusal = job.refusals.get(worker.workerId);
     if (lacks !== undefined) unmet.push(`${worker.name} ${lacks}`);
     else if (refusal !== undefined && refusal.untilMs > nowMs) {
@@ -94,7 +119,34 @@ export function whyWaiting(
   return `no connected worker fits: ${listed(unmet)}`;
 }
 
-function isBetter(a: Candidate, b: Candidate): boolean {
+function unmetMode(wantedOfIt: WorkerMode | undefined, wanted: Wanted): string | undefined {
+  if (wantedOfIt === undefined) return undefined;
+  const { mode, for: whom = "nobody", note: text } = wantedOfIt;
+  const note = text === undefined ? "" : ` (${text})`;
+  switch (mode) {
+    case "active":
+      return undefined;
+    case "drain":
+      return `is being drained${note}`;
+    case "maintenance":
+      return `is in maintenance${note}`;
+    case "reserved":
+      return isBy(whom, wanted) ? undefined : `is reserved for ${whom}${note}`;
+    default:
+      return assertNever(mode);
+  }
+}
+
+/** Whether a name or the beginning of a key means the submitter: `ada@desk`, `ada`, `1bC4x9Zq…`. */
+function isBy(name: string, { submittedBy, submitter = "" }: Wanted): boolean {
+  if (name === submittedBy || name === submittedBy.split("@")[0] || name === submitter) return true;
+  return name.length >= MIN_KEY && submitter.startsWith(name);
+}
+
+function isBetter(a: Candidate, b: Candidate, { artifacts }: Wanted): boolean {
+  const held = ({ cached }: Candidate) => artifacts.filter((id) => cached.includes(id)).length;
+  const more = artifacts.length === 0 ? 0 : held(a) - held(b);
+  if (more !== 0) return more > 0;
   return a.busy === b.busy ? a.idleSinceMs < b.idleSinceMs : a.busy < b.busy;
 }
 

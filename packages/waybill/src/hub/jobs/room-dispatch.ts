@@ -4,6 +4,7 @@
 //   queue ──assign (CAS)──▶ offered ──accept──▶ held ──released──▶ slot free
 //     ▲                        │ decline, silence, gone
 //     └──────── return (CAS) ──┘
+import { isDeepStrictEqual } from "node:util";
 import {
   type HubToPeer,
   type JobDoc,
@@ -11,6 +12,7 @@ import {
   type PeerId,
   type RoomId,
   WaybillError,
+  type WorkerMode,
   assertNever,
   isTerminal,
   messageOf,
@@ -19,7 +21,8 @@ import { retry } from "@waybill/sdk/timing";
 import type { Clock, Log } from "../log.ts";
 import type { ConnectedPeer, HeldJob, WorkerMessage } from "../signaling/index.ts";
 import type { BackgroundTasks } from "./background-tasks.ts";
-import { JobQueue, wantedOf } from "./job-queue.ts";
+import { offerFairly } from "./fair-queue.ts";
+import { JobQueue, submitterOf, wantedOf } from "./job-queue.ts";
 import { assignmentOf } from "./job-state.ts";
 import type { Applied, JobStore } from "./job-store.ts";
 import {
@@ -38,6 +41,8 @@ export type RoomDispatchDeps = {
   readonly log: Log;
   /** Where a job that is queued again goes; this room's dispatch may be another by then. */
   readonly requeue: (doc: JobDoc) => void;
+  /** What is wanted of the room's workers; those without an entry are active. */
+  readonly modes: (room: RoomId) => Promise<Readonly<Record<PeerId, WorkerMode>>>;
   /** Tells a worker that has come back what somebody wants of its job. */
   readonly remind: (doc: JobDoc) => void;
   readonly send: (room: RoomId, worker: PeerId, message: HubToPeer) => boolean;
@@ -53,6 +58,8 @@ type WorkerMessageOf<T extends WorkerMessage["type"]> = Extract<WorkerMessage, {
 type Slot = {
   /** Unknown while the assignment is being stored. */
   attempt: number | undefined;
+  /** Whose share of the queue it counts for; unknown until a held job was looked at. */
+  submitter?: string;
   accepted: boolean;
   /** Runs while an offer is unanswered. */
   timer: NodeJS.Timeout | undefined;
@@ -63,6 +70,7 @@ class WorkerSlots implements Candidate {
   readonly peer: ConnectedPeer;
   readonly capabilities: Candidate["capabilities"];
   readonly slots = new Map<JobId, Slot>();
+  mode: WorkerMode | undefined;
   idleSinceMs: number;
 
   constructor(peer: ConnectedPeer, capabilities: Candidate["capabilities"], nowMs: number) {
@@ -79,11 +87,16 @@ class WorkerSlots implements Candidate {
     return this.peer.info.name;
   }
 
+  get cached(): Candidate["cached"] {
+    return this.peer.worker?.cached ?? [];
+  }
+
   get busy(): number {
     return this.slots.size;
   }
 }
 
+const ACTIVE: WorkerMode = { mode: "active" };
 /** Tries to give an unaccepted job back end after this; then its lease does. */
 const RETURN_RETRY_MS = 60_000;
 /** After a failed assignment: the store is away, and must not be hammered. */
@@ -114,7 +127,22 @@ export class RoomDispatch {
       worker.slots.set(job, { attempt, accepted: true, timer: undefined });
       this.#deps.tasks.run("check a held job", () => this.#check(worker, job, attempt));
     }
-    this.pump();
+    this.refreshModes();
+  }
+
+  /** Reads what is wanted of the workers, and tells those that do not know yet. */
+  refreshModes(): void {
+    const { tasks, modes, send } = this.#deps;
+    tasks.run("read the modes of workers", async () => {
+      const wanted = await modes(this.#room);
+      for (const worker of this.#workers.values()) {
+        const mode = wanted[worker.workerId];
+        const isNews = mode !== undefined && !isDeepStrictEqual(worker.mode, mode);
+        worker.mode = mode ?? ACTIVE;
+        if (isNews) send(this.#room, worker.workerId, { type: "worker.mode", mode });
+      }
+      this.pump();
+    });
   }
 
   leave(peer: ConnectedPeer): void {
@@ -198,15 +226,29 @@ export class RoomDispatch {
   pump(): void {
     if (this.#deps.stopping.aborted) return;
     const free = new Set([...this.#workers.values()].filter(isFree));
-    for (const queued of this.#queue) {
-      if (free.size === 0) return;
+    if (free.size === 0) return;
+    offerFairly(this.#queue.all(), this.#running(), (queued) => {
+      if (free.size === 0) return "full";
       const worker = chooseWorker(queued, free, this.#deps.clock());
-      if (worker === undefined) continue;
-      this.#queue.take(queued.job);
-      worker.slots.set(queued.job, { attempt: undefined, accepted: false, timer: undefined });
+      if (worker === undefined) return "unfit";
+      const { job, submitter } = queued;
+      this.#queue.take(job);
+      worker.slots.set(job, { attempt: undefined, accepted: false, timer: undefined, submitter });
       if (!isFree(worker)) free.delete(worker);
-      this.#deps.tasks.run("assign a job", () => this.#assign(worker, queued.job));
+      this.#deps.tasks.run("assign a job", () => this.#assign(worker, job));
+      return "placed";
+    });
+  }
+
+  /** Jobs that are running here or going out, by submitter. */
+  #running(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const { slots } of this.#workers.values()) {
+      for (const { submitter = "" } of slots.values()) {
+        counts.set(submitter, (counts.get(submitter) ?? 0) + 1);
+      }
     }
+    return counts;
   }
 
   async #assign(worker: WorkerSlots, job: JobId): Promise<void> {
@@ -320,6 +362,8 @@ export class RoomDispatch {
       // A worker whose completed job's answer was lost asks again and is told.
       this.#revoke(worker, job, attempt, `the job is ${doc.state}`);
     } else {
+      const slot = worker.slots.get(job);
+      if (slot !== undefined) slot.submitter = submitterOf(doc);
       this.#deps.remind(doc);
     }
   }

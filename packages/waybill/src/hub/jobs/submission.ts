@@ -4,6 +4,7 @@ import {
   type ArtifactId,
   type ArtifactRecord,
   type ErrorCode,
+  type JobDoc,
   type JobSpec,
   type RoomId,
   WaybillError,
@@ -27,22 +28,25 @@ type Problem = { readonly code: ErrorCode; readonly text: string };
 /** An alias's protection may change, but seldom; publishing checks it again. */
 const REGISTRY_MAX_AGE_MS = 5000;
 
-/** Throws one error that names every field that is wrong, with the code of the first. */
+/**
+ * What else the document has to know of what the spec names. Throws one error that names every field that is wrong, with
+ * the code of the first.
+ */
 export async function checkSubmission(
   deps: SubmissionDeps,
   room: RoomId,
   spec: JobSpec,
   caller: Caller,
   nowMs: number,
-): Promise<void> {
-  const found = await Promise.all([
+): Promise<Pick<JobDoc, "parentArtifact">> {
+  const [dataset, code, { problems: registered, ...facts }] = await Promise.all([
     artifactProblem(deps, room, "dataset", spec.dataset, nowMs),
     artifactProblem(deps, room, "code", spec.code, nowMs),
-    registryProblems(deps, room, spec, caller),
+    registryFacts(deps, room, spec, caller),
   ]);
-  const problems = found.flat();
+  const problems = [...dataset, ...code, ...registered];
   const [first] = problems;
-  if (first === undefined) return;
+  if (first === undefined) return facts;
   throw new WaybillError(first.code, problems.map(({ text }) => text).join("; "));
 }
 
@@ -67,24 +71,29 @@ async function artifactProblem(
   return [];
 }
 
-async function registryProblems(
+async function registryFacts(
   deps: SubmissionDeps,
   room: RoomId,
   spec: JobSpec,
   caller: Caller,
-): Promise<Problem[]> {
+): Promise<{ readonly problems: readonly Problem[]; readonly parentArtifact?: ArtifactId }> {
   const { alias, parent } = spec;
-  if (alias === undefined && parent === undefined) return [];
+  if (alias === undefined && parent === undefined) return { problems: [] };
   const registry = await readRegistry(deps.documents, room, { maxAgeMs: REGISTRY_MAX_AGE_MS });
   const problems: Problem[] = [];
+  let parentArtifact: ArtifactId | undefined;
   if (parent !== undefined) {
-    problems.push(...problemOf("parent", () => resolveModel(registry, parent)));
+    problems.push(
+      ...problemOf("parent", () => {
+        parentArtifact = resolveModel(registry, parent).artifact;
+      }),
+    );
   }
   if (alias !== undefined) {
     const by = { owner: caller.role === "owner" };
     problems.push(...problemOf("alias", () => assertMovable(registry, alias, by)));
   }
-  return problems;
+  return parentArtifact === undefined ? { problems } : { problems, parentArtifact };
 }
 
 function problemOf(field: string, check: () => unknown): Problem[] {
