@@ -112,13 +112,12 @@ describe("any text", () => {
         ),
         (text) => {
           const read = parseCondition(text);
-          if ("message" in read) {
-            expect(read.at).toBeGreaterThanOrEqual(1);
-            expect(read.at).toBeLessThanOrEqual(text.length + 1);
-          } else {
-            // What was read is read the same again.
-            expect(parseCondition(read.text)).toEqual(read);
-          }
+          const place = "message" in read ? read.at : 1;
+          expect(place).toBeGreaterThanOrEqual(1);
+          expect(place).toBeLessThanOrEqual(text.length + 1);
+          // What was read is read the same again.
+          const again = "message" in read ? read : parseCondition(read.text);
+          expect(again).toEqual(read);
           why(text);
         },
       ),

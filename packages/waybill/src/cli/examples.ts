@@ -16,6 +16,14 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "room create": ["waybill room create lab"],
   "room ls": ["waybill room ls"],
   "room show": ["waybill room show lab"],
+  "worker ls": [
+    "waybill worker ls --room lab",
+    "waybill worker ls --where 'gpu.memoryMb >= 24000' --where 'labels.site == lab' --json",
+  ],
+  "worker drain": ["waybill worker drain desk --room lab"],
+  "worker maintenance": ["waybill worker maintenance desk --note 'new disk' --room lab"],
+  "worker reserve": ["waybill worker reserve desk --for ada --room lab"],
+  "worker activate": ["waybill worker activate desk --room lab"],
   "room invite": ["waybill room invite --room lab", "waybill room invite --room lab --role worker"],
   "room join": ["waybill room join ABCD-2345 --hub http://lab.example:8700"],
   "room moved": [

@@ -5,8 +5,10 @@ import { buildProgram } from "./main.ts";
 
 /** Commands that do something, by their words after `waybill`. */
 function leaves(command: Command, words: readonly string[] = []): [string, Command][] {
-  if (command.commands.length === 0) return [[words.join(" "), command]];
-  return command.commands.flatMap((child) => leaves(child, [...words, child.name()]));
+  const below = command.commands.flatMap((child) => leaves(child, [...words, child.name()]));
+  // A group takes no options; `worker` is a command with others beside it.
+  const isGroup = below.length > 0 && (words.length === 0 || command.options.length === 0);
+  return isGroup ? below : [[words.join(" "), command], ...below];
 }
 
 describe("the command tree", () => {

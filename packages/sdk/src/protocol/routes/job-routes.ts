@@ -31,10 +31,23 @@ export const JOB_ROUTES = {
       job: JobId,
       spec: JobSpec,
       submittedBy: v.optional(Label),
-      /** Checks everything and answers the job as it would be, with the reason why it would wait; nothing is stored. */
-      dryRun: v.optional(v.boolean()),
     }),
     response: JobDoc,
+  }),
+  checkJob: route({
+    method: "POST",
+    path: "/v1/rooms/:room/job-checks",
+    roles: WRITERS,
+    summary: "What submitting a job would say: everything is checked, nothing is stored",
+    params: inRoom,
+    body: v.object({ spec: JobSpec, submittedBy: v.optional(Label) }),
+    response: v.object({
+      /** Workers connected to this hub, and how many of them would take the job. */
+      workers: v.number(),
+      fitting: v.number(),
+      /** Why it would wait. */
+      reason: v.string(),
+    }),
   }),
   listJobs: route({
     method: "GET",

@@ -1,24 +1,20 @@
 // waybill train: dataset and code into the room, a job for a worker, and its events until it ends.
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { Command, Option } from "commander";
 import {
   type ArtifactId,
   type JobId,
-  JobSpec,
-  type ProgressFormat,
+  type JobSpec,
   type RoomId,
   WaybillError,
   cryptoRandom,
-  decodeJson,
-  decodeValue,
   isAbort,
   messageOf,
   newJobId,
   randomText,
 } from "@waybill/sdk/protocol";
-import * as v from "valibot";
+import type { HubClient } from "@waybill/sdk/hub-client";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { personName } from "../live.ts";
@@ -37,34 +33,16 @@ import { followJob } from "./job-watch.ts";
 import { type AnnouncedPush, beginAnnouncedPush } from "./announced-push.ts";
 import { pushPath } from "./push.ts";
 import { codeOf } from "./train-code.ts";
+import { type SpecOptions, specOf } from "./train-spec.ts";
 
-type TrainOptions = {
+type TrainOptions = SpecOptions & {
   readonly dataset?: string;
   readonly code?: string;
-  readonly trainer?: string;
-  readonly alias?: string;
-  readonly tag?: string[];
-  readonly config?: string[];
-  readonly env?: Record<string, string>;
-  readonly modelType?: string;
-  readonly runName?: string;
-  readonly notes?: string;
-  readonly kind?: string;
-  readonly label?: Record<string, string>;
-  readonly worker?: string;
-  readonly minCpus?: number;
-  readonly minMemory?: number;
-  readonly gpus?: number;
-  readonly gpuMemory?: number;
   readonly detach?: boolean;
-  readonly progress?: ProgressFormat;
-  readonly tensorboard?: boolean;
   readonly announce?: boolean;
   readonly direct?: boolean;
   readonly limitUp?: string;
 };
-
-const MAX_CONFIG_BYTES = 512 * 1024;
 
 export function trainCommand(run: Runner): Command {
   return withRoom(new Command("train"))
@@ -101,6 +79,16 @@ export function trainCommand(run: Runner): Command {
     .option("--gpus <n>", "only on a worker with as many GPUs", wholeNumber(1))
     .option("--gpu-memory <mb>", "each GPU with as many megabytes", wholeNumber(1))
     .option(
+      "--where <condition>",
+      "only on a worker it holds for, as 'gpu.memoryMb >= 24000' or 'labels.site == lab' (repeatable)",
+      collect,
+    )
+    .option(
+      "--max-attempts <n>",
+      "attempts in a row without a new checkpoint before the job fails (5)",
+      Number,
+    )
+    .option(
       "--progress <format>",
       "json, sleap or csv:PATH: how the trainer tells its progress",
       progressFormat,
@@ -136,8 +124,9 @@ async function train(
   const room = await context.room();
   const quiet = options.detach === true && context.output.json;
   const hub = await context.client(room);
-  // Field errors before anything is uploaded: the spec is complete but for the artifacts' ids.
-  const spec = decodeValue(JobSpec, await specOf(command, options), "the job");
+  // Every error before anything is uploaded: the spec is complete but for the artifacts' ids.
+  const spec = await specOf(command, options);
+  await checkWithHub(context, hub, room, { spec, quiet });
   const { limitUp, direct = true } = options;
   await using push =
     options.dataset !== undefined && options.announce !== false && existsSync(options.dataset)
@@ -189,6 +178,21 @@ async function train(
   return exit;
 }
 
+/** What the hub would refuse it says now; that no worker fits is no error, for one may come. */
+async function checkWithHub(
+  context: Context,
+  hub: HubClient,
+  room: RoomId,
+  { spec, quiet }: { readonly spec: JobSpec; readonly quiet: boolean },
+): Promise<void> {
+  const { output, signal } = context;
+  const body = { spec, submittedBy: personName() };
+  const { fitting, reason } = await hub.call("checkJob", { params: { room }, body }, { signal });
+  if (fitting > 0) return;
+  if (!quiet) output.record({ type: "warning", message: reason });
+  output.note(`warning: ${reason}; the job will wait until one comes that does`);
+}
+
 /** Waits for a dataset's push; one that fails for good cancels the job that waits for it. Throws its error. */
 async function endOfPush(
   { done, name }: AnnouncedPush,
@@ -218,73 +222,6 @@ async function isOver(promise: Promise<unknown>): Promise<boolean> {
   const pending = Symbol("pending");
   const first = await Promise.race([promise.catch(() => undefined), Promise.resolve(pending)]);
   return first !== pending;
-}
-
-async function specOf(
-  command: string[],
-  options: TrainOptions,
-): Promise<v.InferInput<typeof JobSpec>> {
-  const requirements = {
-    kind: options.kind,
-    labels: options.label,
-    worker: options.worker,
-    minCpus: options.minCpus,
-    minMemoryBytes: options.minMemory,
-    minGpus: options.gpus,
-    minGpuMemoryMb: options.gpuMemory,
-  };
-  const fields = {
-    command: command.length === 0 ? undefined : command,
-    trainer: options.trainer,
-    config: await configOf(options.config ?? []),
-    env: options.env ?? {},
-    modelType: options.modelType,
-    runName: options.runName,
-    alias: options.alias,
-    tags: options.tag ?? [],
-    notes: options.notes,
-    progress: options.progress,
-    tensorboard: options.tensorboard,
-    requirements: present(requirements),
-  };
-  return present(fields);
-}
-
-function present(fields: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
-}
-
-/** `key=value` pairs and JSON files, later ones winning. */
-async function configOf(parts: readonly string[]): Promise<Record<string, unknown>> {
-  let config: Record<string, unknown> = {};
-  for (const part of parts) {
-    const at = part.indexOf("=");
-    if (at > 0 && !existsSync(part)) {
-      config[part.slice(0, at)] = jsonOrText(part.slice(at + 1));
-      continue;
-    }
-    const text = await readFile(part, "utf8").catch((cause: unknown) => {
-      throw new WaybillError(
-        "invalid_request",
-        `--config ${part} is neither key=value nor a file that can be read`,
-        { cause },
-      );
-    });
-    const Json = v.pipe(
-      v.record(v.string(), v.unknown()),
-      v.check((value) => !Array.isArray(value), "not a JSON object"),
-    );
-    config = { ...config, ...decodeJson(Json, text, part, MAX_CONFIG_BYTES) };
-  }
-  return config;
-}
-
-function jsonOrText(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
 }
 
 async function datasetOf(

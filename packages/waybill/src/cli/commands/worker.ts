@@ -11,6 +11,7 @@ import type { Context } from "../context.ts";
 import { saveRoom } from "../credentials.ts";
 import { byteSize, collectPairs, wholeNumber, withRoom } from "../options.ts";
 import type { Runner } from "../runner.ts";
+import { workerSubcommands } from "./worker-ls.ts";
 
 type WorkerOptions = {
   readonly join?: string;
@@ -26,7 +27,7 @@ type WorkerOptions = {
 };
 
 export function workerCommand(run: Runner): Command {
-  return withRoom(new Command("worker"))
+  const worker = withRoom(new Command("worker"))
     .option("--join <code>", "join with this invite code first")
     .addOption(
       new Option(
@@ -75,6 +76,8 @@ Jobs run the commands that members of the room send, as this user. --only-traine
 `,
     )
     .action(run<[], WorkerOptions>(work));
+  for (const command of workerSubcommands(run)) worker.addCommand(command);
+  return worker;
 }
 
 /** `name=program arg "arg with blanks"`, repeated. */

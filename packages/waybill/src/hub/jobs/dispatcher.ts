@@ -2,7 +2,7 @@
 // when a room's first worker connects; nothing of it must survive a restart.
 import type { HubToPeer, JobDoc, JobId, PeerId, RoomId, WorkerInfo } from "@waybill/sdk/protocol";
 import type { Signaling } from "../signaling/index.ts";
-import { type Refusal, whyWaiting } from "./matching.ts";
+import { type Outlook, type Refusal, outlookOf } from "./matching.ts";
 import { wantedOf } from "./job-queue.ts";
 import { RoomDispatch, type RoomDispatchDeps } from "./room-dispatch.ts";
 
@@ -93,11 +93,13 @@ export class Dispatcher {
 
   /** A queued job's document with the reason why it waits, as far as this hub knows. */
   withReason(doc: JobDoc): JobDoc {
-    if (doc.state !== "queued") return doc;
+    return doc.state === "queued" ? { ...doc, reason: this.outlook(doc).reason } : doc;
+  }
+
+  /** What a queued job can expect of the workers connected here. */
+  outlook(doc: JobDoc): Outlook {
     const job = { wanted: wantedOf(doc), refusals: new Map<PeerId, Refusal>() };
-    const reason =
-      this.#rooms.get(doc.room)?.whyWaiting(doc) ?? whyWaiting(job, [], this.#deps.clock());
-    return { ...doc, reason };
+    return this.#rooms.get(doc.room)?.outlook(doc) ?? outlookOf(job, [], this.#deps.clock());
   }
 
   /** Workers connected here. */

@@ -42,6 +42,7 @@ export type JobAreaDeps = {
 
 export type JobRoute =
   | "submitJob"
+  | "checkJob"
   | "listJobs"
   | "showJob"
   | "commandJob"

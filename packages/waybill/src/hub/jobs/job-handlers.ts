@@ -5,7 +5,9 @@ import {
   type RoomId,
   type RouteOutput,
   WaybillError,
+  cryptoRandom,
   isTerminal,
+  newJobId,
 } from "@waybill/sdk/protocol";
 import type { Caller, Handlers } from "../http/handler.ts";
 import type { Checkpoints } from "./checkpoints.ts";
@@ -51,7 +53,7 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
   const shown = (doc: JobDoc) => withoutSecrets(dispatcher.withReason(doc));
   return {
     async submitJob({ params: { room }, body, caller: anyone }) {
-      const { job, spec, submittedBy, dryRun = false } = body;
+      const { job, spec, submittedBy } = body;
       const caller = known(anyone);
       const nowMs = clock();
       const by = { submittedBy: submittedBy ?? caller.subject, submitter: caller.subject };
@@ -61,13 +63,21 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
         if (parentArtifact !== undefined) doc = { ...doc, parentArtifact };
       } catch (error) {
         // What it names may have gone since it was submitted: the same submission is still answered.
-        if (dryRun || (await store.find(room, job)) === undefined) throw error;
+        if ((await store.find(room, job)) === undefined) throw error;
       }
-      if (dryRun) return shown(doc);
       const stored = await store.create(doc);
       deps.live.note(room);
       if (stored.doc.state === "queued") dispatcher.enqueue(room, [stored.doc]);
       return shown(stored.doc);
+    },
+
+    async checkJob({ params: { room }, body: { spec, submittedBy }, caller: anyone }) {
+      const caller = known(anyone);
+      const nowMs = clock();
+      const by = { submittedBy: submittedBy ?? caller.subject, submitter: caller.subject };
+      const doc = submitted(room, newJobId(nowMs, cryptoRandom), spec, by, nowMs);
+      const facts = await checkSubmission(deps, room, spec, caller, nowMs);
+      return dispatcher.outlook({ ...doc, ...facts });
     },
 
     async listJobs({ params: { room }, query }) {

@@ -1,7 +1,7 @@
 import type { ArtifactId, PeerId, WorkerMode } from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
 import { ToldWorker, jobIdAt } from "./job-hub.fixture.ts";
-import { type Candidate, type QueuedJob, chooseWorker, whyWaiting } from "./matching.ts";
+import { type Candidate, type QueuedJob, chooseWorker, outlookOf } from "./matching.ts";
 
 const [DATA, CHECKPOINT] = ["a", "b"].map((digit) => digit.repeat(64)) as ArtifactId[];
 const ADAS_KEY = "1bC4x9Zq".padEnd(43, "x");
@@ -78,7 +78,7 @@ describe("of several workers that fit", () => {
 });
 
 describe("a worker's mode", () => {
-  const why = (mode: WorkerMode) => whyWaiting(job(), [candidate("desk", { mode })], 0);
+  const why = (mode: WorkerMode) => outlookOf(job(), [candidate("desk", { mode })], 0).reason;
 
   it.each<[WorkerMode, string]>([
     [{ mode: "drain" }, "no connected worker fits: desk is being drained"],
@@ -103,8 +103,8 @@ describe("a worker's mode", () => {
 
 it("conditions are reasons, too", () => {
   const requirements = { where: ["gpu.memoryMb >= 24000"] };
-  const waiting = whyWaiting(job({ requirements }), [candidate("desk")], 0);
-  expect(waiting).toBe(
+  const { reason } = outlookOf(job({ requirements }), [candidate("desk")], 0);
+  expect(reason).toBe(
     "no connected worker fits: desk has no GPU that meets gpu.memoryMb >= 24000 (it has none)",
   );
 });

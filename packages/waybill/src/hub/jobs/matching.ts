@@ -96,27 +96,40 @@ export function refusedAgain(before: Refusal | undefined, reason: string, nowMs:
   return { times, untilMs: nowMs + pauseMs, reason };
 }
 
-/** Why a job waits, for people: one sentence without a full stop. */
-export function whyWaiting(
+/** What a waiting job can expect. */
+export type Outlook = {
+  /** Workers that are there, and how many of them would take it. */
+  readonly workers: number;
+  readonly fitting: number;
+  /** Why it waits, for people: one sentence without a full stop. */
+  readonly reason: string;
+};
+
+/** Whether a job may hope for one of these workers. */
+export function outlookOf(
   job: Pick<QueuedJob, "wanted" | "refusals">,
   workers: readonly Candidate[],
   nowMs: number,
-): string {
-  if (workers.length === 0) return "no worker is connected";
+): Outlook {
   const unmet: string[] = [];
   const refused: string[] = [];
-  let fitting = 0;
   for (const worker of workers) {
     const lacks = whyUnfit(worker, job);
     const refusal = job.refusals.get(worker.workerId);
     if (lacks !== undefined) unmet.push(`${worker.name} ${lacks}`);
     else if (refusal !== undefined && refusal.untilMs > nowMs) {
       refused.push(`${worker.name} declined (${refusal.reason})`);
-    } else fitting += 1;
+    }
   }
-  if (fitting > 0) return `waiting for a free worker: ${fitting} of ${workers.length} would fit`;
-  if (refused.length > 0) return `will be offered again: ${listed(refused)}`;
-  return `no connected worker fits: ${listed(unmet)}`;
+  const total = workers.length;
+  const open = total - unmet.length - refused.length;
+  const reason = () => {
+    if (total === 0) return "no worker is connected";
+    if (open > 0) return `waiting for a free worker: ${open} of ${total} would fit`;
+    if (refused.length > 0) return `will be offered again: ${listed(refused)}`;
+    return `no connected worker fits: ${listed(unmet)}`;
+  };
+  return { workers: total, fitting: total - unmet.length, reason: reason() };
 }
 
 function unmetMode(wantedOfIt: WorkerMode | undefined, wanted: Wanted): string | undefined {

@@ -27,11 +27,12 @@ import { assignmentOf } from "./job-state.ts";
 import type { Applied, JobStore } from "./job-store.ts";
 import {
   type Candidate,
+  type Outlook,
   type Refusal,
   chooseWorker,
   isFree,
+  outlookOf,
   refusedAgain,
-  whyWaiting,
 } from "./matching.ts";
 
 export type RoomDispatchDeps = {
@@ -206,9 +207,9 @@ export class RoomDispatch {
     return this.#queue.has(job) || this.#isGoingOut(job);
   }
 
-  whyWaiting(doc: JobDoc): string {
+  outlook(doc: JobDoc): Outlook {
     const job = { wanted: wantedOf(doc), refusals: this.#queue.refusals(doc.job) };
-    return whyWaiting(job, [...this.#workers.values()], this.#deps.clock());
+    return outlookOf(job, [...this.#workers.values()], this.#deps.clock());
   }
 
   jobsOf(worker: PeerId): JobId[] {

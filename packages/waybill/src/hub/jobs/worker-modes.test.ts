@@ -1,4 +1,4 @@
-import type { ArtifactId, WorkerMode } from "@waybill/sdk/protocol";
+import type { ArtifactId, JobSpec, ModelId, WorkerMode } from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
 import { callOf, callerOf, workerIdOf } from "./call.fixture.ts";
 import {
@@ -137,17 +137,19 @@ describe("sharing workers", () => {
   });
 });
 
-it("a dry run checks a job, says where it would wait, and stores nothing", async () => {
+it("a check says where a job would wait, and stores nothing", async () => {
   const { hub: makeHub, rooms } = createWorld();
   const hub = makeHub();
   hub.peers.join(new ToldWorker("desk"));
   const before = (await Array.fromAsync(rooms.list("lab/"))).length;
-  const spec = specOf({ requirements: { where: ["cpus >= 64"] } });
-  const doc = await hub.submitJob(callOf(member, { body: { job: JOB, spec, dryRun: true } }));
-  expect(doc).toMatchObject({
-    state: "queued",
+  const check = (over: Partial<JobSpec>) =>
+    hub.checkJob(callOf(member, { body: { spec: specOf(over) } }));
+  expect(await check({ requirements: { where: ["cpus >= 64"] } })).toEqual({
+    workers: 1,
+    fitting: 0,
     reason: "no connected worker fits: desk does not meet cpus >= 64 (it has 4)",
   });
-  await expect(show(hub, JOB)).rejects.toMatchObject({ code: "not_found" });
+  expect(await check({})).toMatchObject({ workers: 1, fitting: 1 });
+  await expect(check({ parent: "eeeeeeee" as ModelId })).rejects.toThrow(/spec\.parent/);
   expect(await Array.fromAsync(rooms.list("lab/"))).toHaveLength(before);
 });
