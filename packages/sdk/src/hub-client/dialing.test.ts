@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Dialing } from "./dialing.ts";
-import type { SocketLike } from "./session.ts";
+import type { SocketLike } from "./socket-like.ts";
 
 type Heard = "open" | "close" | "error" | "message";
 

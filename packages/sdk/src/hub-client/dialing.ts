@@ -1,6 +1,7 @@
 // Opening a socket over a path that may be dead: the system repeats a lost SYN after 1, 3, 7 … seconds, so that a path
 // that is back is found late. While a try is under way another begins every second; the first that opens is kept.
-import type { SessionClock, SocketLike } from "./session.ts";
+import type { SessionClock } from "./session-clock.ts";
+import type { SocketLike } from "./socket-like.ts";
 
 export type DialingInit = {
   readonly open: () => SocketLike;

@@ -26,11 +26,10 @@ export {
 } from "./peer-keys.ts";
 export {
   createSession,
-  type SessionClock,
   type SessionInit,
   type SessionMessage,
   type SignalingSession,
-  type SocketConstructor,
-  type SocketLike,
 } from "./session.ts";
+export { type SessionClock } from "./session-clock.ts";
+export { type SocketConstructor, type SocketLike } from "./socket-like.ts";
 export { type SessionEvents, type Welcome } from "./session-events.ts";

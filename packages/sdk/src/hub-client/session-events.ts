@@ -9,6 +9,8 @@ export type Welcome = Message<"welcome">;
 export type SessionEvents = {
   readonly [T in Exclude<HubToPeer["type"], "pong">]: Message<T>;
 } & {
+  /** What carries the session has changed. */
+  readonly transport: { readonly transport: "websocket" | "polling" };
   /** The connection is gone; the session goes on trying. */
   readonly closed: { readonly code: number; readonly reason: string };
   /** The session has ended for good. */

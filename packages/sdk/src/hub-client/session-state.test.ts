@@ -10,12 +10,13 @@ import {
 } from "./session-state.ts";
 
 const error = new WaybillError("unauthorized", "no token");
+const way = { transport: "websocket", failures: 0, http: false } as const;
 const STATES: { readonly [P in SessionState["phase"]]: Extract<SessionState, { phase: P }> } = {
   idle: { phase: "idle" },
-  connecting: { phase: "connecting", attempt: 2 },
-  greeting: { phase: "greeting", attempt: 2 },
-  open: { phase: "open", attempt: 2, keepAliveMs: 15_000, asked: false },
-  waiting: { phase: "waiting", attempt: 2 },
+  connecting: { phase: "connecting", attempt: 2, way },
+  greeting: { phase: "greeting", attempt: 2, way },
+  open: { phase: "open", attempt: 2, way, keepAliveMs: 15_000, asked: false },
+  waiting: { phase: "waiting", attempt: 2, way },
   failed: { phase: "failed", error },
   stopped: { phase: "stopped" },
 };
@@ -25,10 +26,13 @@ const EVENTS = {
   opened: { type: "opened" },
   welcomed: { type: "welcomed", protocol: PROTOCOL_VERSION, keepAliveMs: 15_000 },
   otherProtocol: { type: "welcomed", protocol: PROTOCOL_VERSION + 1, keepAliveMs: 15_000 },
-  restarting: { type: "closed", code: CLOSE.restarting, reason: "" },
-  unauthorized: { type: "closed", code: CLOSE.unauthorized, reason: "token expired" },
-  unsupported: { type: "closed", code: CLOSE.unsupportedVersion, reason: "" },
-  replaced: { type: "closed", code: CLOSE.replaced, reason: "" },
+  restarting: { type: "closed", code: CLOSE.restarting, reason: "", openMs: 0 },
+  unauthorized: { type: "closed", code: CLOSE.unauthorized, reason: "token expired", openMs: 0 },
+  unsupported: { type: "closed", code: CLOSE.unsupportedVersion, reason: "", openMs: 0 },
+  replaced: { type: "closed", code: CLOSE.replaced, reason: "", openMs: 0 },
+  cut: { type: "closed", code: 1006, reason: "", openMs: 0 },
+  tookOver: { type: "tookOver" },
+  httpWorks: { type: "httpWorks" },
   unprovable: { type: "unprovable", error },
   timer: { type: "timer", silentMs: 1000, sending: false },
   silence: { type: "timer", silentMs: 30_000, sending: false },
@@ -48,6 +52,9 @@ const TABLE: { readonly [P in SessionState["phase"]]: Row } = {
     unauthorized: ["idle", ""],
     unsupported: ["idle", ""],
     replaced: ["idle", ""],
+    cut: ["idle", ""],
+    tookOver: ["idle", ""],
+    httpWorks: ["idle", ""],
     unprovable: ["idle", ""],
     timer: ["idle", ""],
     silence: ["idle", ""],
@@ -62,6 +69,9 @@ const TABLE: { readonly [P in SessionState["phase"]]: Row } = {
     unauthorized: ["failed", "fail"],
     unsupported: ["failed", "fail"],
     replaced: ["failed", "fail"],
+    cut: ["waiting", "backoff lost"],
+    tookOver: ["connecting", ""],
+    httpWorks: ["connecting", ""],
     unprovable: ["failed", GONE],
     timer: ["waiting", "drop backoff lost"],
     silence: ["waiting", "drop backoff lost"],
@@ -76,6 +86,9 @@ const TABLE: { readonly [P in SessionState["phase"]]: Row } = {
     unauthorized: ["failed", "fail"],
     unsupported: ["failed", "fail"],
     replaced: ["failed", "fail"],
+    cut: ["waiting", "backoff lost"],
+    tookOver: ["greeting", ""],
+    httpWorks: ["greeting", ""],
     unprovable: ["failed", GONE],
     timer: ["waiting", "drop backoff lost"],
     silence: ["waiting", "drop backoff lost"],
@@ -90,6 +103,9 @@ const TABLE: { readonly [P in SessionState["phase"]]: Row } = {
     unauthorized: ["failed", "fail"],
     unsupported: ["failed", "fail"],
     replaced: ["failed", "fail"],
+    cut: ["waiting", "backoff lost"],
+    tookOver: ["greeting", "timer"],
+    httpWorks: ["open", ""],
     unprovable: ["failed", GONE],
     timer: ["open", "ping timer"],
     silence: ["waiting", "drop backoff lost"],
@@ -104,6 +120,9 @@ const TABLE: { readonly [P in SessionState["phase"]]: Row } = {
     unauthorized: ["waiting", ""],
     unsupported: ["waiting", ""],
     replaced: ["waiting", ""],
+    cut: ["waiting", ""],
+    tookOver: ["waiting", ""],
+    httpWorks: ["waiting", ""],
     unprovable: ["waiting", ""],
     timer: ["connecting", "connect timer"],
     silence: ["connecting", "connect timer"],
@@ -118,6 +137,9 @@ const TABLE: { readonly [P in SessionState["phase"]]: Row } = {
     unauthorized: ["failed", ""],
     unsupported: ["failed", ""],
     replaced: ["failed", ""],
+    cut: ["failed", ""],
+    tookOver: ["failed", ""],
+    httpWorks: ["failed", ""],
     unprovable: ["failed", ""],
     timer: ["failed", ""],
     silence: ["failed", ""],
@@ -132,6 +154,9 @@ const TABLE: { readonly [P in SessionState["phase"]]: Row } = {
     unauthorized: ["stopped", ""],
     unsupported: ["stopped", ""],
     replaced: ["stopped", ""],
+    cut: ["stopped", ""],
+    tookOver: ["stopped", ""],
+    httpWorks: ["stopped", ""],
     unprovable: ["stopped", ""],
     timer: ["stopped", ""],
     silence: ["stopped", ""],
@@ -180,6 +205,44 @@ describe("the signaling session", () => {
     expect(after(5000, false)).toMatchObject({ phase: "waiting" });
     expect(after(5000, true)).toMatchObject({ phase: "open", asked: false });
     expect(after(30_000, true)).toMatchObject({ phase: "waiting" });
+  });
+
+  it("polls after three WebSockets in a row were cut while HTTP works, and begins anew when that fails", () => {
+    const run = (isReached: boolean) => {
+      let state: SessionState = nextSession(STATES.idle, EVENTS.start).state;
+      const ways: string[] = [];
+      for (let i = 0; i < 8; i++) {
+        const cut = nextSession(state, EVENTS.cut);
+        const probed = cut.effects.some(({ type }) => type === "probe");
+        state = isReached && probed ? nextSession(cut.state, EVENTS.httpWorks).state : cut.state;
+        const again = nextSession(state, EVENTS.timer);
+        for (const effect of again.effects) {
+          if (effect.type === "connect") ways.push(`${effect.transport}${probed ? "?" : ""}`);
+        }
+        state = again.state;
+      }
+      return ways;
+    };
+    const round = ["websocket", "websocket?", "polling", "websocket"];
+    expect(run(true)).toEqual([...round, ...round]);
+    expect(run(false)).toEqual(["websocket", ...Array<string>(7).fill("websocket?")]);
+  });
+
+  it("takes a hub that closes, and a connection that lived for 10 s, as no reason to poll", () => {
+    const open = { ...STATES.open, way: { ...way, failures: 1 } };
+    const close = (code: number, openMs: number) =>
+      nextSession(open, { type: "closed", code, reason: "", openMs }).state;
+    expect(close(CLOSE.restarting, 0)).toMatchObject({ way });
+    expect(close(1006, 10_000)).toMatchObject({ way });
+    expect(close(1006, 9999)).toMatchObject({ way: { failures: 2 } });
+    const polled = { ...STATES.open, way: { ...way, transport: "polling" } } as const;
+    expect(nextSession(polled, EVENTS.restarting).state).toMatchObject({ way: polled.way });
+  });
+
+  it("leaves a WebSocket that took over at its first cut", () => {
+    const { state } = nextSession(STATES.open, EVENTS.tookOver);
+    const open = nextSession(state, EVENTS.welcomed).state;
+    expect(nextSession(open, EVENTS.cut).state).toMatchObject({ way: { transport: "polling" } });
   });
 
   it("says why the hub refused it", () => {

@@ -1,10 +1,10 @@
-// The signaling session: one WebSocket to the hub, kept up for ever. `session-state.ts` decides; this file
-// performs: sockets, timers, the hello with its proof, and the typed events.
+// The signaling session: one connection to the hub, kept up for ever: a WebSocket, or HTTP requests where the network
+// lets none through. `session-state.ts` decides; this file performs: sockets, timers and the typed events.
 import {
+  CLOSE,
   HubToPeer,
   type KeyAgreement,
   LIMITS,
-  PROTOCOL_VERSION,
   type PeerToHub,
   type RoomId,
   WaybillError,
@@ -15,34 +15,20 @@ import {
 } from "../protocol/index.ts";
 import { abortReason, backoffMs } from "../timing/index.ts";
 import { Dialing } from "./dialing.ts";
-import type { Credential } from "./http.ts";
+import { type Credential, HubClient } from "./http.ts";
+import { LongPollSocket } from "./long-poll-socket.ts";
+import { type SessionClock, systemClock } from "./session-clock.ts";
+import { makeHello } from "./session-hello.ts";
 import { Emitter, type SessionEvents, type Welcome } from "./session-events.ts";
 import {
   type SessionEffect,
   type SessionEvent,
   type SessionState,
+  type Way,
   nextSession,
 } from "./session-state.ts";
-
-/** The part of the W3C WebSocket that is used; the global one of browsers and Node fits. */
-export type SocketLike = {
-  readonly bufferedAmount: number;
-  send(text: string): void;
-  close(code?: number, reason?: string): void;
-  addEventListener(type: "open" | "error", listener: () => void): void;
-  addEventListener(type: "message", listener: (event: { readonly data: unknown }) => void): void;
-  addEventListener(
-    type: "close",
-    listener: (event: { readonly code: number; readonly reason: string }) => void,
-  ): void;
-};
-export type SocketConstructor = new (url: string) => SocketLike;
-
-export type SessionClock = {
-  now(): number;
-  /** Runs once after `ms`; the result cancels it. */
-  after(ms: number, run: () => void): () => void;
-};
+import { SessionUpgrade } from "./session-upgrade.ts";
+import type { SocketConstructor, SocketLike } from "./socket-like.ts";
 
 type Hello = Extract<PeerToHub, { type: "hello" }>;
 /** What a peer may send once it is welcome. */
@@ -61,6 +47,8 @@ export type SessionInit = {
   /** Asked at every hello when this peer is a worker: what it can do and which attempts it is running. */
   readonly worker?: () => NonNullable<Hello["worker"]>;
   readonly WebSocket?: SocketConstructor;
+  /** For long polling. */
+  readonly fetch?: typeof globalThis.fetch;
   readonly clock?: SessionClock;
   readonly random?: () => number;
 };
@@ -69,6 +57,8 @@ export type SignalingSession = AsyncDisposable & {
   readonly phase: SessionState["phase"];
   /** Whether messages can be sent now. */
   readonly online: boolean;
+  /** What carries the session, or did last. */
+  readonly transport: Way["transport"];
   /** The hub's last welcome: our peer id, role, ICE servers. Stays while reconnecting. */
   readonly welcome: Welcome | undefined;
   /** Bytes given to the socket that have not left yet. */
@@ -96,14 +86,6 @@ const GOODBYE_MS = 500;
 /** A hub that comes back is found within 0.6 s; while it works off the others' hellos it refuses what is more cheaply. */
 const RETRY = { baseMs: 100, capMs: 600 } as const;
 
-const systemClock: SessionClock = {
-  now: () => performance.now(),
-  after: (ms, run) => {
-    const timer = setTimeout(run, ms);
-    return () => clearTimeout(timer);
-  },
-};
-
 /**
  * Makes a session; it connects when started and reconnects until it is stopped or the hub refuses it for good
  * (bad token, other protocol version, peer id taken over).
@@ -123,7 +105,10 @@ class Session implements SignalingSession {
   readonly #clock: SessionClock;
   readonly #events = new Emitter<SessionEvents>();
   #state: SessionState = { phase: "idle" };
+  readonly #upgrade: SessionUpgrade;
   #socket: SocketLike | undefined;
+  #openedAt = 0;
+  #transport: Way["transport"] = "websocket";
   #dialing: Dialing | undefined;
   #cancelTimer: (() => void) | undefined;
   #heardAt = 0;
@@ -133,6 +118,12 @@ class Session implements SignalingSession {
   constructor(init: SessionInit) {
     this.#init = init;
     this.#clock = init.clock ?? systemClock;
+    this.#upgrade = new SessionUpgrade({
+      connect: () => this.#webSocket(),
+      hello: async (socket) => socket.send(JSON.stringify(await makeHello(this.#init))),
+      takeOver: (socket, data) => this.#takeOver(socket, data),
+      clock: this.#clock,
+    });
   }
 
   get phase(): SessionState["phase"] {
@@ -141,6 +132,10 @@ class Session implements SignalingSession {
 
   get online(): boolean {
     return this.#state.phase === "open";
+  }
+
+  get transport(): Way["transport"] {
+    return this.#transport;
   }
 
   get welcome(): Welcome | undefined {
@@ -190,7 +185,10 @@ class Session implements SignalingSession {
     }
     const text = JSON.stringify(message);
     // The hub counts UTF-8 bytes; a UTF-16 unit is at most three of them.
-    if (text.length * 3 > LIMITS.signalingFrameBytes && byteLength(text) > MAX_FRAME_BYTES) {
+    if (
+      text.length * 3 > LIMITS.signalingFrameBytes &&
+      byteLength(text) > LIMITS.signalingFrameBytes
+    ) {
       throw new WaybillError("too_large", `a ${message.type} message exceeds the frame limit`);
     }
     if (this.#socket.bufferedAmount > MAX_BUFFERED_BYTES) {
@@ -230,12 +228,18 @@ class Session implements SignalingSession {
     if (state.phase !== this.#state.phase) this.#cancelTimer?.();
     this.#state = state;
     for (const effect of effects) this.#perform(effect);
+    if (this.#state !== state) return;
+    if (state.phase === "open" && state.way.transport === "polling") this.#upgrade.begin();
+    else this.#upgrade.end();
   }
 
   #perform(effect: SessionEffect): void {
     switch (effect.type) {
       case "connect":
-        this.#connect();
+        this.#connect(effect.transport);
+        return;
+      case "probe":
+        void this.#probe();
         return;
       case "hello":
         void this.#hello();
@@ -280,33 +284,69 @@ class Session implements SignalingSession {
     });
   }
 
-  #connect(): void {
-    const make: SocketConstructor = this.#init.WebSocket ?? globalThis.WebSocket;
-    const url = `${this.#init.hub.url.replace(/^http/, "ws")}${signalingPath(this.#init.room)}`;
+  #connect(transport: Way["transport"]): void {
     this.#dialing = new Dialing({
-      open: () => new make(url),
+      open: () => (transport === "polling" ? new LongPollSocket(this.#init) : this.#webSocket()),
       clock: this.#clock,
-      onOpened: (socket) => this.#opened(socket),
-      onClosed: (code, reason) => this.#happen({ type: "closed", code, reason }),
+      onOpened: (socket) => {
+        this.#use(socket);
+        this.#happen({ type: "opened" });
+      },
+      onClosed: (code, reason) => this.#happen({ type: "closed", code, reason, openMs: 0 }),
     });
     this.#dialing.start();
   }
 
-  #opened(socket: SocketLike): void {
+  #webSocket(): SocketLike {
+    const { hub, room, WebSocket: make = globalThis.WebSocket } = this.#init;
+    return new make(`${hub.url.replace(/^http/, "ws")}${signalingPath(room)}`);
+  }
+
+  #use(socket: SocketLike): void {
     this.#socket = socket;
+    this.#openedAt = this.#clock.now();
     socket.addEventListener("message", ({ data }) => {
       if (this.#socket === socket) this.#hear(data);
     });
     socket.addEventListener("close", ({ code, reason }) => {
-      if (this.#socket === socket) this.#happen({ type: "closed", code, reason });
+      if (this.#socket === socket) this.#onClose(code, reason);
     });
-    this.#happen({ type: "opened" });
+  }
+
+  #onClose(code: number, reason: string): void {
+    const openMs = this.#clock.now() - this.#openedAt;
+    if (code !== CLOSE.replaced) {
+      this.#happen({ type: "closed", code, reason, openMs });
+    } else if (!this.#upgrade.supersede()) {
+      // A hello of ours that we gave up and the hub accepted all the same is not another process.
+      const ours = this.#upgrade.mayBeReplaced ? CLOSE.idle : code;
+      this.#happen({ type: "closed", code: ours, reason, openMs });
+    }
+  }
+
+  #takeOver(socket: SocketLike, data: unknown): void {
+    const before = this.#socket;
+    this.#use(socket);
+    this.#happen({ type: "tookOver" });
+    before?.close(1000, "");
+    if (data !== undefined) this.#hear(data);
+  }
+
+  async #probe(): Promise<void> {
+    const { hub, fetch } = this.#init;
+    const client = new HubClient({ url: hub.url, ...(fetch === undefined ? {} : { fetch }) });
+    try {
+      await client.call("version", {}, { retryForMs: 0 });
+      this.#happen({ type: "httpWorks" });
+    } catch {
+      // Then it is not WebSockets alone that do not get through.
+    }
   }
 
   async #hello(): Promise<void> {
     const socket = this.#socket;
     try {
-      const text = JSON.stringify(await this.#makeHello());
+      const text = JSON.stringify(await makeHello(this.#init));
       if (socket === this.#socket) socket?.send(text);
     } catch (cause) {
       if (socket !== this.#socket) return;
@@ -318,28 +358,6 @@ class Session implements SignalingSession {
             });
       this.#happen({ type: "unprovable", error });
     }
-  }
-
-  async #makeHello(): Promise<Hello> {
-    const { hub, room, name, instance, agreement, worker } = this.#init;
-    if (hub.credential === undefined) {
-      throw new WaybillError("unauthorized", `no token for room ${room}`, {
-        hint: "join it with `waybill room join CODE`, or set WAYBILL_TOKEN",
-      });
-    }
-    const { token, identity } = hub.credential;
-    const proof = await identity.proof({ method: "GET", path: signalingPath(room), token });
-    return {
-      type: "hello",
-      protocol: PROTOCOL_VERSION,
-      token,
-      proof,
-      publicKey: identity.publicKey,
-      instance,
-      name,
-      ...(agreement === undefined ? {} : { agreement }),
-      ...(worker === undefined ? {} : { worker: worker() }),
-    };
   }
 
   #hear(data: unknown): void {
@@ -367,6 +385,10 @@ class Session implements SignalingSession {
     this.#happen({ type: "welcomed", protocol, keepAliveMs });
     if (this.#state.phase !== "open") return;
     this.#settle(undefined);
+    const { transport } = this.#state.way;
+    const isOther = transport !== this.#transport;
+    this.#transport = transport;
+    if (isOther) this.#events.emit("transport", { transport });
     this.#events.emit("welcome", message);
   }
 }
@@ -374,8 +396,6 @@ class Session implements SignalingSession {
 function stopped(): WaybillError {
   return new WaybillError("unreachable", "the signaling session was stopped");
 }
-
-const MAX_FRAME_BYTES = LIMITS.signalingFrameBytes;
 
 function byteLength(text: string): number {
   return new TextEncoder().encode(text).byteLength;

@@ -5,6 +5,7 @@ import type { RoomId } from "./ids.ts";
 import { ARRIVING_ROUTES } from "./routes/arriving-routes.ts";
 import { JOB_ROUTES } from "./routes/job-routes.ts";
 import { MODEL_ROUTES } from "./routes/model-routes.ts";
+import { POLLING_ROUTES } from "./routes/polling-routes.ts";
 import { RECEIPT_ROUTES } from "./routes/receipt-routes.ts";
 import { ROOM_ROUTES } from "./routes/room-routes.ts";
 import type { Route, RouteSpec } from "./routes/route.ts";
@@ -21,6 +22,7 @@ export const ROUTES = {
   ...JOB_ROUTES,
   ...MODEL_ROUTES,
   ...RECEIPT_ROUTES,
+  ...POLLING_ROUTES,
 } as const satisfies Record<string, RouteSpec>;
 
 export type RouteName = keyof typeof ROUTES;

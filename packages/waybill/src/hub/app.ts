@@ -39,6 +39,8 @@ type Env = { Variables: { requestId: string } };
 
 /** Routes whose body is bytes, not JSON. */
 const BINARY: ReadonlySet<RouteName> = new Set<RouteName>(["putSample"]);
+/** A peer that is merely connected keeps no room's session alive, whichever way it is connected. */
+const SILENT: ReadonlySet<RouteName> = new Set<RouteName>(["sendPoll", "receivePoll"]);
 const NO_BYTES = new Uint8Array();
 
 /** The Hono app; socket-free, so tests call `app.request`. */
@@ -103,7 +105,7 @@ function mount(app: Hono<Env>, name: RouteName, deps: AppDeps): void {
   const handler = deps.handlers[name] as Handler<RouteName> | undefined;
   app.on(route.method, route.path, async (context) => {
     const caller = await authorise(route, context, deps);
-    if (caller !== undefined) deps.onActivity(caller);
+    if (caller !== undefined && !SILENT.has(name)) deps.onActivity(caller);
     if (handler === undefined) {
       throw new WaybillError("unreachable", `this hub does not serve ${name}`);
     }

@@ -253,6 +253,7 @@ export function createAreas(init: AreasInit): Areas {
       }).handlers,
       ...access.handlers,
       ...ice.handlers,
+      ...signaling.pollHandlers,
       ...uploads.handlers,
       ...arriving.handlers,
       ...createArtifactsArea({

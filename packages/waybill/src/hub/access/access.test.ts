@@ -22,6 +22,7 @@ const PARAMS: Readonly<Record<string, string>> = {
   file: `${"0".repeat(16)}.png`,
   model: "nothing",
   alias: "nothing",
+  poll: "0".repeat(22),
   worker: `p_${"0".repeat(16)}_none`,
 };
 

@@ -31,8 +31,14 @@ const KEEP_ALIVE_MS = 75_000;
 
 /** Listens; throws `conflict` when the port is taken, `local_io` when the address cannot be used. */
 export async function listen(init: HttpServerInit): Promise<HttpServer> {
+  let isClosing = false;
   const server = createAdaptorServer({
-    fetch: (request, env) => init.fetch(request, env),
+    fetch: async (request, env) => {
+      const answer = await init.fetch(request, env);
+      // Or whoever goes on asking on an open connection holds up the end.
+      if (isClosing) answer.headers.set("connection", "close");
+      return answer;
+    },
     hostname: init.host,
     overrideGlobalObjects: false,
     serverOptions: { keepAliveTimeout: KEEP_ALIVE_MS, noDelay: true },
@@ -54,7 +60,13 @@ export async function listen(init: HttpServerInit): Promise<HttpServer> {
   if (address === null || typeof address === "string") {
     throw new WaybillError("internal", "the server has no port");
   }
-  return { port: address.port, close: (graceMs) => close(server, graceMs) };
+  return {
+    port: address.port,
+    close: (graceMs) => {
+      isClosing = true;
+      return close(server, graceMs);
+    },
+  };
 }
 
 async function close(server: Server, graceMs: number): Promise<void> {

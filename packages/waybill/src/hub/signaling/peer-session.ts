@@ -19,12 +19,11 @@ import {
   signalingPath,
 } from "@waybill/sdk/protocol";
 import { verifyAgreement } from "@waybill/sdk/hub-client";
-import type { WebSocket } from "ws";
 import type { Caller } from "../http/handler.ts";
 import type { IceFacts } from "../ice/ice-area.ts";
 import { peerIdOf } from "./peer-id.ts";
-import { PeerSocket } from "./peer-socket.ts";
 import type { ConnectedPeer, Connection, Delivery, Priority, Router } from "./router.ts";
+import type { Wire, WireEvents } from "./wire.ts";
 
 type Hello = Extract<PeerToHub, { type: "hello" }>;
 type HeldJobs = NonNullable<Hello["worker"]>["jobs"];
@@ -51,7 +50,6 @@ export type PeerSessionDeps = {
   readonly iceFactsFor: (room: RoomId, peer: PeerId) => Promise<IceFacts>;
   readonly keepAliveMs: number;
   readonly helloTimeoutMs: number;
-  readonly closeGraceMs: number;
   readonly onJoined: (peer: ConnectedPeer, held: HeldJobs) => void;
   readonly onLeft: (peer: ConnectedPeer) => void;
   readonly onWorkerMessage: (peer: ConnectedPeer, message: WorkerMessage) => void;
@@ -65,20 +63,16 @@ const MAX_EARLY_MESSAGES = 1024;
 export class PeerSession implements Connection {
   readonly #deps: PeerSessionDeps;
   readonly #room: RoomId;
-  readonly #socket: PeerSocket;
+  readonly #wire: Wire;
   readonly #helloTimer: NodeJS.Timeout;
   #state: "opened" | "authenticating" | "accepted" | "closed" = "opened";
   #early: string[] = [];
   #peer: ConnectedPeer | undefined;
 
-  constructor(ws: WebSocket, room: RoomId, deps: PeerSessionDeps) {
+  constructor(open: (events: WireEvents) => Wire, room: RoomId, deps: PeerSessionDeps) {
     this.#deps = deps;
     this.#room = room;
-    this.#socket = new PeerSocket({
-      ws,
-      keepAliveMs: deps.keepAliveMs,
-      closeGraceMs: deps.closeGraceMs,
-      now: deps.now,
+    this.#wire = open({
       onText: (text) => this.#onText(text),
       onClose: () => this.#onClose(),
     });
@@ -95,11 +89,11 @@ export class PeerSession implements Connection {
   }
 
   send(text: string, priority: Priority): Exclude<Delivery, "absent"> {
-    return this.#socket.send(text, priority);
+    return this.#wire.send(text, priority);
   }
 
   close(code: number, reason: string): void {
-    this.#socket.close(code, reason);
+    this.#wire.close(code, reason);
   }
 
   #onText(text: string): void {
@@ -123,7 +117,7 @@ export class PeerSession implements Connection {
   async #authenticate(text: string): Promise<void> {
     this.#state = "authenticating";
     clearTimeout(this.#helloTimer);
-    this.#socket.hold();
+    this.#wire.hold();
     try {
       const hello = this.#decodeHello(text);
       const path = signalingPath(this.#room);
@@ -142,7 +136,7 @@ export class PeerSession implements Connection {
     } catch (error) {
       this.#refuse(error);
     } finally {
-      this.#socket.release();
+      this.#wire.release();
     }
   }
 
@@ -293,7 +287,7 @@ export class PeerSession implements Connection {
   }
 
   #say(message: HubToPeer): void {
-    this.#socket.send(JSON.stringify(message), "hub");
+    this.#wire.send(JSON.stringify(message), "hub");
   }
 
   #onClose(): void {

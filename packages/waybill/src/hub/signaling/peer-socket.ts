@@ -4,30 +4,22 @@ import { CLOSE, messageOf } from "@waybill/sdk/protocol";
 import type { RawData, WebSocket } from "ws";
 import { RateGate } from "./rate-gate.ts";
 import type { Delivery, Priority } from "./router.ts";
+import { HIGH_WATER_BYTES, TRY_AGAIN_LATER, type Wire, type WireEvents } from "./wire.ts";
 
-/** Bytes that may wait in the socket before relayed messages, then the hub's own, are too many (§4). */
-const HIGH_WATER_BYTES: Record<Priority, number> = {
-  relayed: 1024 * 1024,
-  hub: 4 * 1024 * 1024,
-};
-/** RFC 6455 §7.4.1 and its registry. */
+/** RFC 6455 §7.4.1. */
 const UNSUPPORTED_DATA = 1003;
-const TRY_AGAIN_LATER = 1013;
 /** RFC 6455 §5.5: a close frame's payload is at most 125 bytes, 2 of them the code. */
 const REASON_BYTES = 123;
 
-export type PeerSocketInit = {
+export type PeerSocketInit = WireEvents & {
   readonly ws: WebSocket;
   readonly keepAliveMs: number;
   /** A peer that does not answer our close frame is cut off after this. */
   readonly closeGraceMs: number;
   readonly now: () => number;
-  readonly onText: (text: string) => void;
-  /** Once, when the socket is closed for whatever reason. */
-  readonly onClose: (code: number) => void;
 };
 
-export class PeerSocket {
+export class PeerSocket implements Wire {
   readonly #ws: WebSocket;
   readonly #init: PeerSocketInit;
   readonly #gate: RateGate;
@@ -49,10 +41,10 @@ export class PeerSocket {
     ws.on("ping", () => this.#heard());
     // `ws` closes by itself after protocol errors (1009 for a large frame); the event only must not be unhandled.
     ws.on("error", () => {});
-    ws.on("close", (code) => {
+    ws.on("close", () => {
       this.#closing = true;
       clearInterval(this.#keepAlive);
-      init.onClose(code);
+      init.onClose();
     });
   }
 

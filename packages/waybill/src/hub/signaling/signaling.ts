@@ -9,9 +9,13 @@ import {
   LIMITS,
   type PeerId,
   type RoomId,
+  WaybillError,
 } from "@waybill/sdk/protocol";
 import { WebSocketServer } from "ws";
 import type { Clock, Log } from "../log.ts";
+import { PeerSocket } from "./peer-socket.ts";
+import { type PollArea, createPollArea } from "./poll-area.ts";
+import type { Wire, WireEvents } from "./wire.ts";
 import {
   PeerSession,
   type PeerSessionDeps,
@@ -30,6 +34,8 @@ export type SignalingDeps = Pick<PeerSessionDeps, "authenticateHello" | "hubVers
   readonly helloTimeoutMs?: number;
   /** How long a peer may take to answer a close frame. */
   readonly closeGraceMs?: number;
+  /** How long a poll waits for something to answer. */
+  readonly pollWaitMs?: number;
 };
 
 /** Facts about peers, for the rest of the hub; called in the order things happen. */
@@ -46,6 +52,8 @@ export type HeldJob = { readonly job: JobId; readonly attempt: number };
 export interface Signaling {
   /** Takes over an upgrade request for the room's signaling path; the room's existence is checked with the token. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, room: RoomId): void;
+  /** Signaling for peers whose network lets no WebSocket through. */
+  readonly pollHandlers: PollArea["handlers"];
   peers(room: RoomId): readonly ConnectedPeer[];
   find(room: RoomId, peerId: PeerId): ConnectedPeer | undefined;
   /** Rooms with at least one peer. */
@@ -68,6 +76,8 @@ const MAX_UNGREETED = 1024;
 /** `docs/protocol/signaling.md` §2. */
 const HELLO_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = 2000;
+/** A closed poll tells why for so long: its peer may be in the pause between two tries. */
+const POLL_GRACE_MS = 30_000;
 
 /** Makes the signaling server; it listens to nothing by itself. */
 export function createSignaling(deps: SignalingDeps): Signaling {
@@ -80,6 +90,7 @@ export function createSignaling(deps: SignalingDeps): Signaling {
     perMessageDeflate: false,
     clientTracking: false,
   });
+  const { clock: now, closeGraceMs = CLOSE_GRACE_MS, keepAliveMs = LIMITS.keepAliveMs } = deps;
   let accepted = 0;
   let stopped: Promise<void> | undefined;
   let onEmpty: (() => void) | undefined;
@@ -87,12 +98,11 @@ export function createSignaling(deps: SignalingDeps): Signaling {
   const sessionDeps: PeerSessionDeps = {
     router,
     authenticateHello: deps.authenticateHello,
-    now: deps.clock,
+    now,
     hubVersion: deps.hubVersion,
     iceFactsFor: deps.iceFactsFor ?? (async () => ({ iceServers: [] })),
-    keepAliveMs: deps.keepAliveMs ?? LIMITS.keepAliveMs,
+    keepAliveMs,
     helloTimeoutMs: deps.helloTimeoutMs ?? HELLO_TIMEOUT_MS,
-    closeGraceMs: deps.closeGraceMs ?? CLOSE_GRACE_MS,
     onJoined: (peer, held) => {
       accepted += 1;
       deps.log("info", `${peer.info.role} ${peer.info.peerId} joined ${peer.room}`);
@@ -115,6 +125,21 @@ export function createSignaling(deps: SignalingDeps): Signaling {
     },
   };
 
+  const isFull = () => stopped !== undefined || sessions.size - accepted >= MAX_UNGREETED;
+  const accept = (room: RoomId, open: (events: WireEvents) => Wire) => {
+    sessions.add(new PeerSession(open, room, sessionDeps));
+  };
+  const polls = createPollArea({
+    accept(room, open) {
+      if (isFull()) throw new WaybillError("unreachable", "the hub takes no more peers now");
+      accept(room, open);
+    },
+    keepAliveMs,
+    waitMs: deps.pollWaitMs,
+    closeGraceMs: POLL_GRACE_MS,
+    now,
+  });
+
   const stop = async () => {
     const empty = new Promise<void>((resolve) => {
       onEmpty = resolve;
@@ -122,12 +147,13 @@ export function createSignaling(deps: SignalingDeps): Signaling {
     if (sessions.size === 0) onEmpty?.();
     for (const session of sessions) session.close(CLOSE.restarting, "hub is stopping");
     await empty;
+    polls.stop();
     server.close();
   };
 
   return {
     upgrade(request, socket, head, room) {
-      if (stopped !== undefined || sessions.size - accepted >= MAX_UNGREETED) {
+      if (isFull()) {
         socket.on("error", () => {});
         socket.end(
           "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\r\n",
@@ -135,9 +161,10 @@ export function createSignaling(deps: SignalingDeps): Signaling {
         return;
       }
       server.handleUpgrade(request, socket, head, (ws) => {
-        sessions.add(new PeerSession(ws, room, sessionDeps));
+        accept(room, (events) => new PeerSocket({ ...events, ws, keepAliveMs, closeGraceMs, now }));
       });
     },
+    pollHandlers: polls.handlers,
     peers: (room) => router.peers(room),
     find: (room, peerId) => router.find(room, peerId),
     rooms: () => router.rooms(),
