@@ -220,6 +220,19 @@ export class HubClient {
   }
 }
 
+/** Whether a hub answers a request now. Throws nothing. */
+export async function answersHttp(
+  url: string,
+  fetch: typeof globalThis.fetch = globalThis.fetch,
+): Promise<boolean> {
+  try {
+    await new HubClient({ url, fetch }).call("version", {}, { retryForMs: 0 });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** What says that somebody else has answered in the hub's place; undefined for what a hub may have said. */
 function strangerOf({ ok, status, type, headers }: Response): string | undefined {
   if (type === "opaqueredirect" || (status >= 300 && status < 400)) {

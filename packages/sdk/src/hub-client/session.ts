@@ -15,7 +15,7 @@ import {
 } from "../protocol/index.ts";
 import { abortReason, backoffMs } from "../timing/index.ts";
 import { Dialing } from "./dialing.ts";
-import { type Credential, HubClient } from "./http.ts";
+import { type Credential, answersHttp } from "./http.ts";
 import { LongPollSocket } from "./long-poll-socket.ts";
 import { type SessionClock, systemClock } from "./session-clock.ts";
 import { makeHello } from "./session-hello.ts";
@@ -334,13 +334,7 @@ class Session implements SignalingSession {
 
   async #probe(): Promise<void> {
     const { hub, fetch } = this.#init;
-    const client = new HubClient({ url: hub.url, ...(fetch === undefined ? {} : { fetch }) });
-    try {
-      await client.call("version", {}, { retryForMs: 0 });
-      this.#happen({ type: "httpWorks" });
-    } catch {
-      // Then it is not WebSockets alone that do not get through.
-    }
+    if (await answersHttp(hub.url, fetch)) this.#happen({ type: "httpWorks" });
   }
 
   async #hello(): Promise<void> {
