@@ -19,6 +19,8 @@ const DEFAULT_BUCKETS = ["waybill-uploads", "waybill-rooms"];
 
 export type BenchHub = {
   readonly url: string;
+  /** Of its process. */
+  readonly pid: number;
   /** The store behind it, as S3 tools reach it. */
   readonly store: Store;
   /** The hub's own buckets. */
@@ -72,6 +74,7 @@ export async function startBenchHub(scope: Scope, init: BenchHubInit): Promise<B
   const env = cleanEnvironment({ WAYBILL_HUB: url, WAYBILL_DATA: data });
   return {
     url,
+    pid: child.pid ?? 0,
     store: store ?? {
       endpoint: `http://${host.address}:${s3Port}`,
       env: await credentialsIn(ready.s3.credentialsFile),
