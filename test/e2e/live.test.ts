@@ -1,11 +1,29 @@
 // What a viewer sees and does live: the path in words, commands over the direct channel, the newest only.
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, readdir } from "node:fs/promises";
+import path from "node:path";
 import { createClient } from "@waybill/sdk";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { closeWebRtc, loadWebRtc } from "../../packages/waybill/src/webrtc.ts";
 import { Lab, ROOM } from "../support/lab.ts";
 import { ENDLESS_TRAINER } from "../support/scripts.ts";
 import type { Line } from "../support/waybill-process.ts";
+
+/** Gives viewers time for a direct channel, then shows a hundred images of 20 kB and ends. */
+const PICTURES_TRAINER = `
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+const out = process.env.WAYBILL_OUTPUT;
+console.log("training");
+setTimeout(() => {
+  for (let i = 0; i < 100; i++) {
+    const png = Buffer.alloc(20_000, i);
+    Buffer.from("89504e470d0a1a0a", "hex").copy(png);
+    writeFileSync(path.join(out, i + ".png"), png);
+    console.log(JSON.stringify({ type: "sample", file: i + ".png", step: i }));
+  }
+  writeFileSync(path.join(out, "weights.bin"), "w");
+}, 2500);
+`;
 
 describe("a job, live", () => {
   let lab: Lab;
@@ -40,7 +58,7 @@ describe("a job, live", () => {
       RTCPeerConnection,
     });
     const job = await submit();
-    let path = "";
+    let way = "";
     const done: string[] = [];
     let commanding: Promise<void> | undefined;
     const steer = async () => {
@@ -50,10 +68,10 @@ describe("a job, live", () => {
         done.push(`${name} ${sent.via}`);
       }
     };
-    const onPath = ({ kind }: { kind: string }) => (path = kind);
+    const onPath = ({ kind }: { kind: string }) => (way = kind);
     const stages: string[] = [];
     for await (const event of client.watch(job, { latest: true, onPath })) {
-      if (event.type === "metric" && path === "webrtc") commanding ??= steer();
+      if (event.type === "metric" && way === "webrtc") commanding ??= steer();
       if (event.type === "command") stages.push(`${event.name} ${event.stage}`);
     }
     await commanding;
@@ -93,5 +111,23 @@ describe("a job, live", () => {
         .filter(isPath)
         .map((line) => line["via"]),
     ).toEqual([]);
+  });
+
+  it("shows the hundred images of a trainer's end, each once", async () => {
+    await mkdir(lab.path("pictures"));
+    await lab.write("pictures/train.mjs", PICTURES_TRAINER);
+    const words = ["train", "--code", lab.path("pictures"), "--detach", "--", "node", "train.mjs"];
+    const { job } = await lab.ask(words);
+    const folder = lab.path("samples");
+    const watch = lab.start(["job", "watch", String(job), "--samples", folder], "owner");
+    const lines = await Array.fromAsync(watch.rest());
+    expect(await watch.exit()).toBe(0);
+    const saved = lines.filter((line) => line["type"] === "saved");
+    expect(new Set(saved.map((line) => line["file"])).size).toBe(100);
+    expect(saved).toHaveLength(100);
+    expect((await readdir(folder)).sort()).toEqual(saved.map((line) => line["file"]).sort());
+    expect(lines.filter((line) => line["type"] === "sample")).toHaveLength(100);
+    const [first = ""] = await readdir(folder);
+    expect((await readFile(path.join(folder, first))).subarray(1, 4).toString()).toBe("PNG");
   });
 });

@@ -47,7 +47,7 @@ export type ClientInit = Pick<HubClientInit, "retryForMs" | "fetch"> & {
 type InRoom<T> = Omit<T, "room">;
 
 /** Where to begin (0: with the first event), when to end, and who hears of changes of path. */
-export type ClientWatchOptions = Pick<WatchOptions, "signal" | "onPath"> & {
+export type ClientWatchOptions = Pick<WatchOptions, "signal" | "onPath" | "onSample"> & {
   readonly sinceSeq?: number;
 };
 

@@ -3,6 +3,7 @@ export { pushArtifact, type HubCalls, type PushOptions, type PushResult } from "
 export { pushAnnounced, type AnnouncedPushOptions } from "./arriving/announced-push.ts";
 export { helloProof } from "./arriving/http-route.ts";
 export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
+export { type ReceivedSample } from "./sample-receiver.ts";
 export { type ReceivedCommand } from "./command-job.ts";
 export { newEta, nextEta, remainingMs, type EtaState } from "./eta.ts";
 export { type Skipped, type WatchItem } from "./event-merge.ts";

@@ -3,6 +3,7 @@
 import { EVENT_WINDOW, type JobId, type PeerId } from "../protocol/index.ts";
 import type { Clock, HeldLink, LinkMessage, LinkPath, PeerLinks } from "../swarm/index.ts";
 import type { Delivery } from "./event-merge.ts";
+import type { SampleReceiver } from "./sample-receiver.ts";
 
 export type LiveSubscriptionInit = {
   readonly links: Pick<PeerLinks, "linkTo">;
@@ -14,6 +15,8 @@ export type LiveSubscriptionInit = {
   readonly lastSeq: () => number;
   /** Only the newest is asked for while the path is slow. */
   readonly latest: boolean;
+  /** Asks for sample images, too: what the worker says of them, and how to open the streams they come on. */
+  readonly samples: Pick<SampleReceiver, "hear" | "lost"> | undefined;
   readonly onEvents: (delivery: Delivery) => void;
   /** Served or not, or over another path. */
   readonly onState: () => void;
@@ -63,7 +66,7 @@ export class LiveSubscription {
 
   /** Asks for everything after the last event; false when there is no path. */
   ask(): boolean {
-    const { id, job, lastSeq, latest } = this.#init;
+    const { id, job, lastSeq, latest, samples } = this.#init;
     const sinceSeq = lastSeq();
     this.#credited = sinceSeq;
     const sent = this.#send({
@@ -72,6 +75,7 @@ export class LiveSubscription {
       job,
       sinceSeq,
       ...(latest ? { latest } : {}),
+      ...(samples === undefined ? {} : { samples: true }),
     });
     this.#become(sent ? "asked" : "none");
     return sent;
@@ -142,6 +146,9 @@ export class LiveSubscription {
       this.#heardAt = this.#init.clock.now();
       this.#become("serving");
       this.#init.onEvents({ kind: "live", events: message.events, left: message.left });
+    } else if (message.type === "sample" && message.job === this.#init.job) {
+      const bulk = bulkOf(this.#link);
+      this.#init.samples?.hear(message, bulk && ((stream) => bulk.accept(stream)));
     } else if (message.type === "refused") {
       this.reset();
       this.#init.onGone();
@@ -152,6 +159,7 @@ export class LiveSubscription {
     if (this.#state === state) return;
     this.#state = state;
     if (state !== "asked") this.#served = state === "serving";
+    if (state === "none") this.#init.samples?.lost();
     this.#init.onState();
   }
 
@@ -164,4 +172,11 @@ export class LiveSubscription {
       return false;
     }
   }
+}
+
+type Bulk = { accept(stream: number): AsyncIterable<Uint8Array> };
+
+/** Undefined of a link that carries no bulk. */
+function bulkOf(link: (HeldLink & { readonly bulk?: Bulk }) | undefined): Bulk | undefined {
+  return link?.bulk;
 }

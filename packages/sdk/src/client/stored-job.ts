@@ -3,6 +3,7 @@
 import type { HubClient } from "../hub-client/index.ts";
 import {
   type JobId,
+  LIMITS,
   type RoomId,
   type RouteInput,
   type RouteName,
@@ -16,6 +17,9 @@ export type StoredJobInit = {
   readonly job: JobId;
   readonly signal: AbortSignal;
 };
+
+/** An image is worth a hub's restart, not more: newer ones wait behind it. */
+const SAMPLE_MS = 30_000;
 
 export class StoredJob {
   readonly #init: StoredJobInit;
@@ -37,6 +41,18 @@ export class StoredJob {
   document(): Promise<RouteOutput<"showJob"> | undefined> {
     const { room, job } = this.#init;
     return this.#ask("showJob", { params: { room, job } });
+  }
+
+  /** The bytes of a sample image; undefined when the store has more of them than may be, or none. Throws when it cannot be reached. */
+  async sample(file: string): Promise<Uint8Array | undefined> {
+    const { hub, room, job, signal } = this.#init;
+    const params = { room, job, file };
+    const { url } = await hub.call("readSample", { params }, { signal, retryForMs: SAMPLE_MS });
+    const answer = await fetch(url, { signal });
+    if (!answer.ok || Number(answer.headers.get("content-length")) > LIMITS.sampleBytes) {
+      return undefined;
+    }
+    return new Uint8Array(await answer.arrayBuffer());
   }
 
   async #ask<N extends RouteName>(

@@ -24,6 +24,7 @@ import { abortReason, backoffMs } from "../timing/index.ts";
 import { type Delivery, type WatchItem, mergeEvents, startMerge } from "./event-merge.ts";
 import { EventQueue } from "./event-queue.ts";
 import { LiveSubscription } from "./live-subscription.ts";
+import { type ReceivedSample, SampleReceiver } from "./sample-receiver.ts";
 import { StoredJob } from "./stored-job.ts";
 
 /** How this peer reaches its hub. */
@@ -63,6 +64,8 @@ export type WatchOptions = {
    */
   readonly latest?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Shows sample images, each once and verified, as soon as they are there: ahead of their events on a direct path. */
+  readonly onSample?: ((sample: ReceivedSample) => void) | undefined;
   /** The path has changed, or its round trip was measured for the first time. */
   readonly onPath?: (path: WatchPath) => void;
 };
@@ -108,7 +111,7 @@ export async function* watchJob(
     watch.start();
     for (;;) {
       const item = watch.items.shift() ?? (await watch.items.next());
-      if (item === undefined) return;
+      if (item === undefined) return await watch.samplesSettled();
       yield item;
       if (item.type !== "skipped") watch.taken(item.seq);
     }
@@ -126,6 +129,7 @@ class JobWatch {
   readonly #clock: Clock;
   readonly #live: LiveSubscription;
   readonly #stored: StoredJob;
+  readonly #samples: SampleReceiver | undefined;
   #off: (() => void)[] = [];
   #merge;
   #over = false;
@@ -153,6 +157,7 @@ class JobWatch {
     this.#merge = startMerge(options.sinceSeq);
     const { room, job } = options;
     this.#stored = new StoredJob({ hub: deps.hub, room, job, signal: this.#stopping.signal });
+    this.#samples = this.#receiveSamples();
     this.#live = new LiveSubscription({
       links: deps.links,
       job,
@@ -160,6 +165,7 @@ class JobWatch {
       clock: this.#clock,
       lastSeq: () => this.#merge.lastSeq,
       latest: options.latest ?? false,
+      samples: this.#samples,
       onEvents: (delivery) => {
         this.#misses = 0;
         // A worker that ignores the window would fill memory: what it sends then is asked for again.
@@ -208,7 +214,13 @@ class JobWatch {
     this.#cancelLater();
     this.#cancelGap();
     this.#live.leave();
+    this.#samples?.stop();
     this.#wakeLoop();
+  }
+
+  /** The last images of a job are part of it. */
+  async samplesSettled(): Promise<void> {
+    await this.#samples?.settled(this.#clock);
   }
 
   taken(seq: number): void {
@@ -216,8 +228,17 @@ class JobWatch {
     if (this.items.length === MAX_QUEUED / 2) this.#wakeLoop();
   }
 
+  #receiveSamples(): SampleReceiver | undefined {
+    const { onSample } = this.#options;
+    if (onSample === undefined) return undefined;
+    return new SampleReceiver({ onSample, fetchStored: (file) => this.#stored.sample(file) });
+  }
+
   #fail(error: Error | undefined): void {
-    if (this.#options.signal?.aborted === true) this.items.clear();
+    if (this.#options.signal?.aborted === true) {
+      this.items.clear();
+      this.#samples?.stop();
+    }
     this.#finish(error);
   }
 
@@ -259,6 +280,7 @@ class JobWatch {
     this.items.push(step.items);
     for (const event of step.items) {
       if (event.type === "state") this.#follow(event);
+      else if (event.type === "sample") this.#samples?.announced(event);
     }
     if (step.state.ended) this.#finish();
     return step.gap;

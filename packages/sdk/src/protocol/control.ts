@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { JobCommand, JobEvent } from "./events.ts";
 import { JobId } from "./ids.ts";
 import { Negotiation } from "./signaling.ts";
+import { LIMITS } from "./version.ts";
 import { TREE_MESSAGES } from "./tree.ts";
 
 /** Subprotocol of the data channel, whose label is `control`. */
@@ -24,6 +25,17 @@ export const LeftOut = v.object({
 });
 export type LeftOut = v.InferOutput<typeof LeftOut>;
 
+/** A sample image as a viewer hears of it before it is in the log. */
+export const LiveSample = v.object({
+  /** Name of its `sample` event: digest of the bytes and extension. */
+  file: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}\.(?:png|jpg|webp|gif)$/)),
+  /** Name that the trainer gave: later ones of the same name take its place. */
+  series: v.pipe(v.string(), v.maxLength(1024)),
+  mime: v.pipe(v.string(), v.maxLength(64)),
+  bytes: v.pipe(Count, v.maxValue(LIMITS.sampleBytes)),
+});
+export type LiveSample = v.InferOutput<typeof LiveSample>;
+
 export const ControlMessage = v.variant("type", [
   /** Send me every event of `job` after `sinceSeq`, then those that follow. A second one with the same id replaces the first. */
   v.object({
@@ -33,6 +45,8 @@ export const ControlMessage = v.variant("type", [
     sinceSeq: Count,
     /** What has gathered while it could not be sent may be thinned out to the newest. */
     latest: v.optional(v.boolean()),
+    /** Send sample images over the bulk channel. */
+    samples: v.optional(v.boolean()),
   }),
   v.object({ type: v.literal("unsubscribe"), id: SubscriptionId }),
   /** Consecutive events of the worker's log; with `latest`, events and runs left out are consecutive together. */
@@ -45,6 +59,15 @@ export const ControlMessage = v.variant("type", [
   }),
   /** The subscription cannot be served here: read the stored segments instead. */
   v.object({ type: v.literal("refused"), id: SubscriptionId, reason: v.string() }),
+  /** What becomes of a sample image on its way to this subscriber; `sending`: it comes on bulk stream `stream`. */
+  v.object({
+    type: v.literal("sample"),
+    id: SubscriptionId,
+    job: JobId,
+    ...LiveSample.entries,
+    stage: v.picklist(["waiting", "sending", "passed", "stored"]),
+    stream: v.optional(Count),
+  }),
   v.object({ type: v.literal("command"), command: JobCommand }),
   v.object({
     type: v.literal("ack"),

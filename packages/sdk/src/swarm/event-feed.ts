@@ -15,6 +15,8 @@ import { EventPump, type Pump } from "./event-pump.ts";
 import { LatestPump } from "./latest-pump.ts";
 import type { LinkPeer } from "./peer-link.ts";
 import type { ControlLink, PeerLinks } from "./peer-links.ts";
+import { SampleBoard } from "./sample-board.ts";
+import type { SampleImage } from "./sample-sender.ts";
 
 /** Carries out a command and says how far it got; what it throws becomes `rejected`. */
 export type CommandHandler = (
@@ -28,6 +30,8 @@ export type EventFeed = {
   add(job: JobId, log: EventLogReader): void;
   /** Serves what subscribers have not seen yet, then refuses: later readers use the stored log. */
   remove(job: JobId): void;
+  /** Shows an image to subscribers that ask for them, ahead of its event. */
+  showSample(job: JobId, image: SampleImage): void;
   /** Who carries out commands; one handler. */
   onCommand(handler: CommandHandler): void;
   /** Ends all subscriptions; idempotent. */
@@ -52,11 +56,13 @@ class Feed implements EventFeed {
   readonly #clock: Clock;
   readonly #logs = new Map<JobId, EventLogReader>();
   readonly #pumps = new Map<ControlLink, Map<string, Pump>>();
+  readonly #samples: SampleBoard;
   readonly #off: () => void;
   #handler: CommandHandler | undefined;
 
   constructor(init: EventFeedInit) {
     this.#clock = init.clock ?? systemClock;
+    this.#samples = new SampleBoard(this.#clock);
     this.#off = init.links.onMessage(({ message, link }) => {
       switch (message.type) {
         case "subscribe":
@@ -64,6 +70,7 @@ class Feed implements EventFeed {
           return;
         case "unsubscribe":
           this.#end(link, message.id);
+          this.#samples.unwant(link, message.id);
           return;
         case "taken":
           this.#pumps.get(link)?.get(message.id)?.taken(message.seq);
@@ -72,6 +79,7 @@ class Feed implements EventFeed {
           void this.#command(link, message.command);
           return;
         case "events":
+        case "sample":
         case "refused":
         case "ack":
           // Answers; a feed asks nothing.
@@ -99,6 +107,10 @@ class Feed implements EventFeed {
     }
   }
 
+  showSample(job: JobId, image: SampleImage): void {
+    this.#samples.offer(job, image);
+  }
+
   onCommand(handler: CommandHandler): void {
     this.#handler = handler;
   }
@@ -107,6 +119,7 @@ class Feed implements EventFeed {
     this.#off();
     for (const pumps of this.#pumps.values()) for (const pump of pumps.values()) pump.stop();
     this.#pumps.clear();
+    this.#samples.stop();
   }
 
   #subscribe(link: ControlLink, request: Subscribe): void {
@@ -143,6 +156,7 @@ class Feed implements EventFeed {
           });
     pumps.set(id, pump);
     pump.start();
+    if (request.samples === true) this.#samples.want(link, id, job);
   }
 
   #pumpsOf(link: ControlLink): Map<string, Pump> {
@@ -156,6 +170,7 @@ class Feed implements EventFeed {
     link.onClose(() => {
       for (const pump of pumps.values()) pump.stop();
       this.#pumps.delete(link);
+      this.#samples.drop(link);
     });
     return pumps;
   }

@@ -21,6 +21,7 @@ export {
   type EventFeedInit,
 } from "./event-feed.ts";
 export { type EventLogReader } from "./event-log.ts";
+export { type SampleImage } from "./sample-sender.ts";
 export { PeerTreeSource, isRelayed } from "./tree/peer-tree-source.ts";
 export { TreeServer, type Offered, type ServedTree } from "./tree/tree-server.ts";
 export { type TreeLink } from "./tree/tree-link.ts";

@@ -128,6 +128,7 @@ function feedPort(init: PeerLinksInit): FeedPort {
   return {
     add: (job, reader) => feed.add(job, reader),
     remove: (job) => feed.remove(job),
+    showSample: (job, image) => feed.showSample(job, image),
     onCommand: (handler) => {
       feed.onCommand((command, from, ack) => {
         handler(command, from, ({ stage, message }) => ack(stage, message));

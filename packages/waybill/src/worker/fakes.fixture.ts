@@ -23,6 +23,7 @@ import {
   cryptoRandom,
   newJobId,
 } from "@waybill/sdk/protocol";
+import type { SampleImage } from "@waybill/sdk/swarm";
 import { abortReason, delay } from "@waybill/sdk/timing";
 import type {
   CommandAck,
@@ -234,10 +235,16 @@ export class FakeSession implements SessionPort {
 /** Links without peers: readers are the test's to read, commands the test's to send. */
 export class FakeFeed implements FeedPort {
   readonly readers = new Map<JobId, EventLogReader>();
+  /** Shown to live viewers. */
+  readonly images: SampleImage[] = [];
   #handler: Parameters<FeedPort["onCommand"]>[0] | undefined;
 
   add(job: JobId, reader: EventLogReader): void {
     this.readers.set(job, reader);
+  }
+
+  showSample(_: JobId, image: SampleImage): void {
+    this.images.push(image);
   }
 
   remove(job: JobId): void {

@@ -18,6 +18,7 @@ import type {
   UploadPurpose,
   WorkerCapabilities,
 } from "@waybill/sdk/protocol";
+import type { SampleImage } from "@waybill/sdk/swarm";
 
 /** The hub's HTTP API; `HubClient` is one. */
 export type HubCalls = {
@@ -80,6 +81,8 @@ export type CommandAck = {
 export type FeedPort = {
   add(job: JobId, reader: EventLogReader): void;
   remove(job: JobId): void;
+  /** Shows a sample image to live viewers that ask for them. */
+  showSample(job: JobId, image: SampleImage): void;
   onCommand(
     handler: (command: JobCommand, from: CommandOrigin, ack: (ack: CommandAck) => void) => void,
   ): void;

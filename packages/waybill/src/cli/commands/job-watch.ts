@@ -1,5 +1,5 @@
 // Following a job to its end: replay, live events, the outcome as an exit code.
-import { type WatchPath, watchJob } from "@waybill/sdk/client";
+import { type ReceivedSample, type WatchPath, watchJob } from "@waybill/sdk/client";
 import {
   type JobEvent,
   type JobId,
@@ -10,6 +10,7 @@ import {
 } from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
+import { SampleFolder } from "../sample-folder.ts";
 import { openLive } from "../live.ts";
 import { JobView } from "../render/job-view.ts";
 import { RetryNotice } from "../render/retry-notice.ts";
@@ -21,12 +22,16 @@ function exitCodeOf(state: JobState): number {
   return state === "cancelled" ? EXIT.cancelled : EXIT.failed;
 }
 
-/** Prints every event after `sinceSeq` until the job ends; gives the exit code of its outcome. */
+/**
+ * Prints every event after `sinceSeq` until the job ends; gives the exit code of its outcome. Sample images are saved below
+ * `samples`, if given.
+ */
 export async function followJob(
   context: Context,
   room: RoomId,
   job: JobId,
   sinceSeq: number,
+  samples?: string,
 ): Promise<number> {
   const { output, signal } = context;
   // With --json there is an event or a path on every line, and nothing else.
@@ -37,6 +42,8 @@ export async function followJob(
   let last: JobEvent | undefined;
   let state: JobState = "queued";
   let via = "stored";
+  const folder = samples === undefined ? undefined : await SampleFolder.open(samples, output);
+  const onSample = folder && ((sample: ReceivedSample) => folder.save(sample));
   const notice = new PathNotice({
     show: (path) => {
       output.record({ type: "path", via: path.kind, path: describePath(path), ...path });
@@ -55,7 +62,10 @@ export async function followJob(
       output.status(view.lines());
       notice.changed(path);
     };
-    for await (const event of watchJob({ hub, ...live }, { room, job, sinceSeq, signal, onPath })) {
+    for await (const event of watchJob(
+      { hub, ...live },
+      { room, job, sinceSeq, signal, onPath, onSample },
+    )) {
       last = event;
       if (event.type === "state") ({ state } = event);
       output.record({ ...event, via });
@@ -76,6 +86,7 @@ export async function followJob(
   } finally {
     notice.end();
     await configured;
+    await folder?.settled();
   }
   if (!isTerminal(state))
     ({ state } = await hub.call("showJob", { params: { room, job } }, { signal }));

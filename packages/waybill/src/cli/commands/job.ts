@@ -36,10 +36,11 @@ export function jobCommand(run: Runner): Command {
     withRoom(new Command("watch"))
       .argument("<job>")
       .option("--since <seq>", "only events after this number", wholeNumber(0), 0)
+      .option("--samples <dir>", "save sample images into this folder as they come")
       .description(
         "replay a job's events and follow it; exits with its outcome (0 completed, 1 failed, 7 cancelled)",
       )
-      .action(run<[string], { since: number }>(watch)),
+      .action(run<[string], { since: number; samples?: string }>(watch)),
   );
   job.addCommand(
     withRoom(new Command("logs"))
@@ -149,10 +150,10 @@ function describeResume({ data, bytes, attempt, at }: ResumePoint): string {
 async function watch(
   context: Context,
   [text]: [string],
-  options: { since: number },
+  options: { since: number; samples?: string },
 ): Promise<number> {
   const { room, job } = await roomAndJob(context, text);
-  return followJob(context, room, job, options.since);
+  return followJob(context, room, job, options.since, options.samples);
 }
 
 async function logs(context: Context, [text]: [string]): Promise<void> {

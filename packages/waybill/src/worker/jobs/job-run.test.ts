@@ -204,6 +204,8 @@ describe("a job on a worker", () => {
       { file: name, mime: "image/png", bytes: 12, data: { epoch: 1, file: "a.png" } },
     ]);
     expect([...lab.hub.samples.keys()]).toEqual([name]);
+    // Viewers were shown it without waiting for the store.
+    expect(lab.feed.images).toMatchObject([{ file: name, mime: "image/png" }]);
     const said = lab.ofType(job, "log").filter(({ stream }) => stream === "waybill");
     expect(said.map(({ line }) => line)).toEqual([
       expect.stringMatching(/b\.txt was not kept: it is not a PNG/),

@@ -123,6 +123,7 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
       spoolDir: paths.samples,
       roots: [paths.output, paths.work],
       digest: context.digest,
+      show: (image) => context.feed.showSample(ids.job, image),
       append,
       signal: init.signal,
     }),

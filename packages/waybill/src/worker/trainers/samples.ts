@@ -12,6 +12,7 @@ import {
   isAbort,
   messageOf,
 } from "@waybill/sdk/protocol";
+import type { SampleImage } from "@waybill/sdk/swarm";
 import type { HubCalls } from "../ports.ts";
 
 export type SamplesInit = {
@@ -24,11 +25,19 @@ export type SamplesInit = {
   readonly roots: readonly string[];
   readonly digest: (bytes: Uint8Array) => string;
   readonly append: (event: NewJobEvent) => void;
+  /** Shows an image to live viewers while it is on its way to the store. */
+  readonly show: (image: SampleImage) => void;
   readonly signal: AbortSignal;
 };
 
-/** Samples on their way; a trainer that makes more while the hub is away loses the newer ones. */
-const MAX_WAITING = 64;
+/**
+ * Samples on their way; a trainer that makes more while the hub is away loses the newer ones. Trainers show a hundred at their
+ * end.
+ */
+const MAX_WAITING = 128;
+
+/** What a live viewer is told of a file's name, in UTF-16 units. */
+const MAX_SERIES = 1024;
 
 type ImageType = { readonly extension: string; readonly mime: string };
 
@@ -77,6 +86,13 @@ export class Samples {
     const place = join(this.#init.spoolDir, name);
     await mkdir(this.#init.spoolDir, { recursive: true });
     await writeFile(place, bytes);
+    this.#init.show({
+      file: name,
+      series: file.slice(0, MAX_SERIES),
+      mime: type.mime,
+      bytes: bytes.length,
+      content: bytes,
+    });
     return { name, place, mime: type.mime, bytes: bytes.length };
   }
 
