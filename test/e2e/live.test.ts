@@ -125,6 +125,8 @@ describe("a job, live", () => {
     const saved = lines.filter((line) => line["type"] === "saved");
     expect(new Set(saved.map((line) => line["file"])).size).toBe(100);
     expect(saved).toHaveLength(100);
+    // Straight from the worker, while they were being uploaded.
+    expect(saved.filter((line) => line["via"] === "webrtc").length).toBeGreaterThan(90);
     expect(new Set(await readdir(folder))).toEqual(new Set(saved.map((line) => line["file"])));
     expect(lines.filter((line) => line["type"] === "sample")).toHaveLength(100);
     const [first = ""] = await readdir(folder);

@@ -147,7 +147,7 @@ export class LiveSubscription {
       this.#become("serving");
       this.#init.onEvents({ kind: "live", events: message.events, left: message.left });
     } else if (message.type === "sample" && message.job === this.#init.job) {
-      const bulk = bulkOf(this.#link);
+      const bulk = this.#link?.bulk;
       this.#init.samples?.hear(message, bulk && ((stream) => bulk.accept(stream)));
     } else if (message.type === "refused") {
       this.reset();
@@ -172,11 +172,4 @@ export class LiveSubscription {
       return false;
     }
   }
-}
-
-type Bulk = { accept(stream: number): AsyncIterable<Uint8Array> };
-
-/** Undefined of a link that carries no bulk. */
-function bulkOf(link: (HeldLink & { readonly bulk?: Bulk }) | undefined): Bulk | undefined {
-  return link?.bulk;
 }

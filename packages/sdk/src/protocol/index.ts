@@ -157,7 +157,14 @@ export {
   encodeBulkFrame,
   writeDataHeader,
 } from "./bulk-frame.ts";
-export { BULK_CHANNEL, CONTROL_CHANNEL, ControlMessage, EVENT_WINDOW, LeftOut, LiveSample } from "./control.ts";
+export {
+  BULK_CHANNEL,
+  CONTROL_CHANNEL,
+  ControlMessage,
+  EVENT_WINDOW,
+  LeftOut,
+  LiveSample,
+} from "./control.ts";
 export { TreeOffer } from "./tree.ts";
 export {
   ROUTES,

@@ -2,7 +2,7 @@
 import type { JobId } from "../protocol/index.ts";
 import type { Clock } from "./clock.ts";
 import type { ControlLink } from "./peer-links.ts";
-import { type SampleImage, SampleSender, type SampleStreams } from "./sample-sender.ts";
+import { type SampleImage, SampleSender } from "./sample-sender.ts";
 
 type Wanted = { readonly job: JobId; readonly sender: SampleSender };
 
@@ -19,10 +19,8 @@ export class SampleBoard {
     const wanted = this.#wanted.get(link) ?? new Map<string, Wanted>();
     if (wanted.get(id)?.job === job) return;
     this.unwant(link, id);
-    const streams = streamsOf(link);
-    if (streams === undefined) return;
     const sender = new SampleSender({
-      streams,
+      streams: link.bulk,
       clock: this.#clock,
       tell: (sample, stage, stream) => {
         const on = stream === undefined ? {} : { stream };
@@ -55,9 +53,4 @@ export class SampleBoard {
     const links = [...this.#wanted.keys()];
     for (const link of links) this.drop(link);
   }
-}
-
-/** Undefined of a link that carries no bulk. */
-function streamsOf(link: ControlLink): SampleStreams | undefined {
-  return (link as ControlLink & { readonly bulk?: SampleStreams }).bulk;
 }

@@ -4,24 +4,14 @@
 //   offer ─▶ sending (4 at most) ─▶ arrived
 //      └──▶ waiting, newest of its series ──▶ sending │ passed │ stored
 import type { ControlMessage, LiveSample } from "../protocol/index.ts";
+import type { BulkStreams } from "./bulk/bulk.ts";
 import type { Clock } from "./clock.ts";
 
 /** An image and what is said of it. */
 export type SampleImage = LiveSample & { readonly content: Uint8Array };
 
 /** What samples need of a link's bulk streams. */
-export type SampleStreams = {
-  readonly usable: boolean;
-  newStreamId(): number;
-  openStream(
-    id: number,
-    options: { readonly live: boolean },
-  ): {
-    write(bytes: Uint8Array): Promise<void>;
-    end(): Promise<void>;
-    abort(reason: string): void;
-  };
-};
+type SampleStreams = Pick<BulkStreams, "usable" | "newStreamId" | "openStream">;
 
 type SampleMessage = Extract<ControlMessage, { type: "sample" }>;
 type Stage = SampleMessage["stage"];
