@@ -86,6 +86,19 @@ describe("a worker daemon", () => {
     expect(states.slice(-2)).toEqual(["running", "completed"]);
   });
 
+  it("that is restarted while the hub is away goes on with its job and waits for the hub", async () => {
+    const { worker, viewer, seen, pid, release } = await startHeldJob();
+    await lab.hub.kill();
+    await worker.kill();
+    const restarted = lab.start(["worker", "--name", "desk"], "desk");
+    await restarted.until(({ type }) => type === "job.resumed");
+    restarted.drain();
+    expect(runs(pid)).toBe(true);
+    await lab.startHub();
+    await release();
+    expect(await toEnd(viewer, seen)).toBe("completed");
+  });
+
   it("that is SIGKILLed while its trainer is killed, too, interrupts the job", async () => {
     const { job, worker, viewer, seen, pid } = await startHeldJob();
     await worker.kill();

@@ -1,9 +1,17 @@
 // waybill worker: the daemon that takes jobs.
+import { existsSync } from "node:fs";
 import { availableParallelism, hostname } from "node:os";
 import path from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { type Credential, HubClient, createLinkKeys } from "@waybill/sdk/hub-client";
-import { type RoomId, WaybillError, WorkerKind, decodeValue } from "@waybill/sdk/protocol";
+import {
+  type RoomId,
+  WaybillError,
+  WorkerKind,
+  decodeValue,
+  isRetryable,
+  messageOf,
+} from "@waybill/sdk/protocol";
 import { VERSION } from "../../version.ts";
 import { closeWebRtc, loadWebRtc, webRtcProblem } from "../../webrtc.ts";
 import type { WorkerEvent } from "../../worker/worker-events.ts";
@@ -129,7 +137,7 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
   const worker = createWorker({
     ...connectWorker({ hub, room, name, keys, RTCPeerConnection, onToken, dataWaitMs }),
     kind: decodeValue(WorkerKind, options.kind, "--kind"),
-    dataDir: path.join(context.dataDir, "worker"),
+    dataDir: workerDir(context),
     labels: options.label ?? {},
     trainers: options.trainer ?? {},
     commands: options.onlyTrainers !== true,
@@ -174,10 +182,23 @@ async function credentialOf(
   return { room, credential: await context.workerCredential(room, options.name.slice(0, 64)) };
 }
 
-/** One call that fails at once with the reason when hub, token or room are not as they should be. */
+/**
+ * One call that fails at once with the reason when hub, token or room are not as they should be. A worker that has run
+ * here before outlives any outage, also when it is restarted in one: its trainers may be at work.
+ */
 async function checkAccess(context: Context, credential: Credential, room: RoomId): Promise<void> {
   const hub = new HubClient({ url: context.hubUrl, credential, retryForMs: 3000 });
-  await hub.call("showRoom", { params: { room } }, { signal: context.signal });
+  try {
+    await hub.call("showRoom", { params: { room } }, { signal: context.signal });
+  } catch (error) {
+    const hasRun = existsSync(path.join(workerDir(context), "instance"));
+    if (!hasRun || !isRetryable(error)) throw error;
+    context.output.note(`${messageOf(error)}; going on without the hub until it is back`);
+  }
+}
+
+function workerDir(context: Context): string {
+  return path.join(context.dataDir, "worker");
 }
 
 function report({ output }: Context, event: WorkerEvent, room: RoomId): void {
