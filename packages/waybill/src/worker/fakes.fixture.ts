@@ -155,6 +155,9 @@ export class FakeHub implements HubCalls {
     }),
     reserveModel: async ({ body }) => ({ model: v.parse(ModelId, body.digest.slice(0, 8)) }),
     putSample: async () => ({ ok: true }),
+    showModel: async ({ params }) => {
+      throw new WaybillError("not_found", `no model ${params.model}`);
+    },
     recordCheckpoint: async ({ body }) => {
       this.checkpoints.push(body);
       const artifact = v.parse(ArtifactId, body.artifact);

@@ -4,9 +4,10 @@ import type { JobAssignment } from "@waybill/sdk/protocol";
 /**
  * Canonical JSON (keys sorted by UTF-16 units, no spaces, absent members left out) of
  * `{type, config, dataset, code, command | trainer, runName}`. The same training described alike gives the
- * same text; `runName` (the job's id when none is given) tells repetitions apart.
+ * same text; `runName` (the job's id when none is given) tells repetitions apart, and `attempt`, when it is
+ * given, a model from one that an earlier attempt left unnamed.
  */
-export function describeModel({ job, spec }: JobAssignment): string {
+export function describeModel({ job, spec }: JobAssignment, attempt?: number): string {
   return canonicalJson({
     type: spec.modelType,
     config: spec.config,
@@ -15,6 +16,7 @@ export function describeModel({ job, spec }: JobAssignment): string {
     command: spec.command,
     trainer: spec.trainer,
     runName: spec.runName ?? job,
+    attempt,
   });
 }
 

@@ -67,29 +67,53 @@ export class Publisher {
 
   /** Publishes the output; throws what cannot be mended by trying again, `stale_attempt`, or the signal's reason. */
   async publish(request: PublishRequest): Promise<Published> {
-    const { assignment } = this.#init;
     const { signal } = request;
-    const model = await (this.#model ?? this.#reserve(signal));
-    const pushed = await this.#push(model, request);
+    const reserved = await (this.#model ?? this.#reserve(signal));
+    const former = await this.#formerResult(reserved, signal);
+    if (former !== undefined) {
+      request.onWarning(`the model of an earlier attempt is in the registry already: ${former.id}`);
+      return publishedAs(former);
+    }
+    const { model, pushed } = await this.#pushed(reserved, request);
     await request.onPushed(pushed);
     request.signal.throwIfAborted();
-    const entry = await this.#register(model, pushed.artifact, request);
-    return {
-      type: "published",
-      model,
-      modelType: assignment.spec.modelType,
-      artifact: pushed.artifact,
-      bytes: entry.storage.size_bytes,
-      ...(entry.alias === undefined ? {} : { alias: entry.alias }),
-      tags: entry.tags,
-      s3Path: entry.storage.s3_path,
-    };
+    return publishedAs(await this.#register(model, pushed.artifact, request));
   }
 
-  async #reserve(signal: AbortSignal): Promise<ModelId> {
+  /** What an earlier attempt entered before its worker was lost: the job has its one result then (I5). */
+  async #formerResult(model: ModelId, signal: AbortSignal): Promise<ModelEntry | undefined> {
+    const { hub, assignment } = this.#init;
+    const { room, job, attempt } = assignment;
+    if (attempt === 1) return undefined;
+    try {
+      const options = { signal, retryForMs: FOREVER };
+      const found = await hub.call("showModel", { params: { room, model } }, options);
+      return found.model.training.job === job ? found.model : undefined;
+    } catch (error) {
+      if (error instanceof WaybillError && error.code === "not_found") return undefined;
+      throw error;
+    }
+  }
+
+  /** An earlier attempt may have filled the folder and been lost before it said so: this one gets a folder of its own. */
+  async #pushed(
+    model: ModelId,
+    request: PublishRequest,
+  ): Promise<{ readonly model: ModelId; readonly pushed: Pushed }> {
+    try {
+      return { model, pushed: await this.#push(model, request) };
+    } catch (error) {
+      const filled = error instanceof WaybillError && error.code === "conflict";
+      if (!filled || this.#init.assignment.attempt === 1) throw error;
+      const own = await this.#reserve(request.signal, this.#init.assignment.attempt);
+      return { model: own, pushed: await this.#push(own, request) };
+    }
+  }
+
+  async #reserve(signal: AbortSignal, attempt?: number): Promise<ModelId> {
     const { hub, assignment, digest } = this.#init;
     const { room, job, spec } = assignment;
-    const description = new TextEncoder().encode(describeModel(assignment));
+    const description = new TextEncoder().encode(describeModel(assignment, attempt));
     const body = { digest: digest(description), owner: job, modelType: spec.modelType };
     const options = { signal, retryForMs: FOREVER };
     const { model } = await hub.call("reserveModel", { params: { room }, body }, options);
@@ -174,4 +198,17 @@ export class Publisher {
       { signal: request.signal, retryForMs: FOREVER },
     );
   }
+}
+
+function publishedAs(entry: ModelEntry): Published {
+  return {
+    type: "published",
+    model: entry.id,
+    modelType: entry.model_type,
+    artifact: entry.artifact,
+    bytes: entry.storage.size_bytes,
+    ...(entry.alias === undefined ? {} : { alias: entry.alias }),
+    tags: entry.tags,
+    s3Path: entry.storage.s3_path,
+  };
 }
