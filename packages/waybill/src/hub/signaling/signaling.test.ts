@@ -347,6 +347,15 @@ describe("the socket", () => {
     await speak(3);
   });
 
+  it("is closed with 4503, not refused, while too many have yet to say hello", async () => {
+    await using setup = await startSignaling({ maxUngreeted: 1 });
+    const first = await setup.connect();
+    expect(await (await setup.connect()).closed).toMatchObject({ code: CLOSE.restarting });
+    first.say(helloOf("member"));
+    await first.next("welcome");
+    await (await setup.join("viewer")).next("welcome");
+  });
+
   it("offers no compression", async () => {
     await using setup = await startSignaling();
     expect((await setup.connect()).ws.extensions).toBe("");

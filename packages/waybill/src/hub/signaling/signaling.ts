@@ -11,7 +11,7 @@ import {
   type RoomId,
   WaybillError,
 } from "@waybill/sdk/protocol";
-import { WebSocketServer } from "ws";
+import { type WebSocket, WebSocketServer } from "ws";
 import type { Clock, Log } from "../log.ts";
 import { PeerSocket } from "./peer-socket.ts";
 import { type PollArea, createPollArea } from "./poll-area.ts";
@@ -34,6 +34,8 @@ export type SignalingDeps = Pick<PeerSessionDeps, "authenticateHello" | "hubVers
   readonly helloTimeoutMs?: number;
   /** How long a peer may take to answer a close frame. */
   readonly closeGraceMs?: number;
+  /** Peers that have not said hello yet; more are told to come back. Default 1,024. */
+  readonly maxUngreeted?: number;
   /** How long a poll waits for something to answer. */
   readonly pollWaitMs?: number;
 };
@@ -71,7 +73,7 @@ export interface Signaling {
   stop(): Promise<void>;
 }
 
-/** Sockets that have not said hello yet; more are a flood, not users. */
+/** More are a flood, or everybody at once after a restart: those who come back find a place soon. */
 const MAX_UNGREETED = 1024;
 /** `docs/protocol/signaling.md` §2. */
 const HELLO_TIMEOUT_MS = 10_000;
@@ -125,7 +127,20 @@ export function createSignaling(deps: SignalingDeps): Signaling {
     },
   };
 
-  const isFull = () => stopped !== undefined || sessions.size - accepted >= MAX_UNGREETED;
+  const { maxUngreeted = MAX_UNGREETED } = deps;
+  let turnedAway = 0;
+  const isFull = () => stopped !== undefined || sessions.size - accepted >= maxUngreeted;
+  // An upgrade that fails looks like a network that forbids WebSockets: its peer would begin to poll, which costs more.
+  const turnAway = (ws: WebSocket) => {
+    turnedAway += 1;
+    ws.on("error", () => {});
+    ws.close(CLOSE.restarting, "the hub takes no more peers now");
+    const cutOff = setTimeout(() => ws.terminate(), closeGraceMs);
+    ws.once("close", () => {
+      turnedAway -= 1;
+      clearTimeout(cutOff);
+    });
+  };
   const accept = (room: RoomId, open: (events: WireEvents) => Wire) => {
     sessions.add(new PeerSession(open, room, sessionDeps));
   };
@@ -153,7 +168,7 @@ export function createSignaling(deps: SignalingDeps): Signaling {
 
   return {
     upgrade(request, socket, head, room) {
-      if (isFull()) {
+      if (stopped !== undefined || turnedAway >= maxUngreeted) {
         socket.on("error", () => {});
         socket.end(
           "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\r\n",
@@ -161,6 +176,10 @@ export function createSignaling(deps: SignalingDeps): Signaling {
         return;
       }
       server.handleUpgrade(request, socket, head, (ws) => {
+        if (isFull()) {
+          turnAway(ws);
+          return;
+        }
         accept(room, (events) => new PeerSocket({ ...events, ws, keepAliveMs, closeGraceMs, now }));
       });
     },
