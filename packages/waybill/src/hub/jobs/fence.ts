@@ -63,8 +63,8 @@ export async function heldJob(
 }
 
 /**
- * The job if it is as `check` wants it. A remembered document will do while its lease runs: no other hub may have given
- * the job away before that.
+ * The job if it is as `check` wants it. A remembered document will do while its lease runs: before that, another hub gives
+ * the job away only when its own worker said that the attempt is over.
  */
 async function jobThat(
   documents: Documents,

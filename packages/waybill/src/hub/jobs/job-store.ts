@@ -20,6 +20,7 @@ import { noSuchJob } from "./fence.ts";
 import { jobIdOf, jobKey, jobsPrefix, markerKey, markersPrefix } from "./job-keys.ts";
 import { type StateEvent, type Transition } from "./job-ending.ts";
 import { type Happening, next, queuedEvent } from "./job-state.ts";
+import { LOOKED_AT, wishIn } from "./logged-wish.ts";
 import { mapParallel } from "./map-parallel.ts";
 
 export type JobStoreDeps = {
@@ -141,6 +142,13 @@ export class JobStore {
     if (isTerminal(doc.state)) this.#dropMarker(room, job);
     if (doc.state === "completed") this.#deps.completed(doc);
     return applied;
+  }
+
+  /** Before an attempt is followed by another: what its worker was told by others than the hub. */
+  async noteLoggedWish({ room, job, attempt, wish: known }: JobDoc): Promise<void> {
+    if (known?.name === "cancel") return;
+    const wish = wishIn(await this.#deps.events.last(room, job, LOOKED_AT), attempt);
+    if (wish !== undefined) await this.apply(room, job, { type: "wish", wish });
   }
 
   /** Ids of a room's jobs, oldest first by their own clock. */

@@ -151,7 +151,9 @@ export class LiveJobs {
   async #expire(remembered: JobDoc): Promise<JobDoc[]> {
     const { store, dispatcher } = this.#deps;
     const { room, job } = remembered;
-    const { doc, changed } = await store.apply(room, job, await this.#howItEnded(remembered));
+    const happening = await this.#howItEnded(remembered);
+    await store.noteLoggedWish(remembered);
+    const { doc, changed } = await store.apply(room, job, happening);
     if (!changed) return [];
     dispatcher.revoke(remembered, doc.reason ?? "its lease ran out");
     return doc.state === "queued" ? [doc] : [];

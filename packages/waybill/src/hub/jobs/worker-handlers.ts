@@ -52,6 +52,7 @@ export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
       await assertEndsWith(deps, claim, state, events);
       if (state === "completed") await assertPublished(deps, room, job, model);
       if (events.length > 0) await log.append(room, job, events);
+      if (state === "interrupted") await store.noteLoggedWish(doc);
       const end = { type: "end", caller, attempt, state, reason, model } as const;
       const ended = await store.apply(room, job, end);
       if (ended.changed && ended.doc.state === "queued" && doc.worker !== undefined) {
