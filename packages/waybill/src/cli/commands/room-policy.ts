@@ -9,8 +9,8 @@ import type { Runner } from "../runner.ts";
 type PolicyOptions = {
   readonly relayOnly?: boolean;
   readonly directFirst?: boolean;
-  /** `null`: what the hub's operator set. */
-  readonly relayBudget?: number | null;
+  /** `default`: what the hub's operator set. */
+  readonly relayBudget?: number | "default";
 };
 
 export function policyCommand(run: Runner): Command {
@@ -43,8 +43,8 @@ function date(value: string): string {
   throw new InvalidArgumentError("it looks like 2026-01-31");
 }
 
-function budget(value: string): number | null {
-  if (value === "default") return null;
+function budget(value: string): number | "default" {
+  if (value === "default") return value;
   try {
     return byteSize(value);
   } catch {
@@ -60,7 +60,9 @@ async function policy(context: Context, _: [], options: PolicyOptions): Promise<
   const body = {
     ...(relayOnly === true ? { icePolicy: "relay" as const } : {}),
     ...(directFirst === true ? { icePolicy: "all" as const } : {}),
-    ...(relayBudget === undefined ? {} : { relayBudgetBytes: relayBudget }),
+    ...(relayBudget === undefined
+      ? {}
+      : { relayBudgetBytes: relayBudget === "default" ? null : relayBudget }),
   };
   const params = { room };
   const now =
