@@ -15,6 +15,7 @@ export class Lab implements AsyncDisposable {
   readonly #processes: WaybillProcess[] = [];
   #hub: WaybillProcess | undefined;
   #hubOptions: readonly string[] = [];
+  #hubEnv: NodeJS.ProcessEnv = {};
   #ports: { hub: number; s3: number } | undefined;
   #proxy: { readonly counts: CountingProxy; readonly port: number } | undefined;
 
@@ -24,10 +25,15 @@ export class Lab implements AsyncDisposable {
 
   /** Starts a hub on free ports and creates the room from the machine `owner`; with a proxy, its clients' bytes are counted. */
   static async open(
-    options: { counted?: boolean; hubOptions?: readonly string[] } = {},
+    options: {
+      counted?: boolean;
+      hubOptions?: readonly string[];
+      hubEnv?: NodeJS.ProcessEnv;
+    } = {},
   ): Promise<Lab> {
     const lab = new Lab(await mkdtemp(path.join(os.tmpdir(), "waybill-lab-")));
     lab.#hubOptions = options.hubOptions ?? [];
+    lab.#hubEnv = options.hubEnv ?? {};
     if (options.counted === true) {
       const counts = new CountingProxy(() => lab.#ports?.s3 ?? 0);
       lab.#proxy = { counts, port: await counts.start() };
@@ -64,7 +70,8 @@ export class Lab implements AsyncDisposable {
     const s3Port = this.#ports?.s3 ?? (proxy === undefined ? 0 : await freePort());
     const args = ["hub", "--port", String(this.#ports?.hub ?? 0), "--s3-port", String(s3Port)];
     if (proxy !== undefined) args.push("--s3-public-endpoint", `http://127.0.0.1:${proxy.port}`);
-    const hub = this.start([...args, ...this.#hubOptions, "--data", this.path("server")], "server");
+    const all = [...args, ...this.#hubOptions, "--data", this.path("server")];
+    const hub = this.start(all, "server", { env: this.#hubEnv });
     const ready = await hub.next();
     hub.drain();
     this.#hub = hub;
@@ -116,11 +123,13 @@ export class Lab implements AsyncDisposable {
   async startWorker(
     machine: string,
     args: readonly string[] = [],
+    env: NodeJS.ProcessEnv = {},
   ): Promise<{ worker: WaybillProcess; workerId: string }> {
     const { code } = await this.ask(["room", "invite", "--role", "worker"]);
     const worker = this.start(
       ["worker", "--join", String(code), "--name", machine, ...args],
       machine,
+      { env },
     );
     const ready = await worker.next();
     worker.drain();

@@ -98,6 +98,7 @@ export {
 } from "./trainer.ts";
 export { ModelEntry, AliasMove, Registry, ModelPublication } from "./registry.ts";
 export {
+  directModelPrefix,
   ObjectKey,
   UploadPurpose,
   ObjectEncoding,

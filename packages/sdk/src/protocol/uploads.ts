@@ -9,6 +9,7 @@ import {
   JobId,
   ModelId,
   ModelType,
+  type RoomId,
   Timestamp,
   UploadId,
 } from "./ids.ts";
@@ -38,6 +39,19 @@ export const UploadPurpose = v.variant("kind", [
   }),
 ]);
 export type UploadPurpose = v.InferOutput<typeof UploadPurpose>;
+
+/**
+ * Where a job's worker puts a model by itself when no hub can be reached: a folder of the attempt's own in the rooms bucket,
+ * beside the model's (docs/protocol/hub-api.md §3).
+ */
+export function directModelPrefix(of: {
+  readonly room: RoomId;
+  readonly model: ModelId;
+  readonly modelType: ModelType;
+  readonly attempt: number;
+}): string {
+  return `${of.room}/models/${of.modelType}_${of.model}.${of.attempt}/`;
+}
 
 /** How an object's stored bytes differ from the file's: `zstd` is one frame per shard, end to end. */
 export const ObjectEncoding = v.picklist(["zstd"]);

@@ -57,6 +57,7 @@ export const TEST_TIMING: WorkerTiming = {
   verifyMs: 3000,
   adjustMs: 5000,
   checkpointMs: 5000,
+  hubLostMs: 100,
   lingerMs: 10,
   shutdownMs: 5000,
   pollMs: 50,
@@ -94,18 +95,30 @@ export class FakeHub implements HubCalls {
   down = false;
   /** Attempts of this job are refused. */
   stale: JobId | undefined;
+  /** Only these routes refuse; all of them when absent. */
+  staleRoutes: ReadonlySet<RouteName> | undefined;
   seqReserve = 100_000;
 
   async call<N extends RouteName>(
     name: N,
     input: RouteInput<N>,
-    options: { signal?: AbortSignal | undefined; bytes?: Uint8Array<ArrayBuffer> } = {},
+    options: {
+      signal?: AbortSignal | undefined;
+      bytes?: Uint8Array<ArrayBuffer>;
+      retryForMs?: number;
+    } = {},
   ): Promise<RouteOutput<N>> {
-    while (this.down) await delay(5, options.signal);
+    const endMs = performance.now() + (options.retryForMs ?? Number.POSITIVE_INFINITY);
+    while (this.down) {
+      if (performance.now() > endMs) throw new WaybillError("unreachable", "the hub is away");
+      await delay(5, options.signal);
+    }
     if (options.signal?.aborted === true) throw abortReason(options.signal);
     this.calls.push(name);
     const params: Record<string, unknown> = Object(input.params ?? {});
-    if (this.stale !== undefined && params["job"] === this.stale) {
+    const concerned = [params["job"], Object(input.body)["job"]];
+    const refuses = this.staleRoutes?.has(name) ?? true;
+    if (refuses && this.stale !== undefined && concerned.includes(this.stale)) {
       throw new WaybillError("stale_attempt", "another attempt is current");
     }
     if (name === "putSample" && options.bytes !== undefined) {
@@ -154,6 +167,18 @@ export class FakeHub implements HubCalls {
       seqReserved: body.lastSeq + this.seqReserve,
     }),
     reserveModel: async ({ body }) => ({ model: v.parse(ModelId, body.digest.slice(0, 8)) }),
+    version: async () => ({ version: "0.0.0", protocol: 1 }),
+    recordModel: async ({ params, body }) => ({
+      artifact: v.parse(ArtifactId, body.artifact),
+      name: "model" as never,
+      kind: "model",
+      layout: "plain",
+      files: 1,
+      bytes: 7,
+      manifestBytes: 100,
+      s3Path: `rooms/${ROOM}/models/${params.model}.${body.attempt}/`,
+      createdAt: new Date().toISOString(),
+    }),
     putSample: async () => ({ ok: true }),
     showModel: async ({ params }) => {
       throw new WaybillError("not_found", `no model ${params.model}`);

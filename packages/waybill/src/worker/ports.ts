@@ -135,5 +135,23 @@ export type TransferPort = {
   close(): void;
 };
 
+/** The object store by the worker's own credentials, for when no hub can be reached. */
+export type StorePort = {
+  /** Fills `prefix` with the tree, `artifact.json` last; goes on with what is there. */
+  upload(request: {
+    readonly room: RoomId;
+    readonly dir: string;
+    /** Of the rooms bucket; ends in `/`. */
+    readonly prefix: string;
+    readonly name: ArtifactName;
+    readonly purpose: UploadPurpose;
+    readonly signal: AbortSignal;
+    readonly onProgress: (progress: TransferProgress) => void;
+  }): ReturnType<TransferPort["push"]>;
+  /** Removes everything below a prefix. */
+  remove(prefix: string, signal: AbortSignal): Promise<void>;
+  close(): void;
+};
+
 /** One line for the operator; never a secret. */
 export type Log = (level: "info" | "warn" | "error", message: string) => void;

@@ -31,6 +31,8 @@ export type WorkerTiming = {
   readonly adjustMs: number;
   /** How long it may take to write a checkpoint it was asked for: large models go to slow disks. */
   readonly checkpointMs: number;
+  /** A hub that has not answered for so long is done without, where the worker can: longer than a restart takes. */
+  readonly hubLostMs: number;
   /** An ended job's live log stays this long for viewers that are still reading. */
   readonly lingerMs: number;
   /** `stop()` gives running jobs the grace above and this for storing what is left. */
@@ -55,6 +57,7 @@ export const WORKER_TIMING: WorkerTiming = {
   verifyMs: 5000,
   adjustMs: 30_000,
   checkpointMs: 300_000,
+  hubLostMs: 60_000,
   lingerMs: 10_000,
   shutdownMs: 8000,
   pollMs: 100,

@@ -15,6 +15,7 @@ import type {
   HubCalls,
   Log,
   SessionPort,
+  StorePort,
   TransferPort,
   WorkerHello,
 } from "./ports.ts";
@@ -57,6 +58,8 @@ export type WorkerInit = {
   /** Makes the links to viewers on that session. */
   readonly createFeed: (session: SessionPort) => FeedPort | Promise<FeedPort>;
   readonly transfer: TransferPort;
+  /** The object store by credentials of this worker's own, for when the hub cannot be reached. */
+  readonly store?: StorePort;
   /** Lower-case hex BLAKE3-256. */
   readonly digest: (bytes: Uint8Array) => string;
   /** The token in use, and who takes a fresh one. */
@@ -135,6 +138,7 @@ class Daemon implements Worker {
       gpus,
       capabilities,
       transfer: this.#init.transfer,
+      store: this.#init.store,
       cache: new ArtifactCache({
         cacheDir: dir.cacheDir,
         maxBytes: this.#init.cacheBytes ?? (await halfOfDisk(dir.cacheDir)),
@@ -195,6 +199,7 @@ class Daemon implements Worker {
     await this.#feed?.stop();
     await this.#session?.stop();
     this.#init.transfer.close();
+    this.#init.store?.close();
     await this.#dir?.close();
   }
 

@@ -1,8 +1,9 @@
 // The registry: models, aliases and tags.
 import * as v from "valibot";
-import { Alias, ModelId, ModelRef, ModelType, RoomId, Tag } from "../ids.ts";
+import { ArtifactRecord } from "../artifact.ts";
+import { Alias, ArtifactId, JobId, ModelId, ModelRef, ModelType, RoomId, Tag } from "../ids.ts";
 import { ModelEntry, ModelPublication, Registry } from "../registry.ts";
-import { ALL, DOERS, WRITERS, route } from "./route.ts";
+import { ALL, DOERS, WORKERS, WRITERS, route } from "./route.ts";
 
 const inRoom = v.object({ room: RoomId });
 const ofModel = v.object({ room: RoomId, model: ModelRef });
@@ -39,6 +40,21 @@ export const MODEL_ROUTES = {
       modelType: ModelType,
     }),
     response: v.object({ model: ModelId }),
+  }),
+  recordModel: route({
+    method: "POST",
+    path: "/v1/rooms/:room/model-uploads/:model",
+    roles: WORKERS,
+    summary:
+      "Verify and record a model that its job's worker has put into the object store by itself, into its attempt's own folder",
+    params: v.object({ room: RoomId, model: ModelId }),
+    body: v.object({
+      artifact: ArtifactId,
+      modelType: ModelType,
+      job: JobId,
+      attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+    }),
+    response: ArtifactRecord,
   }),
   publishModel: route({
     method: "POST",

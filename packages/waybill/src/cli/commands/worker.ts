@@ -17,7 +17,7 @@ import { closeWebRtc, loadWebRtc, webRtcProblem } from "../../webrtc.ts";
 import type { WorkerEvent } from "../../worker/worker-events.ts";
 import type { Context } from "../context.ts";
 import { saveRoom } from "../credentials.ts";
-import { byteSize, collectPairs, wholeNumber, withRoom } from "../options.ts";
+import { byteSize, collectPairs, duration, wholeNumber, withRoom } from "../options.ts";
 import type { Runner } from "../runner.ts";
 import { workerSubcommands } from "./worker-ls.ts";
 
@@ -32,6 +32,10 @@ type WorkerOptions = {
   readonly cache?: number;
   readonly dataWait: number;
   readonly checkpoints?: boolean;
+  readonly s3Endpoint?: string;
+  readonly s3Region: string;
+  readonly s3Bucket?: string;
+  readonly hubLost?: number;
 };
 
 export function workerCommand(run: Runner): Command {
@@ -75,6 +79,13 @@ export function workerCommand(run: Runner): Command {
       "keep checkpoints in the room while training goes on (default of kind ephemeral)",
     )
     .option("--no-checkpoints", "leave them on this machine")
+    .option(
+      "--s3-bucket <name>",
+      "the hub's bucket for rooms: a model goes there straight while the hub cannot be reached (AWS credentials of this process)",
+    )
+    .option("--s3-endpoint <url>", "the store that has the bucket (AWS)")
+    .option("--s3-region <region>", "region of that store", "us-east-1")
+    .option("--hub-lost <time>", "how long the hub must be away before that (60s)", duration)
     .description("take jobs of a room and run them on this machine")
     .addHelpText(
       "after",
@@ -126,6 +137,7 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
     return saveRoom(context.dataDir, { hub: context.hubUrl, room, role: "worker", token });
   };
   const dataWaitMs = options.dataWait * 60_000;
+  const store = await ownStore(options);
   let refused: Error | undefined;
   const ended = Promise.withResolvers<void>();
   const onEvent = (event: WorkerEvent) => {
@@ -144,6 +156,8 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
     slots: options.slots,
     version: VERSION,
     ...(options.checkpoints === undefined ? {} : { checkpoints: options.checkpoints }),
+    ...(store === undefined ? {} : { store }),
+    ...(options.hubLost === undefined ? {} : { timing: { hubLostMs: options.hubLost } }),
     ...(options.cache === undefined ? {} : { cacheBytes: options.cache }),
     onEvent,
   });
@@ -158,6 +172,12 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
   }
   if (refused !== undefined) throw refused;
   return 0;
+}
+
+async function ownStore({ s3Bucket, s3Endpoint, s3Region }: WorkerOptions) {
+  if (s3Bucket === undefined) return undefined;
+  const { openOwnStore } = await import("../../worker/publish/own-upload.ts");
+  return openOwnStore({ bucket: s3Bucket, endpoint: s3Endpoint, region: s3Region });
 }
 
 async function credentialOf(

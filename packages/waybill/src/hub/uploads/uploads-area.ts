@@ -30,6 +30,7 @@ import { type UploadDoc, uploadIdOf } from "./upload-doc.ts";
 import { UploadRights, type UploadRightsDeps } from "./upload-rights.ts";
 import { UploadRemoval } from "./upload-removal.ts";
 import { UploadSessions } from "./upload-sessions.ts";
+import { recordModel } from "./recorded-model.ts";
 
 type UploadRoute =
   | "beginUpload"
@@ -39,7 +40,8 @@ type UploadRoute =
   | "copyParts"
   | "completeUpload"
   | "abortUpload"
-  | "adoptArtifact";
+  | "adoptArtifact"
+  | "recordModel";
 
 export type UploadsDeps = {
   /** Documents of the uploads bucket: sessions. */
@@ -210,6 +212,14 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
       await removal.abort(room, upload);
       log("info", "upload given up", { room, upload });
       return { ok: true };
+    },
+
+    recordModel: async ({ params: { room, model }, body, caller }) => {
+      const { rooms } = storage;
+      const stored = { rooms, records, claims, rights, clock };
+      const record = await recordModel(stored, room, model, body, known(caller));
+      log("info", "model recorded", { room, model, artifact: record.artifact });
+      return record;
     },
 
     adoptArtifact: async ({ params: { room, artifact }, body }) =>

@@ -26,6 +26,17 @@ export const RunRecord = v.object({
   ),
   /** The newest checkpoint of this attempt that is recorded in the room. */
   checkpoint: v.optional(ArtifactId),
+  /** The id that is reserved for the model. */
+  model: v.optional(ModelId),
+  /** The model is in the store by the worker's own credentials, and the hub has still to record it. */
+  stored: v.optional(
+    v.object({
+      artifact: ArtifactId,
+      bytes: v.number(),
+      sentBytes: v.number(),
+      seconds: v.number(),
+    }),
+  ),
   /** What there is to publish; set with stage `publishing`. */
   result: v.optional(
     v.object({

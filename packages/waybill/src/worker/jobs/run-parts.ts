@@ -13,7 +13,7 @@ import { EventLog } from "../events/event-log.ts";
 import type { GpuReader } from "../events/gpus.ts";
 import { SegmentFlusher } from "../events/segment-flusher.ts";
 import { SystemMetrics } from "../events/system-metrics.ts";
-import type { FeedPort, HubCalls, Log, TransferPort } from "../ports.ts";
+import type { FeedPort, HubCalls, Log, StorePort, TransferPort } from "../ports.ts";
 import { Checkpoints } from "../publish/checkpoints.ts";
 import { Publisher } from "../publish/publisher.ts";
 import type { WorkerTiming } from "../timing.ts";
@@ -28,6 +28,8 @@ import type { SpoolPaths } from "./spool.ts";
 export type RunContext = {
   readonly hub: HubCalls;
   readonly transfer: TransferPort;
+  /** The object store by the worker's own credentials. */
+  readonly store: StorePort | undefined;
   readonly feed: FeedPort;
   readonly cache: ArtifactCache;
   readonly gpus: GpuReader;
@@ -166,6 +168,12 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
       transfer: context.transfer,
       assignment,
       digest: context.digest,
+      store: context.store,
+      hubLostMs: context.timing.hubLostMs,
+      stored: record.stored,
+      onStored: (stored) => journal.update({ stored }),
+      model: record.model,
+      onReserved: (model) => note({ model }),
     }),
   };
 }

@@ -145,6 +145,23 @@ describe("a restarted worker", () => {
     expect(types.slice(-2)).toEqual(["published", "state"]);
   });
 
+  it("tells the hub of a model that its predecessor had put into the store by itself", async () => {
+    const assignment = assign({ command });
+    const stored = {
+      artifact: v.parse(ArtifactId, "b".repeat(64)),
+      bytes: 7,
+      sentBytes: 7,
+      seconds: 1,
+    };
+    const result = { stoppedEarly: false, data: {} };
+    const model = v.parse(ModelId, "00112233");
+    await leave(assignment, { stage: "publishing", result, stored, model });
+    await restart();
+    expect((await outcome(assignment.job))?.state).toBe("completed");
+    expect(hub.calls).toContain("recordModel");
+    expect(hub.publications).toMatchObject([{ id: model, artifact: stored.artifact }]);
+  });
+
   it("publishes a training of whose end only the exit was noted, with all it had printed", async () => {
     const assignment = assign({ command });
     await leave(

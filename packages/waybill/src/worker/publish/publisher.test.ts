@@ -47,6 +47,12 @@ function secondAttempt(init: { filled?: boolean; registered?: boolean } = {}) {
     transfer: { ...transfer, push },
     assignment,
     digest: fakeDigest,
+    store: undefined,
+    hubLostMs: 100,
+    stored: undefined,
+    onStored: async () => undefined,
+    model: undefined,
+    onReserved: () => undefined,
   });
   return { hub, publisher, pushedTo, former };
 }

@@ -8,11 +8,13 @@ import {
   type ModelId,
   ArtifactName,
   WaybillError,
+  directModelPrefix,
 } from "@waybill/sdk/protocol";
 import * as v from "valibot";
 import { delay } from "@waybill/sdk/timing";
 import { isStale } from "../errors.ts";
-import type { HubCalls, TransferPort, TransferProgress } from "../ports.ts";
+import type { HubCalls, StorePort, TransferPort, TransferProgress } from "../ports.ts";
+import { hubLost } from "./hub-lost.ts";
 import { describeModel } from "./model-description.ts";
 
 export type PublisherInit = {
@@ -20,6 +22,16 @@ export type PublisherInit = {
   readonly transfer: TransferPort;
   readonly assignment: JobAssignment;
   readonly digest: (bytes: Uint8Array) => string;
+  /** The object store by the worker's own credentials, if it has any. */
+  readonly store: StorePort | undefined;
+  /** The hub has to be away for so long before the model goes to the store without it. */
+  readonly hubLostMs: number;
+  /** What a former daemon has put there and not told the hub of, and who notes that. */
+  readonly stored: Pushed | undefined;
+  readonly onStored: (stored: Pushed) => Promise<void>;
+  /** The id that was reserved, when a former daemon knew it, and who notes it. */
+  readonly model: ModelId | undefined;
+  readonly onReserved: (model: ModelId) => void;
 };
 
 export type PublishRequest = {
@@ -43,6 +55,11 @@ export type Pushed = {
 /** The model and where it lies, as the `published` event says it. */
 export type Published = Omit<JobEventOf<"published">, "seq" | "time" | "attempt">;
 
+/** The pushed model, or the one an earlier attempt has published. */
+type Brought =
+  | { readonly model: ModelId; readonly pushed: Pushed }
+  | { readonly former: ModelEntry };
+
 const FOREVER = Number.POSITIVE_INFINITY;
 /** Between tries of a push that failed in a way that may pass. */
 const PUSH_AGAIN_MS = 1000;
@@ -53,10 +70,12 @@ export class Publisher {
 
   constructor(init: PublisherInit) {
     this.#init = init;
+    if (init.model !== undefined) this.#model = Promise.resolve(init.model);
   }
 
   /** Asks for the model's id while the trainer still runs; `publish` uses the answer. */
   reserveEarly(signal: AbortSignal): void {
+    if (this.#model !== undefined) return;
     const reserved = this.#reserve(signal);
     this.#model = reserved;
     reserved.catch(() => {
@@ -69,12 +88,13 @@ export class Publisher {
   async publish(request: PublishRequest): Promise<Published> {
     const { signal } = request;
     const reserved = await (this.#model ?? this.#reserve(signal));
-    const former = await this.#formerResult(reserved, signal);
-    if (former !== undefined) {
+    const brought = await this.#bring(reserved, request);
+    if ("former" in brought) {
+      const { former } = brought;
       request.onWarning(`the model of an earlier attempt is in the registry already: ${former.id}`);
       return publishedAs(former);
     }
-    const { model, pushed } = await this.#pushed(reserved, request);
+    const { model, pushed } = brought;
     await request.onPushed(pushed);
     request.signal.throwIfAborted();
     return publishedAs(await this.#register(model, pushed.artifact, request));
@@ -95,11 +115,14 @@ export class Publisher {
     }
   }
 
+  /** Through the hub, unless an earlier attempt has published already. */
+  async #throughHub(reserved: ModelId, request: PublishRequest): Promise<Brought> {
+    const former = await this.#formerResult(reserved, request.signal);
+    return former === undefined ? this.#pushed(reserved, request) : { former };
+  }
+
   /** An earlier attempt may have filled the folder and been lost before it said so: this one gets a folder of its own. */
-  async #pushed(
-    model: ModelId,
-    request: PublishRequest,
-  ): Promise<{ readonly model: ModelId; readonly pushed: Pushed }> {
+  async #pushed(model: ModelId, request: PublishRequest): Promise<Brought> {
     try {
       return { model, pushed: await this.#push(model, request) };
     } catch (error) {
@@ -117,7 +140,71 @@ export class Publisher {
     const body = { digest: digest(description), owner: job, modelType: spec.modelType };
     const options = { signal, retryForMs: FOREVER };
     const { model } = await hub.call("reserveModel", { params: { room }, body }, options);
+    if (attempt === undefined) this.#init.onReserved(model);
     return model;
+  }
+
+  /** Through the hub; straight to the store when that is away and the worker can. */
+  async #bring(model: ModelId, request: PublishRequest): Promise<Brought> {
+    const { store, hub, hubLostMs, stored } = this.#init;
+    if (stored !== undefined) return this.#record(model, stored, request);
+    if (store === undefined) return this.#throughHub(model, request);
+    const over = new AbortController();
+    const signal = AbortSignal.any([request.signal, over.signal]);
+    const lost = hubLost(hub, hubLostMs, signal).then(() => "lost" as const);
+    const bringing = this.#throughHub(model, { ...request, signal });
+    try {
+      const first = await Promise.race([bringing, lost]);
+      if (first !== "lost") return first;
+    } finally {
+      over.abort();
+      await Promise.allSettled([bringing, lost]);
+    }
+    request.signal.throwIfAborted();
+    return this.#record(model, await this.#store(store, model, request), request);
+  }
+
+  async #store(store: StorePort, model: ModelId, request: PublishRequest): Promise<Pushed> {
+    const { room, job, attempt, spec } = this.#init.assignment;
+    const { modelType } = spec;
+    const { signal, onProgress } = request;
+    request.onWarning("the hub cannot be reached: the model goes straight to the object store");
+    const pushed = await store.upload({
+      room,
+      dir: request.output,
+      prefix: directModelPrefix({ room, model, modelType, attempt }),
+      name: v.parse(ArtifactName, `${modelType}_${model}`),
+      purpose: { kind: "model", model, modelType, job, attempt },
+      signal,
+      onProgress,
+    });
+    for (const warning of pushed.warnings) request.onWarning(warning);
+    const { artifact, bytes, sentBytes, seconds } = pushed;
+    await this.#init.onStored({ artifact, bytes, sentBytes, seconds });
+    return { artifact, bytes, sentBytes, seconds };
+  }
+
+  /** Tells the hub, as soon as it is back, what lies in the store. */
+  async #record(model: ModelId, pushed: Pushed, request: PublishRequest): Promise<Brought> {
+    const { hub, assignment, store } = this.#init;
+    const { room, job, attempt, spec } = assignment;
+    const { modelType } = spec;
+    const { signal } = request;
+    const body = { artifact: pushed.artifact, modelType, job, attempt };
+    try {
+      const input = { params: { room, model }, body };
+      await hub.call("recordModel", input, { signal, retryForMs: FOREVER });
+      return { model, pushed };
+    } catch (error) {
+      const code = error instanceof WaybillError ? error.code : undefined;
+      if (code !== "stale_attempt" && code !== "conflict") throw error;
+      // Nobody will ever record it.
+      const prefix = directModelPrefix({ room, model, modelType, attempt });
+      await store?.remove(prefix, signal).catch(() => undefined);
+      if (code === "stale_attempt") throw error;
+      // Filled by an earlier attempt, or not whole: the hub is back, and the output is still here.
+      return this.#throughHub(model, request);
+    }
   }
 
   async #push(model: ModelId, request: PublishRequest): Promise<Pushed> {
