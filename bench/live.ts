@@ -123,10 +123,16 @@ async function startViewer(
 }
 
 async function oneJob(viewer: ChildProcess, order: JobOrder): Promise<JobAnswer> {
-  const ended = once(viewer, "exit").then(() => Promise.reject(new Error("the viewer ended")));
+  const answered = new AbortController();
+  const { signal } = answered;
+  const ended = once(viewer, "exit", { signal }).then(() => {
+    throw new Error("the viewer ended");
+  });
+  const answers = once(viewer, "message", { signal }) as Promise<[JobAnswer]>;
   ended.catch(() => undefined);
+  answers.catch(() => undefined);
   viewer.send(order);
-  const [answer] = (await Promise.race([once(viewer, "message"), ended])) as [JobAnswer];
+  const [answer] = await Promise.race([answers, ended]).finally(() => answered.abort());
   return answer;
 }
 
