@@ -113,7 +113,7 @@ describe("a data set on its way", () => {
     await lab.startWorker("desk");
     const code = ["--code", lab.path("code"), "--", "node", "train.mjs"];
     const train = lab.start(
-      ["train", "-d", lab.path("data"), "--limit-up", "8M", ...code],
+      ["train", "-d", lab.path("data"), "--via", "s3", "--limit-up", "8M", ...code],
       "owner",
     );
     const lines = await Array.fromAsync(train.rest());

@@ -216,9 +216,10 @@ describe("the main job", () => {
       "owner",
       { cwd: code },
     );
-    const submitted = await client.until((line) => line["type"] === "submitted");
+    // From then on the worker has the data set, which goes straight to it.
+    const lines = await client.until((line) => line["state"] === "running");
     await client.kill();
-    const job = String(submitted.at(-1)?.["job"]);
+    const job = String(lines.find((line) => line["type"] === "submitted")?.["job"]);
     expect((await runWaybill(["job", "watch", job], lab.machine("owner"))).code).toBe(0);
     expect(await lab.ask(["model", "show", "orphan"])).toMatchObject({ training: { job } });
   });

@@ -17,7 +17,7 @@ export function cleanEnvironment(settings: NodeJS.ProcessEnv): NodeJS.ProcessEnv
   return { ...Object.fromEntries(kept), ...settings };
 }
 
-/** A running `waybill … --json`. */
+/** A running `waybill … --json`; `prefix` are words that run it elsewhere, such as in another network. */
 export class WaybillProcess implements AsyncDisposable {
   readonly name: string;
   readonly child: ChildProcess;
@@ -27,14 +27,16 @@ export class WaybillProcess implements AsyncDisposable {
   constructor(
     args: readonly string[],
     settings: NodeJS.ProcessEnv,
-    options: { name?: string; cwd?: string } = {},
+    options: { name?: string; cwd?: string; prefix?: readonly string[] } = {},
   ) {
     this.name = options.name ?? args.slice(0, 2).join(" ");
     // --json goes before a `--` that starts a trainer's command.
     const at = args.indexOf("--");
     const words =
       at === -1 ? [...args, "--json"] : [...args.slice(0, at), "--json", ...args.slice(at)];
-    this.child = spawn(process.execPath, [BIN, ...words], {
+    const [program = process.execPath, ...rest] = options.prefix ?? [];
+    const own = rest.length > 0 ? [process.execPath] : [];
+    this.child = spawn(program, [...rest, ...own, BIN, ...words], {
       env: cleanEnvironment(settings),
       stdio: ["ignore", "pipe", "pipe"],
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),

@@ -1,6 +1,13 @@
 // What a user of the SDK does with artifacts: push a tree, pull it back, watch a job.
 export { pushArtifact, type HubCalls, type PushOptions, type PushResult } from "./push.ts";
-export { pushAnnounced, type AnnouncedPushOptions } from "./arriving/announced-push.ts";
+export {
+  pushAnnounced,
+  type AnnouncedPushOptions,
+  type AnnouncedPushResult,
+} from "./arriving/announced-push.ts";
+export { DIRECT_BELOW_BYTES, type Via } from "./arriving/choose-via.ts";
+export { JobHold, type JobHoldInit, type UploadHold } from "./arriving/job-hold.ts";
+export { type TreePeers } from "./arriving/peer-route.ts";
 export { helloProof } from "./arriving/http-route.ts";
 export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
 export { type ReceivedSample } from "./sample-receiver.ts";

@@ -11,7 +11,12 @@ import { type PeerLinks, createPeerLinks } from "@waybill/sdk/swarm";
 import { closeWebRtc, loadWebRtc } from "../webrtc.ts";
 import type { Context } from "./context.ts";
 
-export type LiveRoom = { readonly session: SignalingSession; readonly links: PeerLinks };
+export type LiveRoom = {
+  readonly session: SignalingSession;
+  readonly links: PeerLinks;
+  /** Whether links can have a direct channel, and with it bulk streams. */
+  readonly carriesBulk: boolean;
+};
 
 /** How this machine's user appears to the others. */
 export function personName(): string {
@@ -51,6 +56,7 @@ export async function openLive(
   return {
     session,
     links,
+    carriesBulk: RTCPeerConnection !== undefined,
     [Symbol.asyncDispose]: async () => {
       await links.stop();
       await session.stop();

@@ -18,6 +18,8 @@ export type DataServerInit = {
   readonly objects: TreeObjects;
   /** What all bytes of the push pass; undefined is no limit. */
   readonly gate?: RateGate | undefined;
+  /** Told of bytes of objects that went to a reader. */
+  readonly onServed?: (bytes: number) => void;
   /** Where it listens. Default: every address, at any free port. */
   readonly listen?: { readonly host?: string; readonly port?: number };
   /** Requests at once; further ones are refused with 503. Default 64. */
@@ -94,6 +96,7 @@ class Service {
   servedBytes = 0;
   readonly #objects: TreeObjects;
   readonly #gate: RateGate | undefined;
+  readonly #onServed: DataServerInit["onServed"];
   readonly #maxConnections: number;
   readonly #token: Buffer;
   readonly #tokenHash: Buffer;
@@ -101,13 +104,14 @@ class Service {
   #active = 0;
 
   constructor(
-    { objects, gate, maxConnections = MAX_CONNECTIONS }: DataServerInit,
+    { objects, gate, onServed, maxConnections = MAX_CONNECTIONS }: DataServerInit,
     token: Buffer,
     door: Doorkeeper,
   ) {
     this.#door = door;
     this.#objects = objects;
     this.#gate = gate;
+    this.#onServed = onServed;
     this.#maxConnections = maxConnections;
     this.#token = token;
     this.#tokenHash = hashOf(token.toString("hex"));
@@ -233,6 +237,7 @@ class Service {
         const isTaken = response.write(Buffer.from(piece.subarray(at, at + length)));
         at += length;
         this.servedBytes += length;
+        this.#onServed?.(length);
         if (!isTaken) await once(response, "drain", { signal });
       }
     }

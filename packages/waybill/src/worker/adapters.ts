@@ -18,7 +18,7 @@ import {
 } from "@waybill/sdk/protocol";
 import {
   type PeerConnectionConstructor,
-  type PeerLinksInit,
+  type PeerLinks,
   createEventFeed,
   createPeerLinks,
 } from "@waybill/sdk/swarm";
@@ -49,6 +49,8 @@ type Connected = Pick<
 export function connectWorker(init: ConnectInit): Connected {
   const { hub, room, name } = init;
   const sessions = new WeakMap<SessionPort, SignalingSession>();
+  // The feed's and the transfers'.
+  let links: PeerLinks | undefined;
   return {
     hub,
     room,
@@ -68,14 +70,18 @@ export function connectWorker(init: ConnectInit): Connected {
       const session = sessions.get(port);
       if (session === undefined) throw new TypeError("the feed needs this worker's own session");
       const { keys, RTCPeerConnection } = init;
-      return feedPort({
+      links = createPeerLinks({
         signaling: session,
         keys,
         RTCPeerConnection,
         iceServers: () => hub.call("iceServers", { params: { room } }),
       });
+      return feedPort(links);
     },
-    transfer: transferPort(hub, init.dataWaitMs),
+    // Without direct channels there are no bytes to be had from peers.
+    transfer: transferPort(hub, init.dataWaitMs, () =>
+      init.RTCPeerConnection === undefined ? undefined : links,
+    ),
     digest: blake3Hex,
     token: {
       current: () => hub.credential?.token,
@@ -122,8 +128,7 @@ function sessionPort(session: SignalingSession): SessionPort {
   };
 }
 
-function feedPort(init: PeerLinksInit): FeedPort {
-  const links = createPeerLinks(init);
+function feedPort(links: PeerLinks): FeedPort {
   const feed = createEventFeed({ links });
   return {
     add: (job, reader) => feed.add(job, reader),
@@ -144,7 +149,11 @@ function feedPort(init: PeerLinksInit): FeedPort {
 /** Enough to fill a link that nobody else uses. */
 const BACKGROUND_BODIES = 2;
 
-function transferPort(hub: HubClient, dataWaitMs: number | undefined): TransferPort {
+function transferPort(
+  hub: HubClient,
+  dataWaitMs: number | undefined,
+  peers: () => PeerLinks | undefined,
+): TransferPort {
   const retryForMs = Number.POSITIVE_INFINITY;
   // One for all jobs: its connections to the store stay open between them.
   const transport = createByteTransport();
@@ -161,6 +170,7 @@ function transferPort(hub: HubClient, dataWaitMs: number | undefined): TransferP
         signal,
         onProgress,
         transport,
+        peers: peers(),
         ...(dataWaitMs === undefined ? {} : { waitMs: dataWaitMs }),
       });
       const { bytes, seconds, sources, manifest } = pulled;

@@ -1,22 +1,21 @@
 // A push that others can read from the moment it begins: the tree is hashed first, so that its artifact is known, then
-// announced, then sent in segments (docs/protocol/arriving.md §1, §2).
-import { type TreeScan, manifestBytes, scanTree } from "../../artifact/index.ts";
-import { type ByteTransport, createByteTransport, crc32 } from "../../platform/index.ts";
+// announced, then sent in segments, or held back while its readers get it from this machine
+// (docs/protocol/arriving.md §1, §2, §8).
+import { type TreeScan, scanTree } from "../../artifact/index.ts";
+import { createByteTransport } from "../../platform/index.ts";
 import {
-  ANNOUNCED_MANIFEST_BYTES,
   ArtifactName,
   type DirectAddress,
-  MANIFEST_KEY,
   type ResolvedArtifact,
   type UploadStatus,
   WaybillError,
   decodeValue,
 } from "../../protocol/index.ts";
-import { createPresignedPut } from "../../s3/index.ts";
-import { retry } from "../../timing/index.ts";
-import { type HashedTree, type SinkOptions, crc32Base64, hashTree } from "../../transfer/index.ts";
+import { type HashedTree, hashTree } from "../../transfer/index.ts";
 import { NOT_ADOPTED } from "../hub-sink.ts";
 import { type HubCalls, type PushOptions, type PushResult, pushArtifact } from "../push.ts";
+import { Announcer, SentDirectly } from "./announcer.ts";
+import type { UploadHold } from "./job-hold.ts";
 import { SegmentedSink } from "./segmented-sink.ts";
 
 export type AnnouncedPushOptions = Omit<PushOptions, "wrapSink"> & {
@@ -26,8 +25,17 @@ export type AnnouncedPushOptions = Omit<PushOptions, "wrapSink"> & {
   readonly onUnannounced?: (reason: unknown) => void;
   /** Begins to serve the tree from this machine; gives its addresses. Absent: it is not served. */
   readonly serve?: (tree: HashedTree & { readonly scan: TreeScan }) => Promise<DirectAddress[]>;
+  /** Whether the upload is held back while readers get the tree from this machine, and for how long. */
+  readonly hold?: UploadHold | undefined;
+  /** Whose machine this is, for people who wait for it. */
+  readonly by?: string;
   /** Bytes hashed before the push begins. */
   readonly onHashed?: (bytes: number) => void;
+};
+
+export type AnnouncedPushResult = PushResult & {
+  /** The upload was held until nobody needed it any more: the store has nothing of it. */
+  readonly sentDirectly: boolean;
 };
 
 /**
@@ -37,7 +45,7 @@ export type AnnouncedPushOptions = Omit<PushOptions, "wrapSink"> & {
 export async function pushAnnounced(
   hub: HubCalls,
   options: AnnouncedPushOptions,
-): Promise<PushResult> {
+): Promise<AnnouncedPushResult> {
   const startMs = performance.now();
   const { room, signal, onHashed, retryForMs = 600_000 } = options;
   const name = decodeValue(ArtifactName, options.name, `the name ${JSON.stringify(options.name)}`);
@@ -47,16 +55,28 @@ export async function pushAnnounced(
     signal,
     ...(onHashed === undefined ? {} : { onProgress: onHashed }),
   });
+  const seconds = () => (performance.now() - startMs) / 1000;
   const held = await adoptHeld(hub, options, tree);
   if (held !== undefined) {
     options.onAnnounced(held);
-    const seconds = (performance.now() - startMs) / 1000;
-    return identical(scan, tree, held, seconds);
+    return { ...unsent(scan, tree, seconds()), ...alreadyThere(scan, held), sentDirectly: false };
   }
   const transport = options.transport ?? createByteTransport();
-  const announcer = new Announcer(hub, options, { scan, ...tree }, transport);
+  const announcer = new Announcer({
+    hub,
+    room,
+    tree: { scan, ...tree },
+    transport,
+    retryForMs,
+    onAnnounced: options.onAnnounced,
+    onUnannounced: (reason) => options.onUnannounced?.(reason),
+    serve: async () => (await options.serve?.({ scan, ...tree })) ?? [],
+    by: options.by,
+    hold: options.hold,
+  });
+  let begun: UploadStatus | undefined;
   try {
-    return await pushArtifact(hub, {
+    const pushed = await pushArtifact(hub, {
       ...options,
       name,
       scan,
@@ -67,99 +87,20 @@ export async function pushAnnounced(
           hub,
           room,
           retryForMs,
-          announce: (status, how) => announcer.announce(status, how),
+          announce: (status, how) => {
+            begun = status;
+            return announcer.announce(status, how);
+          },
           onRefused: (reason) => announcer.refuse(reason),
         }),
     });
+    return { ...pushed, sentDirectly: false };
+  } catch (error) {
+    if (!(error instanceof SentDirectly)) throw error;
+    if (begun !== undefined) await announcer.abandon(begun);
+    return { ...unsent(scan, tree, seconds()), sentDirectly: true };
   } finally {
     if (options.transport === undefined) transport.close();
-  }
-}
-
-class Announcer {
-  readonly #hub: HubCalls;
-  readonly #options: AnnouncedPushOptions;
-  readonly #tree: HashedTree & { readonly scan: TreeScan };
-  readonly #transport: ByteTransport;
-  #addresses: Promise<DirectAddress[]> | undefined;
-  #announced = false;
-  #refused = false;
-
-  constructor(
-    hub: HubCalls,
-    options: AnnouncedPushOptions,
-    tree: HashedTree & { readonly scan: TreeScan },
-    transport: ByteTransport,
-  ) {
-    this.#hub = hub;
-    this.#options = options;
-    this.#tree = tree;
-    this.#transport = transport;
-  }
-
-  /** Segments are no use with this store. */
-  refuse(reason: string): void {
-    this.#refused = true;
-    this.#options.onUnannounced?.(new WaybillError("storage_failed", reason));
-  }
-
-  /** Announces an open upload; whether its parts should be segments. */
-  async announce(status: UploadStatus, options: SinkOptions): Promise<boolean> {
-    const { manifest, artifact } = this.#tree;
-    if (status.layout !== manifest.layout || status.shardBytes !== manifest.shardBytes) {
-      return this.#skip(new WaybillError("conflict", "the upload was begun with other shards"));
-    }
-    const bytes = manifestBytes(manifest);
-    if (bytes.length > ANNOUNCED_MANIFEST_BYTES) {
-      return this.#skip(new WaybillError("too_large", `the manifest has ${bytes.length} bytes`));
-    }
-    try {
-      await this.#putManifest(status, bytes, options);
-      this.#addresses ??= this.#options.serve?.(this.#tree) ?? Promise.resolve([]);
-      const direct = await this.#addresses;
-      const record = await this.#hub.call(
-        "announceUpload",
-        {
-          params: { room: this.#options.room, upload: status.upload },
-          body: { artifact, manifestBytes: bytes.length, direct },
-        },
-        { ...options, retryForMs: this.#options.retryForMs ?? 600_000 },
-      );
-      if (!this.#announced) this.#options.onAnnounced(record);
-      this.#announced = true;
-      return record.arriving === true && !this.#refused;
-    } catch (error) {
-      // A hub that does not know announcements, or does not want this one: the push does not need it.
-      if (options.signal.aborted || !(error instanceof WaybillError)) throw error;
-      if (error.code === "unreachable" || error.code === "storage_full") throw error;
-      return this.#skip(error);
-    }
-  }
-
-  #skip(reason: WaybillError): boolean {
-    this.#options.onUnannounced?.(reason);
-    return false;
-  }
-
-  async #putManifest(
-    status: UploadStatus,
-    bytes: Uint8Array,
-    { signal }: SinkOptions,
-  ): Promise<void> {
-    const { room, retryForMs = 600_000 } = this.#options;
-    const part = {
-      key: MANIFEST_KEY,
-      part: 0,
-      size: bytes.length,
-      crc32: crc32Base64(crc32(bytes)),
-    };
-    const input = { params: { room, upload: status.upload }, body: { parts: [part] } };
-    const put = createPresignedPut(this.#transport);
-    const once = async () => {
-      const { parts } = await this.#hub.call("signSegments", input, { signal, retryForMs });
-      for (const permit of parts) await put(permit, bytes, { signal, onSent: () => undefined });
-    };
-    await retry(once, { forMs: retryForMs, signal, capMs: 5000 });
   }
 }
 
@@ -182,24 +123,27 @@ async function adoptHeld(
   }
 }
 
-function identical(
-  scan: TreeScan,
-  { artifact, manifest }: HashedTree,
-  record: ResolvedArtifact,
-  seconds: number,
-): PushResult {
-  const { bytes } = scan;
+/** A push that put nothing on the wire. */
+function unsent(scan: TreeScan, { artifact, manifest }: HashedTree, seconds: number): PushResult {
   return {
     artifact,
     files: scan.files.length,
-    bytes,
+    bytes: scan.bytes,
     sentBytes: 0,
-    savedBytes: bytes,
-    saved: { held: 0, copied: 0, identical: bytes, compressed: 0 },
+    savedBytes: 0,
+    saved: { held: 0, copied: 0, identical: 0, compressed: 0 },
     retries: 0,
     seconds,
     warnings: scan.warnings,
-    record,
+    record: undefined,
     manifest,
   };
+}
+
+function alreadyThere(
+  { bytes }: TreeScan,
+  record: ResolvedArtifact,
+): Pick<PushResult, "savedBytes" | "saved" | "record"> {
+  const saved = { held: 0, copied: 0, identical: bytes, compressed: 0 };
+  return { savedBytes: bytes, saved, record };
 }

@@ -101,7 +101,7 @@ function setup(answer: Answer = allTaken, announced = true) {
     hub: { call: call as HubCalls["call"] },
     room,
     retryForMs: 0,
-    announce: async () => announced,
+    announce: async () => ({ segments: announced, wasHeld: false }),
     onRefused: (reason) => refusals.push(reason),
   });
   const send = async (...parts: PartToSign[]) => {

@@ -21,14 +21,15 @@ import {
 import type { JoinedObject, Permits, PutOptions, Sink, SinkOptions } from "../../transfer/index.ts";
 import type { HubSink } from "../hub-sink.ts";
 import type { HubCalls } from "../push.ts";
+import type { Announced } from "./announcer.ts";
 
 export type SegmentedSinkInit = {
   readonly inner: HubSink;
   readonly hub: HubCalls;
   readonly room: RoomId;
   readonly retryForMs: number;
-  /** Announces an upload that was begun; false when it is to be sent without segments. */
-  readonly announce: (status: UploadStatus, options: SinkOptions) => Promise<boolean>;
+  /** Announces an upload that was begun, and waits while it is held back. */
+  readonly announce: (status: UploadStatus, options: SinkOptions) => Promise<Announced>;
   /** Told when a segment could not be taken: the next sink should not try. */
   readonly onRefused: (reason: string) => void;
 };
@@ -70,8 +71,11 @@ export class SegmentedSink implements Sink {
   async begin(plan: UploadPlan, options: SinkOptions): Promise<UploadStatus> {
     const status = await this.#init.inner.begin(plan, options);
     this.#status = status;
-    this.#isOn = status.state === "open" && (await this.#init.announce(status, options));
-    return status;
+    if (status.state !== "open") return status;
+    const { segments, wasHeld } = await this.#init.announce(status, options);
+    this.#isOn = segments;
+    // Somebody else may have sent parts of it meanwhile (I2).
+    return wasHeld ? this.#init.inner.status(options) : status;
   }
 
   status(options: SinkOptions): Promise<UploadStatus> {

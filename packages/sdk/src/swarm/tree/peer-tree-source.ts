@@ -76,16 +76,19 @@ export class PeerTreeSource implements Source {
     const either = AbortSignal.any([signal, failed.signal]);
     const pieces = this.#link.bulk.accept(stream, { signal: either })[Symbol.asyncIterator]();
     let left = length;
+    let isWhole = false;
     try {
       const offer = this.#offer;
       this.#link.send({ type: "tree.want", id, offer, key, offset, length, stream });
-      while (left > 0) {
+      for (;;) {
         const piece = await this.#next(pieces, failed);
-        if (piece === undefined) throw this.#lost(`${key} ended ${left} bytes early`);
+        if (piece === undefined) break;
         left -= piece.length;
         if (left < 0) throw this.#lost(`it sent more of ${key} than was asked for`);
         yield piece;
       }
+      if (left > 0) throw this.#lost(`${key} ended ${left} bytes early`);
+      isWhole = true;
     } catch (error) {
       if (signal.aborted) throw abortReason(signal);
       if (failed.signal.aborted) throw abortReason(failed.signal);
@@ -94,8 +97,7 @@ export class PeerTreeSource implements Source {
         : this.#lost(messageOf(error), error);
     } finally {
       for (const one of off) one();
-      if (left > 0) this.#cancel(id);
-      else await pieces.return?.();
+      if (!isWhole) this.#cancel(id);
       failed.abort(this.#lost("the request is over"));
     }
   }

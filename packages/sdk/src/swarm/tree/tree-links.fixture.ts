@@ -3,10 +3,13 @@ import { type PeerId, WaybillError } from "../../protocol/index.ts";
 import { abortReason } from "../../timing/index.ts";
 import { Listeners } from "../listeners.ts";
 import type { LinkMessage, LinkPath } from "../peer-link.ts";
-import type { BulkOut, BulkStreams, TreeLink } from "./tree-link.ts";
+import type { BulkWriter } from "../bulk/bulk-sender.ts";
+import type { TreeLink, TreeStreams } from "./tree-link.ts";
 
 /** What a writer may be ahead of its reader. */
 const CREDIT_BYTES = 64 * 1024;
+
+const NEVER = new AbortController().signal;
 
 type Stream = {
   readonly pieces: Uint8Array[];
@@ -42,7 +45,7 @@ export class LinkPair {
 
 export class LinkEnd implements TreeLink {
   readonly peerId: PeerId;
-  readonly bulk: BulkStreams;
+  readonly bulk: TreeStreams;
   readonly sent: LinkMessage[] = [];
   /** What becomes of a message to the other side. */
   drops: (message: LinkMessage) => boolean = () => false;
@@ -67,8 +70,8 @@ export class LinkEnd implements TreeLink {
     this.#in = into;
     this.bulk = {
       newStreamId: () => (this.#last += 1),
-      openStream: (id, { signal }) => this.#open(id, signal),
-      accept: (id, { signal }) => this.#accept(id, signal),
+      openStream: (id, { signal = NEVER } = {}) => this.#open(id, signal),
+      accept: (id, { signal = NEVER } = {}) => this.#accept(id, signal),
     };
   }
 
@@ -114,7 +117,7 @@ export class LinkEnd implements TreeLink {
     this.#closes.emit(undefined);
   }
 
-  #open(id: number, signal: AbortSignal): BulkOut {
+  #open(id: number, signal: AbortSignal): BulkWriter {
     const stream = streamOf(this.#out, id);
     const assertOpen = () => {
       if (signal.aborted) throw abortReason(signal);
@@ -129,7 +132,7 @@ export class LinkEnd implements TreeLink {
           await Promise.race([stream.changed.promise, aborted(signal)]);
           assertOpen();
         }
-        const piece = this.alter(bytes);
+        const piece = this.alter(bytes.slice());
         stream.pieces.push(piece);
         stream.bytes += piece.length;
         change(stream);

@@ -156,8 +156,7 @@ export class TreeServer {
           signal.throwIfAborted();
           const bytes = Math.min(piece.length - at, gate?.pieceBytes ?? piece.length);
           await gate?.pass(bytes, signal);
-          // A copy: the stream keeps it until it has gone.
-          await out.write(piece.slice(at, at + bytes));
+          await out.write(piece.subarray(at, at + bytes));
           at += bytes;
           sent += bytes;
           onServed?.(bytes);

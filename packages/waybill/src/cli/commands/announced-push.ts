@@ -1,26 +1,31 @@
 // A push that goes on beside something else: announced, so that others read it meanwhile, and served from this machine
 // for as long as somebody may want it.
-import { type PushResult, pushAnnounced } from "@waybill/sdk/client";
+import { type AnnouncedPushResult, type JobHold, pushAnnounced } from "@waybill/sdk/client";
 import { createByteTransport } from "@waybill/sdk/platform";
 import {
   type ArtifactId,
   type ArtifactName,
-  type DirectAddress,
   type RoomId,
   isAbort,
   messageOf,
 } from "@waybill/sdk/protocol";
 import { RateGate, parseRateLimit } from "@waybill/sdk/timing";
-import { type DataServer, startDataServer } from "../../data-server/data-server.ts";
-import { TreeObjects } from "../../data-server/tree-objects.ts";
 import type { Context } from "../context.ts";
+import { type LiveRoom, personName } from "../live.ts";
 import { type PushArguments, pushOptions } from "../push-options.ts";
 import { RetryNotice } from "../render/retry-notice.ts";
 import { TransferView } from "../render/transfer-view.ts";
+import { ServedTree } from "../served-tree.ts";
 
 export type AnnouncedArguments = PushArguments & {
   /** Whether this machine serves the tree meanwhile. Default: it does. */
   readonly direct?: boolean;
+  /** Only over the links of peers, which are encrypted. */
+  readonly encrypted?: boolean;
+  /** The room's peers, who may read from here by their links. */
+  readonly live?: LiveRoom | undefined;
+  /** Holds the upload back for a job. */
+  readonly hold?: JobHold | undefined;
   readonly label?: string;
   readonly quiet?: boolean;
 };
@@ -30,7 +35,7 @@ export interface AnnouncedPush extends AsyncDisposable {
   readonly name: ArtifactName;
   /** The artifact, as soon as others can read it; when it is not announced, once it is pushed. */
   readonly artifact: Promise<ArtifactId>;
-  readonly done: Promise<PushResult>;
+  readonly done: Promise<AnnouncedPushResult>;
   /** Ends the display of its progress: something else is shown. */
   hide(): void;
 }
@@ -62,17 +67,21 @@ export async function beginAnnouncedPush(
   const known = Promise.withResolvers<ArtifactId>();
   // Whoever does not wait for it hears of a failure by `done`.
   known.promise.catch(() => undefined);
-  let server: DataServer | undefined;
-  const serve = async (tree: ConstructorParameters<typeof TreeObjects>[0]) => {
-    try {
-      server = await startDataServer({ objects: new TreeObjects(tree), gate });
-      return [...server.addresses];
-    } catch (error) {
-      output.note(`note: not served from here: ${messageOf(error)}`);
-      return [] satisfies DirectAddress[];
-    }
+  let served: ServedTree | undefined;
+  const { live, hold } = options;
+  const serve = async (tree: Parameters<typeof ServedTree.start>[0]["tree"]) => {
+    served = await ServedTree.start({
+      tree,
+      gate,
+      overHttp: options.encrypted !== true,
+      live,
+      onServed: () => hold?.served(),
+      onDone: () => hold?.delivered(),
+      note: (text) => output.note(text),
+    });
+    return [...served.addresses];
   };
-  const run = async (): Promise<PushResult> => {
+  const run = async (): Promise<AnnouncedPushResult> => {
     try {
       const result = await pushAnnounced(hub, {
         room,
@@ -85,6 +94,8 @@ export async function beginAnnouncedPush(
           known.resolve(artifact);
         },
         ...(options.direct === false ? {} : { serve }),
+        hold,
+        by: personName(),
         onUnannounced: (reason) => output.note(`note: not announced: ${messageOf(reason)}`),
         onRetry: (error, waitMs) => notice.failed(error, waitMs),
         onProgress: (progress) => {
@@ -120,8 +131,9 @@ export async function beginAnnouncedPush(
     },
     async [Symbol.asyncDispose]() {
       stopping.abort();
+      hold?.stop();
       await done.catch(() => undefined);
-      await server?.stop();
+      await served?.[Symbol.asyncDispose]();
     },
   };
 }

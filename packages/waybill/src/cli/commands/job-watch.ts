@@ -11,7 +11,7 @@ import {
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { SampleFolder } from "../sample-folder.ts";
-import { openLive } from "../live.ts";
+import { type LiveRoom, openLive } from "../live.ts";
 import { JobView } from "../render/job-view.ts";
 import { RetryNotice } from "../render/retry-notice.ts";
 import { PathNotice, describePath } from "../render/watch-path.ts";
@@ -33,11 +33,27 @@ export async function followJob(
   sinceSeq: number,
   samples?: string,
 ): Promise<number> {
+  await using live = await openLive(context, room, await context.client(room, "transfer"));
+  return await followJobOn(live, context, room, { job, sinceSeq, samples });
+}
+
+type Followed = {
+  readonly job: JobId;
+  readonly sinceSeq: number;
+  readonly samples?: string | undefined;
+};
+
+/** As `followJob`, over a line that is open already. */
+export async function followJobOn(
+  { session, links }: LiveRoom,
+  context: Context,
+  room: RoomId,
+  { job, sinceSeq, samples }: Followed,
+): Promise<number> {
   const { output, signal } = context;
   // With --json there is an event or a path on every line, and nothing else.
   const people = { note: output.note.bind(output), record: () => undefined };
   const hub = await context.client(room, "transfer", new RetryNotice({ output: people }));
-  await using live = await openLive(context, room, hub);
   const view = new JobView(job);
   let last: JobEvent | undefined;
   let state: JobState = "queued";
@@ -63,7 +79,7 @@ export async function followJob(
       notice.changed(path);
     };
     for await (const event of watchJob(
-      { hub, ...live },
+      { hub, session, links },
       { room, job, sinceSeq, signal, onPath, onSample },
     )) {
       last = event;

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { Command, Option } from "commander";
+import { JobHold, type JobHoldInit, type Via } from "@waybill/sdk/client";
 import {
   type ArtifactId,
   type JobId,
@@ -17,7 +18,7 @@ import {
 import type { HubClient } from "@waybill/sdk/hub-client";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
-import { personName } from "../live.ts";
+import { openLive, personName } from "../live.ts";
 import {
   byteSize,
   collect,
@@ -29,7 +30,7 @@ import {
 } from "../options.ts";
 import { formatBytes } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
-import { followJob } from "./job-watch.ts";
+import { followJobOn } from "./job-watch.ts";
 import { type AnnouncedPush, beginAnnouncedPush } from "./announced-push.ts";
 import { pushPath } from "./push.ts";
 import { codeOf } from "./train-code.ts";
@@ -41,6 +42,9 @@ type TrainOptions = SpecOptions & {
   readonly detach?: boolean;
   readonly announce?: boolean;
   readonly direct?: boolean;
+  readonly via: Via;
+  readonly directBelow?: number;
+  readonly explain?: boolean;
   readonly limitUp?: string;
 };
 
@@ -97,6 +101,20 @@ export function trainCommand(run: Runner): Command {
     .option("--detach", "print the job's id, push what is left of the dataset, and return")
     .option("--no-announce", "push all of the dataset before the job is submitted")
     .option("--no-direct", "do not serve the dataset from this machine while it is pushed")
+    .addOption(
+      new Option(
+        "--via <way>",
+        "how the dataset goes first: peer (straight to the worker, encrypted, whatever its size), s3 (to the store), or by its size",
+      )
+        .choices(["auto", "peer", "s3"])
+        .default("auto"),
+    )
+    .option(
+      "--direct-below <size>",
+      "largest dataset that goes straight to the worker, without the store (default: 100M; 0: none)",
+      byteSize,
+    )
+    .option("--explain", "say which way the dataset goes, and why")
     .option(
       "--limit-up <rate>",
       "bytes of the dataset a second at most, as 512K, or by time: 08:00,512K 19:00,off",
@@ -107,7 +125,8 @@ export function trainCommand(run: Runner): Command {
       `
 
 The job is submitted before its dataset is pushed: the worker reads it as it arrives, from this machine where it
-can be reached, and trains when it has all of it. A push that fails cancels the job.
+can be reached, and trains when it has all of it. A push that fails cancels the job. A small dataset goes straight
+to the worker, and to the store only when that does not work, with --detach, or for an ephemeral worker.
 
 Ctrl-C leaves the job running; \`waybill job watch ID\` comes back to it. While the dataset is still being pushed
 Ctrl-C stops that, too: the job then waits 15 minutes for somebody to go on with \`waybill push PATH --announce\`.
@@ -127,22 +146,37 @@ async function train(
   // Every error before anything is uploaded: the spec is complete but for the artifacts' ids.
   const spec = await specOf(command, options);
   await checkWithHub(context, hub, room, { spec, quiet });
-  const { limitUp, direct = true } = options;
+  const { limitUp, direct = true, detach = false } = options;
+  const job = newJobId(Date.now(), cryptoRandom);
+  const source =
+    options.announce !== false && options.dataset !== undefined && existsSync(options.dataset)
+      ? options.dataset
+      : undefined;
+  await using live =
+    source === undefined && detach
+      ? undefined
+      : await openLive(context, room, await context.client(room, "transfer"));
+  const hold =
+    source === undefined || live === undefined
+      ? undefined
+      : new JobHold({ ...holdOptions(context, options), hub, session: live.session, room, job });
   await using push =
-    options.dataset !== undefined && options.announce !== false && existsSync(options.dataset)
-      ? await beginAnnouncedPush(context, room, options.dataset, {
+    source === undefined
+      ? undefined
+      : await beginAnnouncedPush(context, room, source, {
           label: "dataset",
           quiet,
           direct,
+          encrypted: options.via === "peer",
+          live,
+          hold,
           ...(limitUp === undefined ? {} : { limitUp }),
-        })
-      : undefined;
+        });
   const dataset =
     push === undefined
       ? await datasetOf(context, room, { ...options, quiet })
       : { artifact: await push.artifact, name: push.name };
   const code = await codeOf(context, room, command, { ...options, quiet });
-  const job = newJobId(Date.now(), cryptoRandom);
   const body = {
     job,
     spec: {
@@ -157,24 +191,26 @@ async function train(
     { params: { room }, body },
     { signal: context.signal },
   );
+  hold?.submitted();
   context.output.note(
     `job ${job} ${submitted.state}${submitted.reason === undefined ? "" : `: ${submitted.reason}`}`,
   );
-  if (options.detach === true) {
+  if (detach || live === undefined) {
     context.output.record({ job });
     context.output.line(job);
     if (push !== undefined) await endOfPush(push, { context, room, job });
     return 0;
   }
   context.output.record({ type: "submitted", job });
-  if (push === undefined) return await followJob(context, room, job, 0);
+  if (push === undefined) return await followJobOn(live, context, room, { job, sinceSeq: 0 });
   push.hide();
   const pushed = endOfPush(push, { context, room, job });
   pushed.catch(() => undefined);
-  const exit = await followJob(context, room, job, 0);
+  const exit = await followJobOn(live, context, room, { job, sinceSeq: 0 });
+  hold?.finish();
   // A job that has ended otherwise needs the rest no more; what was sent is there when it is tried again. A push that
   // failed is why the job was cancelled.
-  if (exit === EXIT.ok || (await isOver(push.done))) await pushed;
+  if (exit === EXIT.ok || hold?.isHeld === true || (await isOver(push.done))) await pushed;
   return exit;
 }
 
@@ -193,6 +229,25 @@ async function checkWithHub(
   output.note(`warning: ${reason}; the job will wait until one comes that does`);
 }
 
+function holdOptions(
+  { output }: Context,
+  { via, directBelow, detach = false, explain = false }: TrainOptions,
+): Pick<JobHoldInit, "via" | "belowBytes" | "leaves" | "onDecision"> {
+  return {
+    via,
+    leaves: detach,
+    ...(directBelow === undefined ? {} : { belowBytes: directBelow }),
+    ...(explain
+      ? {
+          onDecision: (why) => {
+            output.note(`dataset  ${why}`);
+            output.record({ type: "dataset.via", why });
+          },
+        }
+      : {}),
+  };
+}
+
 /** Waits for a dataset's push; one that fails for good cancels the job that waits for it. Throws its error. */
 async function endOfPush(
   { done, name }: AnnouncedPush,
@@ -200,9 +255,11 @@ async function endOfPush(
 ): Promise<void> {
   const { output } = context;
   try {
-    const { bytes, savedBytes } = await done;
+    const { bytes, savedBytes, sentDirectly } = await done;
     output.note(
-      `dataset  ${name}: ${formatBytes(bytes)}, ${formatBytes(savedBytes)} of it were there already`,
+      sentDirectly
+        ? `dataset  ${name}: ${formatBytes(bytes)}, straight to the worker; the store has nothing of it`
+        : `dataset  ${name}: ${formatBytes(bytes)}, ${formatBytes(savedBytes)} of it were there already`,
     );
   } catch (error) {
     if (isAbort(error)) throw error;

@@ -1,0 +1,81 @@
+// The tree of a push under way, served from this machine: over HTTP to whoever can reach it, and to the peers of the
+// room over their links (docs/protocol/arriving.md §4, §7).
+import { type DirectAddress, type PeerId, messageOf } from "@waybill/sdk/protocol";
+import { TreeServer } from "@waybill/sdk/swarm";
+import type { RateGate } from "@waybill/sdk/timing";
+import { type DataServer, startDataServer } from "../data-server/data-server.ts";
+import { TreeObjects } from "../data-server/tree-objects.ts";
+import type { LiveRoom } from "./live.ts";
+
+export type ServedTreeInit = {
+  readonly tree: ConstructorParameters<typeof TreeObjects>[0];
+  /** What all bytes of the push pass. */
+  readonly gate: RateGate | undefined;
+  /** Whether it is served over plain HTTP, too. */
+  readonly overHttp: boolean;
+  /** Absent, or without direct channels: only over HTTP. */
+  readonly live?: LiveRoom | undefined;
+  readonly onServed?: (() => void) | undefined;
+  /** A reader has all of it. */
+  readonly onDone?: (() => void) | undefined;
+  readonly note: (text: string) => void;
+};
+
+/** Addresses in an announcement; one is the peer's. */
+const MAX_HTTP_ADDRESSES = 15;
+/** A hub that welcomes later than this leaves the peer's address out. */
+const WELCOME_MS = 3000;
+
+export class ServedTree implements AsyncDisposable {
+  readonly addresses: readonly DirectAddress[];
+  readonly #http: DataServer | undefined;
+  readonly #peers: TreeServer | undefined;
+
+  private constructor(
+    addresses: readonly DirectAddress[],
+    http: DataServer | undefined,
+    peers: TreeServer | undefined,
+  ) {
+    this.addresses = addresses;
+    this.#http = http;
+    this.#peers = peers;
+  }
+
+  /** Serves by every way there is; what keeps one from working is noted. */
+  static async start(init: ServedTreeInit): Promise<ServedTree> {
+    const { tree, gate, overHttp, live, note } = init;
+    const onServed = () => init.onServed?.();
+    const objects = new TreeObjects(tree);
+    let http: DataServer | undefined;
+    try {
+      if (overHttp) http = await startDataServer({ objects, gate, onServed });
+    } catch (error) {
+      note(`note: not served from here over HTTP: ${messageOf(error)}`);
+    }
+    const addresses: DirectAddress[] = [...(http?.addresses ?? [])].slice(0, MAX_HTTP_ADDRESSES);
+    const peer = live?.carriesBulk === true ? await welcomed(live) : undefined;
+    if (live === undefined || peer === undefined) return new ServedTree(addresses, http, undefined);
+    const server = new TreeServer({ links: live.links });
+    const onDone = () => init.onDone?.();
+    const { offer } = server.offer({ tree: objects, gate, onServed, onDone });
+    return new ServedTree([...addresses, { peer, offer }], http, server);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#peers?.stop();
+    await this.#http?.stop();
+  }
+}
+
+/** Our id in the room, once the hub has told it. */
+async function welcomed({ session }: LiveRoom): Promise<PeerId | undefined> {
+  const known = session.welcome?.peerId;
+  if (known !== undefined) return known;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const off = session.on("welcome", () => resolve());
+  const timer = setTimeout(resolve, WELCOME_MS);
+  await promise;
+  off();
+  clearTimeout(timer);
+  return session.welcome?.peerId;
+}
