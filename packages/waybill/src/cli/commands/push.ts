@@ -6,6 +6,7 @@ import { createByteTransport } from "@waybill/sdk/platform";
 import { type RoomId, isAbort } from "@waybill/sdk/protocol";
 import { parseRateLimit } from "@waybill/sdk/timing";
 import type { Context } from "../context.ts";
+import { openLive } from "../live.ts";
 import { filePath, withRoom } from "../options.ts";
 import { type PushArguments, pushOptions } from "../push-options.ts";
 import { type ReceiptOption, orderReceipt } from "../receipt-file.ts";
@@ -82,7 +83,11 @@ async function pushAnnouncedPath(
   source: string,
   options: PushArguments & AnnounceOptions,
 ): Promise<PushResult> {
-  await using running = await beginAnnouncedPush(context, room, source, options);
+  await using live =
+    options.direct === false || !context.webrtc
+      ? undefined
+      : await openLive(context, room, await context.client(room, "transfer"));
+  await using running = await beginAnnouncedPush(context, room, source, { ...options, live });
   return await running.done;
 }
 
