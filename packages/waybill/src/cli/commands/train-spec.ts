@@ -24,6 +24,7 @@ export type SpecOptions = {
   readonly where?: string[];
   readonly maxAttempts?: number;
   readonly progress?: ProgressFormat;
+  readonly emptyStdin?: boolean;
   readonly tensorboard?: boolean;
 };
 
@@ -52,6 +53,7 @@ export async function specOf(command: readonly string[], options: SpecOptions): 
     tags: options.tag ?? [],
     notes: options.notes,
     progress: options.progress,
+    stdin: options.emptyStdin === true ? ("empty" as const) : undefined,
     tensorboard: options.tensorboard,
     maxAttempts: options.maxAttempts,
     requirements: present(requirements),

@@ -97,6 +97,10 @@ export function trainCommand(run: Runner): Command {
       "json, sleap or csv:PATH: how the trainer tells its progress",
       progressFormat,
     )
+    .option(
+      "--empty-stdin",
+      "the trainer reads its standard input to the end; it cannot be adjusted",
+    )
     .option("--tensorboard", "write event files for TensorBoard into the model, too")
     .option("--detach", "print the job's id, push what is left of the dataset, and return")
     .option("--no-announce", "push all of the dataset before the job is submitted")

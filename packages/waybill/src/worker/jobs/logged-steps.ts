@@ -5,7 +5,7 @@ import type { EventLog } from "../events/event-log.ts";
 import type { CommandAck } from "../ports.ts";
 import type { Waiting } from "./run-types.ts";
 
-export type LoggedCommand = {
+type LoggedCommand = {
   readonly id: string;
   readonly name: CommandName;
   readonly by: string;

@@ -6,8 +6,6 @@ import type { StorePort } from "../ports.ts";
 import { OwnSink } from "./own-sink.ts";
 import { OwnStore, type OwnStoreInit } from "./own-store.ts";
 
-export type OwnUploadRequest = Parameters<StorePort["upload"]>[0];
-
 /** Opens the store; nothing is asked of it before the first upload. */
 export function openOwnStore(init: OwnStoreInit, now: () => number = Date.now): StorePort {
   const store = new OwnStore(init);
