@@ -14,8 +14,8 @@ const SEEDS = process.env["FAULT_SEEDS"]?.split(",").map(Number) ?? upTo(COUNT);
 /** Runs at once: most of a run is waiting. */
 const PARALLEL = Number(process.env["FAULT_PARALLEL"] ?? 8);
 /** Longer than a trainer's start and most outages, shorter than the others. */
-const LEASE_MS = 1500;
-const LIMIT_MS = 40_000;
+const LEASE_MS = 1200;
+const LIMIT_MS = 60_000;
 
 function upTo(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i + 1);
@@ -104,8 +104,9 @@ describe("random fault schedules", () => {
       bucket: `seed-${seed}`,
       leaseMs: LEASE_MS,
     };
-    await using world = await ScheduleWorld.open(init, seed);
-    await world.suffer(scheduleOf(seed, LEASE_MS));
+    const schedule = scheduleOf(seed, LEASE_MS);
+    await using world = await ScheduleWorld.open(init, schedule);
+    await world.suffer(schedule);
     const ended = await world.end(LIMIT_MS);
     check(ended);
     return ended.doc.attempt;

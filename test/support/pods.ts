@@ -1,10 +1,11 @@
 // A few machines that vanish at any moment: ephemeral workers that are SIGKILLed with everything on them, or told to go by
 // SIGTERM, each replaced by a new one; and the jobs that have to be finished on them all the same.
-import { readFile, readdir, readlink, rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "@waybill/sdk";
 import { type JobDoc, type JobEvent, RoomId, decodeValue, isTerminal } from "@waybill/sdk/protocol";
 import { Lab, ROOM } from "./lab.ts";
+import { killBelow } from "./processes.ts";
 import { randomOf } from "./random.ts";
 import type { WaybillProcess } from "./waybill-process.ts";
 
@@ -191,19 +192,4 @@ async function modelOf(client: LabClient, doc: JobDoc, dir: string): Promise<Pod
   await rm(dir, { recursive: true, force: true });
   await client.pull({ ref: artifact, dir });
   return JSON.parse(await readFile(`${dir}/model.json`, "utf8")) as PodJob["model"];
-}
-
-/** What was started below a folder dies with the machine that it was on. */
-async function killBelow(folder: string): Promise<void> {
-  for (const name of await readdir("/proc")) {
-    const pid = Number(name);
-    if (!Number.isInteger(pid)) continue;
-    const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => "");
-    if (!cwd.startsWith(`${folder}/`)) continue;
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
-  }
 }

@@ -26,22 +26,24 @@ import {
   randomText,
 } from "@waybill/sdk/protocol";
 import { type PeerLinks, createPeerLinks } from "@waybill/sdk/swarm";
+import { encodeWorkerKey } from "../../packages/waybill/src/cli/credentials.ts";
 import { FaultProxy } from "./fault-proxy.ts";
 import { KillableHub, type KillableHubInit } from "./killable-hub.ts";
+import { killBelow } from "./processes.ts";
 import { randomOf } from "./random.ts";
 import type { Fault, Place, Schedule } from "./schedule.ts";
 import { WaybillProcess } from "./waybill-process.ts";
 
 const ROOM = decodeValue(RoomId, "lab", "room");
 /** Metrics of a whole run. */
-export const STEPS = 30;
+export const STEPS = 40;
 /** Largest delay of a slow connection, each way. */
 const SLOW_MS = 80;
 
 /** Numbers its lines and says who it is, so that whoever watches knows whether anything is missing. */
 const TRAINER = `echo "pid $$"
 n=0
-while [ $n -lt ${STEPS} ]; do n=$((n+1)); echo "{\\"n\\":$n}"; sleep 0.04; done
+while [ $n -lt ${STEPS} ]; do n=$((n+1)); echo "{\\"n\\":$n}"; sleep 0.05; done
 echo $$ >"$WAYBILL_OUTPUT/pid"`;
 
 export type Ended = {
@@ -54,6 +56,7 @@ export type Ended = {
   readonly model: string;
 };
 
+type WorkerName = Exclude<Place, "hub" | "viewer">;
 type Paths = Readonly<Record<Exclude<Place, "hub">, FaultProxy>>;
 type Viewer = { readonly abort: AbortController; readonly over: Promise<void> };
 
@@ -63,13 +66,18 @@ export class ScheduleWorld implements AsyncDisposable {
   readonly #paths: Paths;
   readonly #random: () => number;
   readonly #workers = new Map<string, WaybillProcess>();
+  readonly #pods: boolean;
+  /** Where the workers of now keep their data; a new pod has a disk of its own. */
+  readonly #folders = new Map<WorkerName, string>();
   readonly #seen: JobEvent[] = [];
   #owner!: HubClient;
   #viewer: Viewer | undefined;
+  #key = "";
   #job!: JobId;
   #ended = false;
 
-  private constructor(dir: string, hub: KillableHub, paths: Paths, seed: number) {
+  private constructor(dir: string, hub: KillableHub, paths: Paths, { seed, pods }: Schedule) {
+    this.#pods = pods;
     this.#dir = dir;
     this.#hub = hub;
     this.#paths = paths;
@@ -77,12 +85,12 @@ export class ScheduleWorld implements AsyncDisposable {
   }
 
   /** Starts everything; resolves when the viewer has the job's first metric. */
-  static async open(init: KillableHubInit, seed: number): Promise<ScheduleWorld> {
+  static async open(init: KillableHubInit, schedule: Schedule): Promise<ScheduleWorld> {
     const hub = new KillableHub(init);
     await hub.start();
     const open = () => new FaultProxy(() => hub.port).start();
     const paths = { viewer: await open(), "worker a": await open(), "worker b": await open() };
-    const world = new ScheduleWorld(init.dataDir, hub, paths, seed);
+    const world = new ScheduleWorld(init.dataDir, hub, paths, schedule);
     try {
       await world.#begin();
       return world;
@@ -155,12 +163,16 @@ export class ScheduleWorld implements AsyncDisposable {
       credential: { token, identity },
       retryForMs: 60_000,
     });
+    const key = await generateIdentityKey();
+    const made = await this.#owner.call("createWorkerKey", {
+      params: { room: ROOM },
+      body: { publicKey: key.x, label: "workers" },
+    });
+    this.#key = encodeWorkerKey(key, made.token);
     for (const name of ["worker a", "worker b"] as const) {
-      const { code } = await this.#owner.call("createInvite", {
-        params: { room: ROOM },
-        body: { role: "worker" },
-      });
-      await this.#startWorker(name, ["--join", code]);
+      this.#startWorker(name);
+      await this.#workers.get(name)?.until((line) => line["type"] === "ready");
+      this.#workers.get(name)?.drain();
     }
     this.#job = newJobId(Date.now(), cryptoRandom);
     const spec = decodeValue(
@@ -176,20 +188,22 @@ export class ScheduleWorld implements AsyncDisposable {
     while (!this.#seen.some(({ type }) => type === "metric")) await sleep(5);
   }
 
-  async #startWorker(name: Exclude<Place, "hub">, more: readonly string[] = []): Promise<void> {
+  #startWorker(name: WorkerName): void {
+    const kind = this.#pods ? "ephemeral" : "desktop";
+    const before = this.#pods ? undefined : this.#folders.get(name);
+    const folder = before ?? path.join(this.#dir, randomText(8, cryptoRandom));
+    this.#folders.set(name, folder);
     const worker = new WaybillProcess(
-      ["worker", "--name", name.replace(" ", "-"), ...more],
+      ["worker", "--name", name.replace(" ", "-"), "--kind", kind],
       {
         WAYBILL_HUB: this.#paths[name].url,
-        WAYBILL_ROOM: ROOM,
-        WAYBILL_DATA: path.join(this.#dir, name.replace(" ", "-")),
+        WAYBILL_KEY: this.#key,
+        WAYBILL_DATA: folder,
         WAYBILL_WEBRTC: "0",
       },
       { name },
     );
     this.#workers.set(name, worker);
-    if (more.length > 0) await worker.until((line) => line["type"] === "ready");
-    worker.drain();
   }
 
   #watch(): void {
@@ -247,9 +261,12 @@ export class ScheduleWorld implements AsyncDisposable {
     }
     const worker = this.#workers.get(on);
     await worker?.kill();
+    if (this.#pods) await killBelow(this.#folders.get(on) ?? this.#dir);
     await sleep(forMs);
     // Of two kills at once the later one has started another.
-    if (this.#workers.get(on) === worker) await this.#startWorker(on);
+    if (this.#workers.get(on) !== worker) return;
+    this.#startWorker(on);
+    this.#workers.get(on)?.drain();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
