@@ -10,12 +10,17 @@ import {
   type RouteOutput,
   isRetryable,
 } from "../protocol/index.ts";
+import type { Clock } from "../swarm/index.ts";
+
+/** A question this old when the hub is heard again may have been asked over a connection that is dead. */
+const OLD_MS = 1000;
 
 export type StoredJobInit = {
   readonly hub: Pick<HubClient, "call">;
   readonly room: RoomId;
   readonly job: JobId;
   readonly signal: AbortSignal;
+  readonly clock: Pick<Clock, "now">;
 };
 
 /** An image is worth a hub's restart, not more: newer ones wait behind it. */
@@ -23,9 +28,18 @@ const SAMPLE_MS = 30_000;
 
 export class StoredJob {
   readonly #init: StoredJobInit;
+  #asking: { readonly abort: AbortController; readonly sinceMs: number } | undefined;
 
   constructor(init: StoredJobInit) {
     this.#init = init;
+  }
+
+  /** There is a new connection to the hub: a question that has waited for long is given up, to be asked again. */
+  reconnected(): void {
+    const asking = this.#asking;
+    if (asking !== undefined && this.#init.clock.now() - asking.sinceMs > OLD_MS) {
+      asking.abort.abort();
+    }
   }
 
   /** A page of stored events after `since`. */
@@ -59,13 +73,18 @@ export class StoredJob {
     route: N,
     input: RouteInput<N>,
   ): Promise<RouteOutput<N> | undefined> {
-    const { hub, signal } = this.#init;
+    const { hub, signal, clock } = this.#init;
+    const abort = new AbortController();
+    this.#asking = { abort, sinceMs: clock.now() };
     try {
       // Tried once: whoever watches has other news to react to than the end of a retry.
-      return await hub.call(route, input, { signal, retryForMs: 0 });
+      const options = { signal: AbortSignal.any([signal, abort.signal]), retryForMs: 0 };
+      return await hub.call(route, input, options);
     } catch (error) {
-      if (signal.aborted || isRetryable(error)) return undefined;
+      if (signal.aborted || abort.signal.aborted || isRetryable(error)) return undefined;
       throw error;
+    } finally {
+      this.#asking = undefined;
     }
   }
 }

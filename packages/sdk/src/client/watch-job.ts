@@ -156,7 +156,8 @@ class JobWatch {
     this.#clock = deps.clock ?? systemClock;
     this.#merge = startMerge(options.sinceSeq);
     const { room, job } = options;
-    this.#stored = new StoredJob({ hub: deps.hub, room, job, signal: this.#stopping.signal });
+    const { signal } = this.#stopping;
+    this.#stored = new StoredJob({ hub: deps.hub, room, job, signal, clock: this.#clock });
     this.#samples = this.#receiveSamples();
     this.#live = new LiveSubscription({
       links: deps.links,
@@ -194,6 +195,7 @@ class JobWatch {
         if (isTerminal(changed.state) || moved || !this.#live.serving) this.#poke();
       }),
       session.on("welcome", () => {
+        this.#stored.reconnected();
         this.#live.relayReset();
         if (!this.#live.serving) this.#poke();
       }),
