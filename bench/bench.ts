@@ -16,6 +16,9 @@ const RUNS: readonly (readonly [name: string, ...options: string[]])[] = [
   ["many"],
   ["text"],
   ["mirrors"],
+  ["hub-load"],
+  ["outage"],
+  ["ephemeral"],
 ];
 
 const failed: string[] = [];
