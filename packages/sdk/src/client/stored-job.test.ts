@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import * as v from "valibot";
 import { JobId, RoomId } from "../protocol/index.ts";
-import { StoredJob, type StoredJobInit } from "./stored-job.ts";
+import { StoredJob } from "./stored-job.ts";
 
 /** A hub that answers nothing until a question is given up. */
 function silentHub() {
@@ -11,7 +11,7 @@ function silentHub() {
       options.signal.addEventListener("abort", () => reject(options.signal.reason as Error));
     });
   const stored = new StoredJob({
-    hub: { call } as unknown as StoredJobInit["hub"],
+    hub: { call },
     room: v.parse(RoomId, "lab"),
     job: v.parse(JobId, "j_0123456789abcdef"),
     signal: new AbortController().signal,
