@@ -96,21 +96,23 @@ describe("a job, live", () => {
       lab.start(["job", "watch", job], "owner"),
       lab.start(["job", "watch", job], "owner", { env: { WAYBILL_WEBRTC: "0" } }),
     ];
-    const isPath = (line: Line) => line["type"] === "path";
-    const seen = await Promise.all(watches.map((watch) => watch.until(isPath)));
+    // On a busy machine another path may last long enough to be told before.
+    const seen = await Promise.all([
+      watches[0]?.until((line) => line["type"] === "path" && line["via"] === "webrtc"),
+      watches[1]?.until((line) => line["type"] === "path" && line["via"] === "relay"),
+    ]);
     await lab.ask(["job", "cancel", job]);
     const rest = await Promise.all(watches.map((watch) => Array.fromAsync(watch.rest())));
-    expect(seen.map((lines) => lines.at(-1))).toEqual([
-      expect.objectContaining({ via: "webrtc", path: expect.stringMatching(/^webrtc \(direct/) }),
-      expect.objectContaining({ via: "relay", path: expect.stringMatching(/^hub/) }),
+    expect(seen.map((lines) => lines?.at(-1)?.["path"])).toEqual([
+      expect.stringMatching(/^webrtc \(direct/),
+      expect.stringMatching(/^hub/),
     ]);
-    // At its end the log is read where it is stored, for a moment that is not worth a line.
-    expect(
-      rest
-        .flat()
-        .filter(isPath)
-        .map((line) => line["via"]),
-    ).toEqual([]);
+    const isPath = (line: Line) => line["type"] === "path";
+    for (const [i, lines] of seen.entries()) {
+      const told = [...(lines ?? []), ...(rest[i] ?? [])].filter(isPath);
+      const ways = told.map((line) => String(line["path"]).replace(/,? ?<?\d+ ms/, ""));
+      expect(ways.some((way, at) => way === ways[at - 1])).toBe(false);
+    }
   });
 
   it("shows the hundred images of a trainer's end, each once", async () => {
