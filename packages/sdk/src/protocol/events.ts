@@ -50,16 +50,21 @@ export const CommandName = v.picklist([
 ]);
 export type CommandName = v.InferOutput<typeof CommandName>;
 
-/** What `adjust` asks for: 1 to 64 keys with JSON scalars. */
-export const Adjustment = v.pipe(
-  v.record(
-    v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, "not a key")),
-    v.union([v.pipe(v.string(), v.maxLength(1024)), v.number(), v.boolean(), v.null()]),
-  ),
-  v.minEntries(1, "adjust what?"),
-  v.maxEntries(64),
+const Scalars = v.record(
+  v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, "not a key")),
+  v.union([v.pipe(v.string(), v.maxLength(1024)), v.number(), v.boolean(), v.null()]),
 );
+
+/** What `adjust` asks for: 1 to 64 keys with JSON scalars. */
+export const Adjustment = v.pipe(Scalars, v.minEntries(1, "adjust what?"), v.maxEntries(64));
 export type Adjustment = v.InferOutput<typeof Adjustment>;
+
+/** Keys of a job that can have been adjusted; four times what one `adjust` may ask for. */
+export const MAX_ADJUSTED = 256;
+
+/** What a job's trainers have confirmed of every `adjust` so far: the last value of each key. */
+export const Adjusted = v.pipe(Scalars, v.maxEntries(MAX_ADJUSTED));
+export type Adjusted = v.InferOutput<typeof Adjusted>;
 
 const Seq = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const base = {

@@ -1,7 +1,7 @@
 // Jobs: what a client asks for, and the document a hub keeps of it (`{room}/jobs/{jobId}/job.json`).
 import * as v from "valibot";
 import { Label } from "./access.ts";
-import { JobState } from "./events.ts";
+import { Adjusted, JobState } from "./events.ts";
 import {
   Alias,
   ArtifactId,
@@ -121,6 +121,8 @@ export const JobDoc = v.object({
   seqReserved: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   model: v.optional(ModelId),
   resume: v.optional(ResumePoint),
+  /** What the trainer has been given by `adjust` and confirmed: a later attempt begins with it (events.md §7). */
+  adjusted: v.optional(Adjusted),
   /** Attempts in a row, up to the last one, that were interrupted without a new checkpoint. */
   fruitless: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
   /** The last attempt whose worker said that it was interrupted: asking again gets the same answer. */
@@ -149,5 +151,7 @@ export const JobAssignment = v.object({
   leaseMs: v.optional(v.pipe(v.number(), v.minValue(1))),
   submittedBy: v.string(),
   resume: v.optional(ResumePoint),
+  /** Of the document: what the attempts before were given by `adjust`. */
+  adjusted: v.optional(Adjusted),
 });
 export type JobAssignment = v.InferOutput<typeof JobAssignment>;

@@ -1,7 +1,7 @@
 // Jobs, their events, samples and workers.
 import * as v from "valibot";
 import { Label } from "../access.ts";
-import { Adjustment, CommandName, JobEvent, JobState } from "../events.ts";
+import { Adjusted, Adjustment, CommandName, JobEvent, JobState } from "../events.ts";
 import { ArtifactId, JobId, ModelId, PeerId, RoomId, Timestamp } from "../ids.ts";
 import { JobDoc, JobSpec, ResumePoint } from "../jobs.ts";
 import { WorkerInfo, WorkerMode } from "../workers.ts";
@@ -125,6 +125,8 @@ export const JOB_ROUTES = {
       attempt: Attempt,
       state: v.picklist(["assigned", "running", "paused", "stopping"]),
       lastSeq: Seq,
+      /** What the trainer has confirmed of `adjust` so far. */
+      adjusted: v.optional(Adjusted),
     }),
     response: v.object({ leaseUntil: Timestamp, seqReserved: Seq }),
   }),

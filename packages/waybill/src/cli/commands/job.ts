@@ -130,6 +130,7 @@ async function show(context: Context, [text]: [string]): Promise<void> {
       "config",
       Object.keys(job.spec.config).length === 0 ? undefined : JSON.stringify(job.spec.config),
     ],
+    ["adjusted", job.adjusted === undefined ? undefined : JSON.stringify(job.adjusted)],
     ["alias", job.spec.alias],
     ["tags", job.spec.tags.join(", ") || undefined],
     ["model", job.model],

@@ -1,8 +1,10 @@
 import {
+  type Adjusted,
   type ArtifactId,
   JOB_STATES,
   type JobDoc,
   type JobState,
+  MAX_ADJUSTED,
   WaybillError,
   isTerminal,
 } from "@waybill/sdk/protocol";
@@ -192,6 +194,31 @@ describe("fencing (I11)", () => {
         expect(outcomeOf(docIn(state), { ...HAPPENINGS.end, ...wrong })).toBe("stale_attempt");
       }
     }
+  });
+
+  it("keep what the trainer has confirmed of adjust, key by key, for the attempts that follow", () => {
+    const renew = (adjusted?: Adjusted) =>
+      ({ ...HAPPENINGS.renew, state: "running", adjusted }) as const;
+    const some = next(docIn("running"), renew({ lr: 0.1, decay: true }), START_MS).doc;
+    const more = next(some, renew({ lr: 0.01 }), START_MS).doc;
+    const kept = next(more, renew(), START_MS).doc;
+    expect(kept.adjusted).toEqual({ lr: 0.01, decay: true });
+    const queued = next(kept, HAPPENINGS.interrupt, START_MS).doc;
+    const { doc, events } = next(queued, assign, START_MS);
+    const [assigned] = events as [StateEvent];
+    expect(assignmentOf(doc, assigned)).toMatchObject({
+      attempt: 2,
+      adjusted: { lr: 0.01, decay: true },
+    });
+  });
+
+  it("are extended although more has been adjusted than is kept", () => {
+    const keys = (from: number) =>
+      Object.fromEntries(Array.from({ length: MAX_ADJUSTED }, (_, i) => [`k${from + i}`, i]));
+    const renew = (from: number) => ({ ...HAPPENINGS.renew, adjusted: keys(from) });
+    const full = next(docIn("running"), renew(0), START_MS).doc;
+    expect(next(full, renew(100), START_MS).doc.adjusted).toMatchObject({ k100: 0, k255: 155 });
+    expect(Object.keys(next(full, renew(100), START_MS).doc.adjusted ?? {})).toHaveLength(256);
   });
 
   it("keeps a late renewal from leading back", () => {

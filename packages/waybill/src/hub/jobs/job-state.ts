@@ -7,6 +7,7 @@
 //     │ cancel                 └──────────────┴────────┴──────────┤ end, expire, recover
 //     └──▶ cancelled            completed · failed · cancelled · interrupted ◀┘
 import {
+  type Adjusted,
   type JobAssignment,
   type JobDoc,
   type JobId,
@@ -14,6 +15,7 @@ import {
   type JobState,
   type JobWish,
   LIMITS,
+  MAX_ADJUSTED,
   type ModelId,
   type PeerId,
   type ResumePoint,
@@ -53,6 +55,8 @@ export type Happening =
       readonly attempt: number;
       readonly state: LiveState;
       readonly lastSeq: number;
+      /** What the trainer has confirmed of `adjust`. */
+      readonly adjusted?: Adjusted | undefined;
     }
   | {
       readonly type: "end";
@@ -147,7 +151,7 @@ export function next(
 
 /** What the worker of an assigned job is told. */
 export function assignmentOf(doc: JobDoc, assigned: StateEvent): JobAssignment {
-  const { job, room, spec, attempt, seqReserved, leaseUntil, submittedBy, resume } = doc;
+  const { job, room, spec, attempt, seqReserved, leaseUntil, submittedBy, resume, adjusted } = doc;
   if (leaseUntil === undefined) {
     throw new WaybillError("internal", `job ${job} is assigned without a lease`);
   }
@@ -162,6 +166,7 @@ export function assignmentOf(doc: JobDoc, assigned: StateEvent): JobAssignment {
     leaseUntil,
     submittedBy,
     ...(resume === undefined ? {} : { resume }),
+    ...(adjusted === undefined ? {} : { adjusted }),
   };
 }
 
@@ -200,8 +205,18 @@ function renew(
       state: late ? doc.state : renewal.state,
       leaseUntil: timestamp(nowMs + leaseMs),
       seqReserved: Math.max(doc.seqReserved, renewal.lastSeq + LIMITS.seqReserve),
+      ...withAdjusted(doc.adjusted, renewal.adjusted),
     },
   };
+}
+
+/** The last value of each key; keys above the bound are left out, for the lease matters more. */
+function withAdjusted(
+  before: Adjusted = {},
+  confirmed: Adjusted = {},
+): Pick<JobDoc, "adjusted"> | undefined {
+  const all = Object.entries({ ...before, ...confirmed }).slice(0, MAX_ADJUSTED);
+  return all.length === 0 ? undefined : { adjusted: Object.fromEntries(all) };
 }
 
 function end(doc: JobDoc, ended: Extract<Happening, { type: "end" }>, nowMs: number): Transition {
