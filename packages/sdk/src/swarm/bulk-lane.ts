@@ -4,6 +4,8 @@ import { whenChannelLow } from "./channel-room.ts";
 
 export type BulkLane = {
   readonly connection: string;
+  /** Whether its connection carries control messages as well. */
+  readonly shared: boolean;
   /** Largest frame, header included, that both this path and the peer take. */
   readonly maxFrameBytes: number;
   /** Whether its bytes go through a TURN server now. */
@@ -24,13 +26,15 @@ export const LANE_LOW_BYTES = 256 * 1024;
 export function createBulkLane(init: {
   readonly channel: RTCDataChannel;
   readonly connection: string;
+  readonly shared: boolean;
   readonly maxMessageBytes: number;
   readonly relayed: () => boolean;
   readonly clock: Clock;
 }): BulkLane {
-  const { channel, connection, maxMessageBytes, relayed, clock } = init;
+  const { channel, connection, shared, maxMessageBytes, relayed, clock } = init;
   return {
     connection,
+    shared,
     maxFrameBytes: Math.min(MAX_FRAME_BYTES, maxMessageBytes),
     get relayed() {
       return relayed();

@@ -269,6 +269,7 @@ export class DirectConnection {
     return createBulkLane({
       channel,
       connection: this.connection,
+      shared: !this.#init.bulkOnly,
       maxMessageBytes: Math.min(
         this.#pc.sctp?.maxMessageSize ?? Number.POSITIVE_INFINITY,
         maxMessageBytes(this.#remoteSdp),

@@ -84,7 +84,7 @@ export class PeerLink {
     this.bulk = new Bulk({
       context,
       peer,
-      rttMs: () => (this.#path.kind === "webrtc" ? this.#path.rttMs : undefined),
+      rttMs: () => (this.#path.kind === "webrtc" ? this.#rtt.leastMs : undefined),
       signal: (data) => this.#signalBulk(data),
     });
     this.#negotiator = new Negotiator({

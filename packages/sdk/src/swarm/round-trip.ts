@@ -3,14 +3,21 @@ const GAIN = 1 / 8;
 
 export class RoundTrip {
   #ms: number | undefined;
+  #leastMs: number | undefined;
 
   get ms(): number | undefined {
     return this.#ms;
   }
 
+  /** The path's own: what waits in queues is not in it. */
+  get leastMs(): number | undefined {
+    return this.#leastMs;
+  }
+
   /** Takes a sample, milliseconds; answers the smoothed value. */
   add(sampleMs: number): number {
     const ms = Math.max(0, sampleMs);
+    this.#leastMs = Math.min(ms, this.#leastMs ?? ms);
     this.#ms = this.#ms === undefined ? ms : this.#ms + GAIN * (ms - this.#ms);
     return this.#ms;
   }
@@ -18,5 +25,6 @@ export class RoundTrip {
   /** Another path. */
   reset(): void {
     this.#ms = undefined;
+    this.#leastMs = undefined;
   }
 }

@@ -1,8 +1,9 @@
-// How many connections bulk uses on one link, as a pure machine. Loss and distance ruin one SCTP association: each
+// How many connections of its own bulk uses on one link, as a pure machine. The first keeps it out of the way of control
+// messages, which starve behind it; until it is open, bulk uses gaps of theirs. Loss and distance ruin one SCTP association: each
 // has a window of its own, so more of them carry more until the path is full. Nothing tells beforehand; it is tried.
 //
-//   resting ──busy──▶ measuring ──more was worth it, or the first──▶ opening ──they are open──▶ measuring
-//      ▲                  └──it was not, or enough──▶ settled ──after a while──▶ measuring
+//   resting ──busy──▶ opening ──they are open──▶ measuring ──more was worth it, or the first──▶ opening
+//      ▲                                             └──it was not, or enough──▶ settled ──after a while──▶ measuring
 //      └──idle for 30 s───────────────────────────────────┘
 
 export type AssociationState = {
@@ -23,7 +24,7 @@ export type AssociationState = {
   | {
       readonly phase: "opening";
       readonly sinceMs: number;
-      readonly before: { readonly rate: number; readonly count: number };
+      readonly before: { readonly rate: number; readonly count: number } | undefined;
     }
   | { readonly phase: "settled"; readonly untilMs: number }
 );
@@ -47,23 +48,25 @@ export type AssociationStep = {
 
 /** DESIGN §10: 16 fill 100 Mbit/s at 20 ms and 1 % loss; more cost memory and gain little. */
 export const MAX_ASSOCIATIONS = 16;
-/** Twice as many must bring at least so much more. */
+/** The next number tried. A frame is a tenth of what an association under loss carries in a second: twice as many would drown in that. */
+const GROWTH = 4;
+/** So many more must bring at least so much more. */
 const WORTH = 1.15;
 /** Here the processor is the limit, not the path (113–150 MB/s on one machine, whatever the number). */
 export const ENOUGH_BYTES_PER_S = 60e6;
-/** A connection takes a few round trips to open and more to find its pace. */
-const SETTLE_MS = 250;
-const SETTLE_ROUND_TRIPS = 4;
-const MEASURE_MS = 500;
-const MEASURE_ROUND_TRIPS = 8;
+/** Slow start overshoots, and what it lost is repeated after timeouts: only then a connection has found its pace. */
+const SETTLE_MS = 500;
+const SETTLE_ROUND_TRIPS = 20;
+const MEASURE_MS = 1000;
+const MEASURE_ROUND_TRIPS = 16;
 export const OPEN_MS = 5000;
 /** The path may have changed. */
 export const RETRY_MS = 20_000;
 export const IDLE_MS = 30_000;
 
-export const ONE_ASSOCIATION: AssociationState = {
+export const NO_ASSOCIATION: AssociationState = {
   phase: "resting",
-  count: 1,
+  count: 0,
   idleSinceMs: undefined,
 };
 
@@ -72,7 +75,7 @@ export function nextAssociations(state: AssociationState, tick: AssociationTick)
   if (!busy) {
     const idleSinceMs = state.idleSinceMs ?? nowMs;
     if (nowMs - idleSinceMs >= IDLE_MS && state.phase !== "resting") {
-      return { state: ONE_ASSOCIATION, want: state.count === 1 ? undefined : 1 };
+      return { state: NO_ASSOCIATION, want: state.count === 0 ? undefined : 0 };
     }
     // What the application does not send measures nothing.
     const paused =
@@ -82,14 +85,24 @@ export function nextAssociations(state: AssociationState, tick: AssociationTick)
   const { count } = state;
   switch (state.phase) {
     case "resting":
-      return stay(measuring(count, undefined, tick));
+      return {
+        state: {
+          phase: "opening",
+          count: 1,
+          idleSinceMs: undefined,
+          sinceMs: nowMs,
+          before: undefined,
+        },
+        want: 1,
+      };
     case "opening": {
       const { open } = tick;
       if (open >= count) return stay(measuring(count, state.before, tick));
       if (nowMs - state.sinceMs < OPEN_MS) return stay(state);
-      return open > state.before.count
+      const had = state.before?.count ?? 0;
+      return open > had
         ? { state: measuring(open, state.before, tick), want: open }
-        : settle(state.before.count, nowMs, count);
+        : settle(had, nowMs, count);
     }
     case "measuring":
       return measured(state, tick);
@@ -120,7 +133,7 @@ function measured(
     return settle(before.count, nowMs, count);
   }
   if (count >= MAX_ASSOCIATIONS || rate >= ENOUGH_BYTES_PER_S) return settle(count, nowMs, count);
-  const next = Math.min(MAX_ASSOCIATIONS, count * 2);
+  const next = Math.min(MAX_ASSOCIATIONS, count * GROWTH);
   return {
     state: {
       phase: "opening",

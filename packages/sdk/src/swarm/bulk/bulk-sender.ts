@@ -2,7 +2,7 @@
 // the others: they are kept until the receiver has acknowledged them, which its credit bounds.
 import { WaybillError } from "../../protocol/index.ts";
 import { abortReason } from "../../timing/index.ts";
-import { MAX_FRAME_BYTES } from "../bulk-lane.ts";
+import { LANE_LOW_BYTES, MAX_FRAME_BYTES } from "../bulk-lane.ts";
 import type { Clock } from "../clock.ts";
 import { FramePool } from "./frame-pool.ts";
 import type { Lane, Lanes } from "./lanes.ts";
@@ -154,9 +154,9 @@ export class BulkSender {
     }
     if (!this.#waiting()) return;
     this.#held = true;
-    for (const { bulk, load } of this.#init.lanes) {
+    for (const { bulk } of this.#init.lanes) {
       // One that is full by its window alone has room again with the peer's next report.
-      if (bulk.bufferedBytes > 0 && load >= 1) {
+      if (bulk.bufferedBytes > LANE_LOW_BYTES) {
         this.#cancelLow.push(bulk.whenLow(() => this.pump()));
       }
     }

@@ -14,7 +14,7 @@ import {
 import type { BulkLane } from "../bulk-lane.ts";
 import type { LinkContext } from "../link-context.ts";
 import { NEGOTIATE_MS } from "../negotiation-state.ts";
-import { type AssociationState, ONE_ASSOCIATION, nextAssociations } from "./association-count.ts";
+import { type AssociationState, NO_ASSOCIATION, nextAssociations } from "./association-count.ts";
 import { BulkReceiver } from "./bulk-receiver.ts";
 import { BulkSender, type BulkWriter } from "./bulk-sender.ts";
 import { ExtraConnections } from "./extra-connections.ts";
@@ -46,7 +46,7 @@ export type BulkStreams = {
 export type BulkInit = {
   readonly context: LinkContext;
   readonly peer: PeerId;
-  /** Of the direct channel; undefined when it is not known. */
+  /** Of the direct channel's path without its queues; undefined when it is not known. */
   readonly rttMs: () => number | undefined;
   readonly signal: (data: Negotiation) => void;
 };
@@ -65,7 +65,7 @@ export class Bulk implements BulkStreams {
   readonly #sender: BulkSender;
   readonly #receiver: BulkReceiver;
   readonly #extras: ExtraConnections;
-  #associations: AssociationState = ONE_ASSOCIATION;
+  #associations: AssociationState = NO_ASSOCIATION;
   #cancelTick: (() => void) | undefined;
   #cancelAlone: (() => void) | undefined;
   #ids = 0;
@@ -243,7 +243,7 @@ export class Bulk implements BulkStreams {
     const { state, want } = nextAssociations(this.#associations, {
       nowMs: this.#init.context.clock.now(),
       deliveredBytes: this.#lanes.confirmedBytes,
-      open: this.#lanes.size,
+      open: this.#lanes.dedicated,
       busy: this.#sender.takeHeld(),
       rttMs: this.#init.rttMs() ?? UNKNOWN_RTT_MS,
     });
@@ -252,9 +252,9 @@ export class Bulk implements BulkStreams {
     this.#watch();
   }
 
-  /** Opens or closes connections of ours until there are `count` with the main one and the peer's. */
+  /** Opens or closes connections of ours until there are `count` with the peer's. */
   #aim(count: number): void {
-    const more = count - 1 - this.#extras.size;
+    const more = count - this.#extras.size;
     if (more > 0) this.#extras.open(more);
     else for (const connection of this.#extras.ours.slice(0, -more)) this.#retire(connection);
   }

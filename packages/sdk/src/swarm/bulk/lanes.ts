@@ -5,7 +5,7 @@ import type { BulkLane } from "../bulk-lane.ts";
 import type { Clock } from "../clock.ts";
 
 /** What a connection may carry unconfirmed, at least: it finds its pace from there. */
-const MIN_WINDOW_BYTES = 256 * 1024;
+const MIN_WINDOW_BYTES = 128 * 1024;
 /** And at most: 4 MiB fill 1 Gbit/s at 30 ms; SCTP's own buffers are smaller. */
 const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
 /** Time's worth of a connection's own rate under way on it, beside two round trips: what its stall costs the others. */
@@ -13,8 +13,8 @@ const HORIZON_MS = 250;
 /** In the channel's own queue; beyond SCTP's buffer more of it only waits. */
 const HIGH_WATER_BYTES = 1024 * 1024;
 /** What came is confirmed in such steps, and what is left after so long. */
-const REPORT_BYTES = 256 * 1024;
-const REPORT_MS = 20;
+const REPORT_BYTES = 128 * 1024;
+const REPORT_MS = 10;
 /** Rates are measured over at least so long. */
 const RATE_MS = 100;
 
@@ -30,6 +30,7 @@ export class Lane {
   #rateFrom: { readonly atMs: number; readonly bytes: number };
   #cancelReport: (() => void) | undefined;
   #usedAtMs: number;
+  #drying = false;
   /** It is about to be closed: takes no more. */
   retired = false;
 
@@ -55,6 +56,7 @@ export class Lane {
 
   /** How full it is; at 1 it takes no more. */
   get load(): number {
+    if (this.#drying) return 1;
     const channel = this.bulk.bufferedBytes / HIGH_WATER_BYTES;
     return Math.max(channel, this.outstandingBytes / this.#windowBytes);
   }
@@ -63,6 +65,8 @@ export class Lane {
   send(frame: Uint8Array<ArrayBuffer>, payloadBytes: number): void {
     this.bulk.send(frame);
     this.#sentBytes += payloadBytes;
+    // usrsctp sends nothing of one stream while another's queue is never empty: control messages need gaps.
+    if (this.bulk.shared && this.outstandingBytes >= this.#windowBytes) this.#drying = true;
     this.#usedAtMs = this.#clock.now();
   }
 
@@ -79,6 +83,7 @@ export class Lane {
   confirmed(bytes: number): void {
     if (bytes < this.#confirmedBytes || bytes > this.#sentBytes) return;
     this.#confirmedBytes = bytes;
+    if (this.outstandingBytes === 0) this.#drying = false;
     const now = this.#clock.now();
     const elapsedMs = now - this.#rateFrom.atMs;
     if (elapsedMs < RATE_MS) return;
@@ -130,6 +135,11 @@ export class Lanes {
     return this.#all.size;
   }
 
+  /** Those that carry nothing but bulk. */
+  get dedicated(): number {
+    return [...this.#all.values()].filter(({ bulk, retired }) => !bulk.shared && !retired).length;
+  }
+
   /** Whether bulk can go anywhere now. */
   get usable(): boolean {
     return [...this.#all.values()].some((lane) => this.#usable(lane));
@@ -173,6 +183,7 @@ export class Lanes {
     let load = 1;
     for (const lane of this.#all.values()) {
       if (lane === except || lane.retired || !this.#usable(lane)) continue;
+      if (lane.bulk.shared && this.dedicated > 0) continue;
       const full = lane.load;
       if (full >= load) continue;
       best = lane;
