@@ -10,6 +10,7 @@ const TOOLS = [
   { program: "aws", debian: "awscli" },
   { program: "rclone", debian: "rclone" },
   { program: "chromium", debian: "chromium" },
+  { program: "turnserver", debian: "coturn" },
   { program: "zstd", debian: "zstd" },
 ] as const;
 
