@@ -43,6 +43,8 @@ export const ResumePoint = v.object({
   /** Attempt that made it, and when. */
   attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   at: Timestamp,
+  /** Which of the attempt's checkpoints it is, as the worker counts them. */
+  n: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
   /** The trainer's own words about it (`epoch`, `val_loss`, …). */
   data: v.record(v.string(), v.unknown()),
 });

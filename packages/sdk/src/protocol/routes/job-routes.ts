@@ -155,6 +155,8 @@ export const JOB_ROUTES = {
       attempt: Attempt,
       artifact: ArtifactId,
       data: v.record(v.string(), v.unknown()),
+      /** Grows from one to the next of an attempt, whatever restarts the worker: a late request does not lead back. */
+      n: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
     }),
     response: v.object({ resume: ResumePoint }),
   }),

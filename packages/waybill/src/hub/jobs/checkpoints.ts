@@ -51,49 +51,46 @@ export class Checkpoints {
 
   /**
    * Makes an uploaded checkpoint the job's resume point. Idempotent. Throws `stale_attempt`, and `conflict` when the room
-   * does not hold it whole, uploaded for this job.
+   * does not hold it whole, uploaded for this job, or a later one of the attempt is recorded.
    */
   async record(
     room: RoomId,
     job: JobId,
-    { attempt, artifact, data }: RouteBody<"recordCheckpoint">,
+    { attempt, artifact, data, n }: RouteBody<"recordCheckpoint">,
     caller: Caller,
   ): Promise<ResumePoint> {
     const { files, tasks } = this.#deps;
     const store = this.#deps.store();
-    const before = await store.read(room, job);
-    assertCurrent(before, { attempt, caller });
-    const record = await files.find(room, artifact, job);
-    if (record === undefined) {
-      throw new WaybillError(
-        "conflict",
-        `the room holds no whole checkpoint ${artifact.slice(0, 12)}… that was uploaded for job ${job}`,
-        { hint: "complete its upload first" },
-      );
-    }
-    const resume = { artifact, bytes: record.bytes, data };
+    assertCurrent(await store.read(room, job), { attempt, caller });
+    // What is listed now is no later than this one: its worker uploads the next when it has the answer.
+    const [record, listed] = await Promise.all([
+      files.find(room, artifact, job),
+      files.of(room, job),
+    ]);
+    if (record === undefined) throw notHeld(job, artifact);
+    const resume = { artifact, bytes: record.bytes, data, ...(n === undefined ? {} : { n }) };
     const happening = { type: "checkpoint", caller, attempt, resume } as const;
-    const { doc, changed } = await store.apply(room, job, happening);
+    const { doc, before, changed } = await store.apply(room, job, happening);
     if (doc.resume === undefined)
       throw new WaybillError("internal", `job ${job} has no checkpoint`);
-    if (changed) {
-      // The one before stays: somebody may be reading what the last assignment named.
-      const kept = new Set([artifact, before.resume?.artifact]);
-      tasks.run("remove older checkpoints", () =>
-        this.#remove(
-          room,
-          job,
-          (old) => old.createdAt < record.createdAt && !kept.has(old.artifact),
-        ),
-      );
+    if (!changed) return doc.resume;
+    // Held up on the way here, it may have been followed by others and removed.
+    if ((await files.find(room, artifact, job)) === undefined) {
+      await store.apply(room, job, { type: "checkpointGone", artifact, instead: before.resume });
+      throw notHeld(job, artifact);
     }
-    return doc.resume;
+    // The one before stays: somebody may be reading what the last assignment named.
+    const kept = new Set([artifact, before.resume?.artifact]);
+    const old = listed.filter((one) => !kept.has(one.artifact));
+    const latest = doc.resume;
+    tasks.run("remove older checkpoints", () => this.#removeOlder(room, job, old, latest));
+    return latest;
   }
 
   /** A job has its model: nobody begins from its checkpoints any more. */
   completed({ room, job, resume }: JobDoc): void {
     if (resume === undefined) return;
-    this.#deps.tasks.run("remove checkpoints", () => this.#remove(room, job, () => true));
+    this.#deps.tasks.run("remove checkpoints", () => this.#removeAll(room, job));
   }
 
   /** Removes what jobs of a room have left that are over. */
@@ -101,7 +98,7 @@ export class Checkpoints {
     for (const job of await this.#deps.files.jobs(room)) {
       const doc = await this.#deps.store().find(room, job);
       if (this.#isNeeded(doc)) continue;
-      await this.#remove(room, job, () => true);
+      await this.#removeAll(room, job);
     }
   }
 
@@ -111,13 +108,40 @@ export class Checkpoints {
     return this.#deps.clock() - Date.parse(doc.endedAt) < KEPT_AFTER_END_MS;
   }
 
-  async #remove(
-    room: RoomId,
-    job: JobId,
-    isOld: (record: ArtifactRecord) => boolean,
-  ): Promise<void> {
+  async #removeAll(room: RoomId, job: JobId): Promise<void> {
     for (const record of await this.#deps.files.of(room, job)) {
-      if (isOld(record)) await this.#deps.files.remove(room, record);
+      await this.#deps.files.remove(room, record);
     }
   }
+
+  /** The same bytes may be recorded again at any moment: the document is looked at before each and after it. */
+  async #removeOlder(
+    room: RoomId,
+    job: JobId,
+    old: readonly ArtifactRecord[],
+    latest: ResumePoint,
+  ): Promise<void> {
+    const { files } = this.#deps;
+    const store = this.#deps.store();
+    const isResume = async ({ artifact }: ArtifactRecord) =>
+      (await store.find(room, job))?.resume?.artifact === artifact;
+    const isHeld = async ({ artifact }: Pick<ArtifactRecord, "artifact">) =>
+      (await files.find(room, artifact, job)) !== undefined;
+    for (const record of old) {
+      if (await isResume(record)) continue;
+      await files.remove(room, record);
+      if (!(await isResume(record)) || (await isHeld(record))) continue;
+      const { artifact } = record;
+      const instead = (await isHeld(latest)) ? latest : undefined;
+      await store.apply(room, job, { type: "checkpointGone", artifact, instead });
+    }
+  }
+}
+
+function notHeld(job: JobId, artifact: ArtifactId): WaybillError {
+  return new WaybillError(
+    "conflict",
+    `the room holds no whole checkpoint ${artifact.slice(0, 12)}… that was uploaded for job ${job}`,
+    { hint: "complete its upload first" },
+  );
 }

@@ -139,6 +139,16 @@ export function createWorld(bucket: MemoryBucketInit = {}) {
   const rooms = new MemoryBucket({ now: clock, ...bucket });
   const records = new Map<string, ArtifactRecord>();
   const checkpoints: ArtifactRecord[] = [];
+  const checkpointFiles: JobAreaDeps["checkpoints"] = {
+    find: async (_, artifact, job) =>
+      checkpoints.find((one) => one.artifact === artifact && one.s3Path.includes(job)),
+    of: async (_, job) => checkpoints.filter((one) => one.s3Path.includes(job)),
+    jobs: async () => checkpoints.map(({ s3Path }) => s3Path.split("/")[2] as JobId),
+    remove: async (_, record) => {
+      const at = checkpoints.indexOf(record);
+      if (at >= 0) checkpoints.splice(at, 1);
+    },
+  };
   const hub = (over: Partial<JobAreaDeps> = {}) => {
     const peers = new ToldPeers();
     const documents = new Documents({ bucket: rooms, now: clock, sleep: async () => {} });
@@ -147,13 +157,7 @@ export function createWorld(bucket: MemoryBucketInit = {}) {
       documents,
       signaling: peers,
       artifactRecord: async (_, artifact) => records.get(artifact),
-      checkpoints: {
-        find: async (_, artifact, job) =>
-          checkpoints.find((one) => one.artifact === artifact && one.s3Path.includes(job)),
-        of: async (_, job) => checkpoints.filter((one) => one.s3Path.includes(job)),
-        jobs: async () => checkpoints.map(({ s3Path }) => s3Path.split("/")[2] as JobId),
-        remove: async (_, record) => void checkpoints.splice(checkpoints.indexOf(record), 1),
-      },
+      checkpoints: checkpointFiles,
       presignGet: async (key) => ({ url: `http://store/${key}`, expiresAt: "" }),
       clock,
       log: silentLog,
@@ -162,7 +166,15 @@ export function createWorld(bucket: MemoryBucketInit = {}) {
     area.start();
     return { ...area, ...area.handlers, peers, documents };
   };
-  return { rooms, records, checkpoints, hub, clock, pass: (ms: number) => (nowMs += ms) };
+  return {
+    rooms,
+    records,
+    checkpoints,
+    checkpointFiles,
+    hub,
+    clock,
+    pass: (ms: number) => (nowMs += ms),
+  };
 }
 
 export type TestHub = ReturnType<World["hub"]>;

@@ -47,6 +47,7 @@ const HAPPENINGS = {
   expire: { type: "expire" },
   interrupt: { type: "end", caller: desk, attempt: 1, state: "interrupted", reason: "SIGTERM" },
   checkpoint: { type: "checkpoint", caller: desk, attempt: 1, resume },
+  checkpointGone: { type: "checkpointGone", artifact: resume.artifact },
   wish: { type: "wish", wish: { name: "cancel", id: "c1", by: "ada" } },
   recover: { type: "recover", end: ended },
 } as const satisfies { readonly [T in Happening["type"]]: Extract<Happening, { type: T }> } & {
@@ -65,6 +66,7 @@ const TABLE: Record<JobState, Record<keyof typeof HAPPENINGS, Outcome>> = {
     end: "stale_attempt",
     interrupt: "stale_attempt",
     checkpoint: "stale_attempt",
+    checkpointGone: "same",
     wish: "same",
     expire: "same",
     recover: "same",
@@ -77,6 +79,7 @@ const TABLE: Record<JobState, Record<keyof typeof HAPPENINGS, Outcome>> = {
     end: "failed",
     interrupt: "queued",
     checkpoint: "assigned",
+    checkpointGone: "same",
     wish: "assigned",
     expire: "queued",
     recover: "completed",
@@ -99,6 +102,7 @@ function atWork(state: JobState, renewed: JobState): Record<keyof typeof HAPPENI
     end: "failed",
     interrupt: "queued",
     checkpoint: state,
+    checkpointGone: "same",
     wish: state,
     expire: "queued",
     recover: "completed",
@@ -114,6 +118,7 @@ function afterEnd(end: Outcome, interrupt: Outcome): Record<keyof typeof HAPPENI
     end,
     interrupt,
     checkpoint: "stale_attempt",
+    checkpointGone: "same",
     wish: "same",
     expire: "same",
     recover: "same",
@@ -139,6 +144,37 @@ describe("every happening in every state", () => {
       });
     }
   }
+});
+
+describe("where the next attempt begins", () => {
+  const at = (n: number | undefined, digit: string, attempt = 1) =>
+    ({
+      ...HAPPENINGS.checkpoint,
+      attempt,
+      resume: { ...resume, artifact: digit.repeat(64) as ArtifactId, n },
+    }) as const;
+  const recorded = next(docIn("running"), at(2, "b"), START_MS).doc;
+
+  it("never goes back to an older checkpoint of the same attempt", () => {
+    expect(() => next(recorded, at(1, "a"), START_MS)).toThrow(/1 of job .* is older than 2/);
+    expect(next(recorded, at(3, "d"), START_MS).doc.resume).toMatchObject({ n: 3 });
+    expect(next(recorded, at(undefined, "d"), START_MS).doc.resume?.n).toBeUndefined();
+  });
+
+  it("may be the first checkpoint of a later attempt", () => {
+    const queued = next(recorded, HAPPENINGS.interrupt, START_MS).doc;
+    const again = next(queued, assign, START_MS).doc;
+    expect(next(again, at(1, "a", 2), START_MS).doc.resume).toMatchObject({ attempt: 2, n: 1 });
+  });
+
+  it("is the checkpoint before when the recorded one is gone, or none", () => {
+    const first = next(docIn("running"), at(1, "a"), START_MS).doc.resume;
+    const gone = { type: "checkpointGone", artifact: "b".repeat(64) as ArtifactId } as const;
+    expect(next(recorded, { ...gone, instead: first }, START_MS).doc.resume).toEqual(first);
+    expect(next(recorded, gone, START_MS).doc).not.toHaveProperty("resume");
+    const other = { ...gone, artifact: "a".repeat(64) as ArtifactId };
+    expect(next(recorded, other, START_MS).doc).toBe(recorded);
+  });
 });
 
 describe("numbers", () => {

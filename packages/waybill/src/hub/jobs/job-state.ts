@@ -8,6 +8,7 @@
 //     └──▶ cancelled            completed · failed · cancelled · interrupted ◀┘
 import {
   type Adjusted,
+  type ArtifactId,
   type JobAssignment,
   type JobDoc,
   type JobId,
@@ -72,6 +73,12 @@ export type Happening =
       readonly caller: Caller;
       readonly attempt: number;
       readonly resume: Omit<ResumePoint, "attempt" | "at">;
+    }
+  /** The checkpoint that was recorded has been removed meanwhile; the one before it may still be there. */
+  | {
+      readonly type: "checkpointGone";
+      readonly artifact: ArtifactId;
+      readonly instead?: ResumePoint | undefined;
     }
   /** Somebody wants an end while a worker has the job. */
   | { readonly type: "wish"; readonly wish: Omit<JobWish, "at"> }
@@ -138,6 +145,8 @@ export function next(
       return end(doc, happening, nowMs);
     case "checkpoint":
       return checkpoint(doc, happening, nowMs);
+    case "checkpointGone":
+      return checkpointGone(doc, happening);
     case "wish":
       return wish(doc, happening.wish, nowMs);
     case "expire":
@@ -258,10 +267,24 @@ function checkpoint(
   nowMs: number,
 ): Transition {
   assertCurrent(doc, { attempt, caller });
-  const known = doc.resume?.artifact === resume.artifact && doc.resume.attempt === attempt;
-  return known
-    ? { doc }
-    : { doc: { ...doc, resume: { ...resume, attempt, at: timestamp(nowMs) } } };
+  const before = doc.resume?.attempt === attempt ? doc.resume : undefined;
+  if (before?.artifact === resume.artifact) return { doc };
+  if (resume.n !== undefined && before?.n !== undefined && resume.n < before.n) {
+    throw new WaybillError(
+      "conflict",
+      `checkpoint ${resume.n} of job ${doc.job} is older than ${before.n}, which is recorded`,
+    );
+  }
+  return { doc: { ...doc, resume: { ...resume, attempt, at: timestamp(nowMs) } } };
+}
+
+function checkpointGone(
+  doc: JobDoc,
+  { artifact, instead }: Extract<Happening, { type: "checkpointGone" }>,
+): Transition {
+  if (isTerminal(doc.state) || doc.resume?.artifact !== artifact) return { doc };
+  const { resume: _, ...rest } = doc;
+  return { doc: instead === undefined ? rest : { ...rest, resume: instead } };
 }
 
 function cancel(

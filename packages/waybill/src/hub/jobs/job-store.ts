@@ -41,6 +41,8 @@ export type JobStoreDeps = {
 
 export type Applied = {
   readonly doc: JobDoc;
+  /** What it was applied to. */
+  readonly before: JobDoc;
   /** Whether this call changed the document. */
   readonly changed: boolean;
   /** What the hub writes to the log about it. */
@@ -97,7 +99,7 @@ export class JobStore {
     const failed = created.find((each) => each.status === "rejected");
     if (failed === undefined) {
       this.#tell(doc);
-      return { doc, changed: true, events: [] };
+      return { doc, before: doc, changed: true, events: [] };
     }
     if (!(failed.reason instanceof WaybillError) || failed.reason.code !== "conflict") {
       throw failed.reason;
@@ -109,7 +111,7 @@ export class JobStore {
     }
     // The first try may have ended between the document and its event.
     if (stored.state === "queued") await events.put(room, job, queuedEvent(stored));
-    return { doc: stored, changed: false, events: [] };
+    return { doc: stored, before: stored, changed: false, events: [] };
   }
 
   /**
@@ -133,9 +135,9 @@ export class JobStore {
     });
     if (updated === undefined || before === undefined) throw noSuchJob(room, job);
     const { doc, changed } = updated;
-    if (!changed) return { doc, changed, events: [] };
+    if (!changed) return { doc, before, changed, events: [] };
     const events = transition?.events ?? [];
-    const applied = { doc, changed, events };
+    const applied = { doc, before, changed, events };
     onStored(applied);
     if (events.length > 0) await tasks.finish(this.#record(doc, events));
     if (doc.state !== before.state || doc.attempt !== before.attempt) this.#tell(doc);
