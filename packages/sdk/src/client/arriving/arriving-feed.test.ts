@@ -91,6 +91,12 @@ describe("a feed of what arrives", () => {
     expect(nowMs).toBeLessThan(920_000);
   });
 
+  it("says whose machine it waited for when the upload was held (36)", async () => {
+    const { failure } = await run(() => ({ ...grown(0), held: true, by: "alice@laptop" }));
+    expect(failure).toMatchObject({ code: "no_source_left" });
+    expect(String(failure)).toMatch(/its bytes are only at alice@laptop/);
+  });
+
   it("does not count the time in which the hub was away", async () => {
     const { nowMs, failure } = await run((now) =>
       now > 10_000 && now < 1_500_000 ? away() : grown(1),

@@ -176,9 +176,10 @@ export class JobHold implements UploadHold {
       { ...event, nowMs: this.#clock.now() },
       this.#rules,
     );
-    const isNewTime = state.untilMs !== this.#state.untilMs;
+    // A timer may fire a fraction of a millisecond early: then it is set again.
+    const isDue = event.type === "tick" || state.untilMs !== this.#state.untilMs;
     this.#state = state;
-    if (isNewTime) this.#wait(state.untilMs);
+    if (isDue) this.#wait(state.untilMs);
     for (const effect of effects) {
       if (effect.type === "end") this.#ended.resolve({ upload: false });
       else this.#explain(effect.why);
