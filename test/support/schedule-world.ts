@@ -254,9 +254,11 @@ export class ScheduleWorld implements AsyncDisposable {
 
   async #kill(on: Exclude<Place, "hub">, forMs: number): Promise<void> {
     if (on === "viewer") {
-      this.#viewer?.abort.abort();
+      const viewer = this.#viewer;
+      viewer?.abort.abort();
       await sleep(forMs);
-      if (!this.#ended) this.#watch();
+      // Of two kills at once the later one has started another.
+      if (!this.#ended && this.#viewer === viewer) this.#watch();
       return;
     }
     const worker = this.#workers.get(on);

@@ -47,7 +47,7 @@ function dialing() {
     dial,
     sockets,
     told,
-    second: () => {
+    later: () => {
       const due = tick;
       tick = () => {};
       due();
@@ -56,32 +56,32 @@ function dialing() {
 }
 
 describe("dialing", () => {
-  it("begins another try each second, keeps the first that opens and closes the others", () => {
-    const { sockets, told, second } = dialing();
-    second();
-    second();
+  it("begins another try twice a second, keeps the first that opens and closes the others", () => {
+    const { sockets, told, later } = dialing();
+    later();
+    later();
     sockets[1]?.tell("open");
-    second();
+    later();
     sockets[0]?.tell("open");
     expect(told).toEqual([1]);
     expect(sockets.map(({ closed }) => closed)).toEqual([true, false, true]);
   });
 
   it("tells of a refusal once no other try is left", () => {
-    const { sockets, told, second } = dialing();
-    second();
+    const { sockets, told, later } = dialing();
+    later();
     sockets[0]?.tell("close");
     expect(told).toEqual([]);
     sockets[1]?.tell("close");
-    second();
+    later();
     expect(told).toEqual(["closed 1006"]);
     expect(sockets).toHaveLength(2);
   });
 
-  it("has at most ten tries, and none when it was stopped", () => {
-    const { dial, sockets, told, second } = dialing();
-    for (let i = 0; i < 20; i++) second();
-    expect(sockets).toHaveLength(10);
+  it("has at most twenty tries, and none when it was stopped", () => {
+    const { dial, sockets, told, later } = dialing();
+    for (let i = 0; i < 40; i++) later();
+    expect(sockets).toHaveLength(20);
     dial.stop();
     sockets[3]?.tell("open");
     expect(told).toEqual([]);

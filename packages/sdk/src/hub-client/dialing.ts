@@ -1,5 +1,5 @@
 // Opening a socket over a path that may be dead: the system repeats a lost SYN after 1, 3, 7 … seconds, so that a path
-// that is back is found late. While a try is under way another begins every second; the first that opens is kept.
+// that is back is found late. While a try is under way another begins twice a second; the first that opens is kept.
 import type { SessionClock } from "./session-clock.ts";
 import type { SocketLike } from "./socket-like.ts";
 
@@ -11,10 +11,10 @@ export type DialingInit = {
   readonly onClosed: (code: number, reason: string) => void;
 };
 
-/** The system's own first repetition comes after a second, too (RFC 6298 §2.1). */
-const AGAIN_MS = 1000;
+/** Half of what the system waits before its own first repetition (RFC 6298 §2.1). */
+const AGAIN_MS = 500;
 /** Ten seconds' worth: the caller gives up then. */
-const MAX_TRIES = 10;
+const MAX_TRIES = 20;
 
 export class Dialing {
   readonly #init: DialingInit;
