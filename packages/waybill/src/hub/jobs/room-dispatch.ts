@@ -329,7 +329,7 @@ export class RoomDispatch {
 
   #refuse(job: JobId, worker: PeerId, refusal: Refusal): void {
     this.#queue.refuse(job, worker, refusal);
-    this.#later(refusal.untilMs - this.#deps.clock(), () => this.pump());
+    this.#later(Math.max(0, refusal.untilMs - this.#deps.clock()), () => this.pump());
   }
 
   /** Whether the worker had that attempt. */
