@@ -1,6 +1,6 @@
 // WebRTC for Node: node-datachannel's W3C layer, when its native addon loads on this machine.
 // An open peer connection keeps the process alive, so whoever opens some must close them (`PeerLinks.stop`).
-import type { PeerConnectionConstructor } from "@waybill/sdk/swarm";
+import type { PeerConnectionConfig, PeerConnectionConstructor } from "@waybill/sdk/swarm";
 import { messageOf } from "@waybill/sdk/protocol";
 
 let loading: Promise<PeerConnectionConstructor | undefined> | undefined;
@@ -38,9 +38,25 @@ async function load(): Promise<PeerConnectionConstructor | undefined> {
       import("node-datachannel/polyfill"),
     ]);
     cleanup = () => native.cleanup();
-    return RTCPeerConnection;
+    return class extends RTCPeerConnection {
+      constructor(config: PeerConnectionConfig) {
+        const { iceServers = [], ...rest } = config;
+        super({ ...rest, iceServers: iceServers.map(inUrl) });
+      }
+    };
   } catch (error) {
     reason = `WebRTC is not available on this machine: ${messageOf(error)}`;
     return undefined;
   }
+}
+
+/** The W3C layer puts these into a URL as they are, and TURN's time-limited names contain a colon. */
+function inUrl(server: RTCIceServer): RTCIceServer {
+  const { username, credential } = server;
+  if (username === undefined || credential === undefined) return server;
+  return {
+    ...server,
+    username: encodeURIComponent(username),
+    credential: encodeURIComponent(credential),
+  };
 }

@@ -77,6 +77,8 @@ export class DirectConnection {
   #writer: BoundedWriter<string> | undefined;
   #pair: SelectedPair | undefined;
   #remoteSdp = "";
+  /** Of messages: libdatachannel's own count leaves binary ones out. */
+  #receivedBytes = 0;
   #state: "new" | "open" | "closed" = "new";
   #cancelDelay = () => {};
   #cancelInspect = () => {};
@@ -175,7 +177,7 @@ export class DirectConnection {
     // The statistics are read before the connection is gone: node-datachannel's at once, browsers' soon.
     const end = (pair: SelectedPair | undefined) => {
       const final = pair ?? this.#pair;
-      if (wasOpen && final !== undefined) this.#init.onPair(final);
+      if (wasOpen && final !== undefined) this.#tell(final);
     };
     void last?.then(end);
     this.#control?.close();
@@ -243,6 +245,7 @@ export class DirectConnection {
     this.#control = channel;
     channel.bufferedAmountLowThreshold = LOW_WATER_BYTES;
     channel.addEventListener("message", (event: MessageEvent<unknown>) => {
+      if (typeof event.data === "string") this.#receivedBytes += event.data.length;
       if (this.#state !== "closed") this.#init.onControl(event.data);
     });
     this.#whenOpen(channel, () => this.#openedControl(channel));
@@ -255,6 +258,7 @@ export class DirectConnection {
     let lane: BulkLane | undefined;
     channel.addEventListener("message", (event: MessageEvent<unknown>) => {
       lane ??= this.#laneOf(channel);
+      if (event.data instanceof ArrayBuffer) this.#receivedBytes += event.data.byteLength;
       if (this.#state !== "closed") this.#init.onFrame(event.data, lane);
     });
     this.#whenOpen(channel, async () => {
@@ -339,10 +343,15 @@ export class DirectConnection {
       void this.#attempt(async () => {
         const pair = await this.#allowedPair();
         if (this.#closed()) return;
-        if (pair !== undefined) this.#init.onPair(pair);
+        if (pair !== undefined) this.#tell(pair);
         this.#watchPair();
       });
     });
+  }
+
+  #tell(pair: SelectedPair): void {
+    const receivedBytes = Math.max(pair.receivedBytes, this.#receivedBytes);
+    this.#init.onPair({ ...pair, receivedBytes });
   }
 
   #closed(): boolean {

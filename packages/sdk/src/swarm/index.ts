@@ -8,7 +8,7 @@ export {
 } from "./peer-links.ts";
 export { type LinkMessage, type LinkPath, type LinkPeer } from "./peer-link.ts";
 export { type CandidateType } from "./sdp.ts";
-export { type PeerConnectionConstructor } from "./rtc-types.ts";
+export { type PeerConnectionConfig, type PeerConnectionConstructor } from "./rtc-types.ts";
 export { type LinkKeysPort } from "./link-keys-port.ts";
 export { type BulkStreams } from "./bulk/bulk.ts";
 export { type BulkWriter } from "./bulk/bulk-sender.ts";
