@@ -5,15 +5,15 @@
 import { WaybillError } from "./errors.ts";
 
 export const BULK_HEADER_BYTES = 16;
-export const BULK_VERSION = 1;
+const BULK_VERSION = 1;
 /** With `data`: the stream ends where this frame ends. */
-export const BULK_END = 1;
+const BULK_END = 1;
 /** UTF-8, of an `abort`. */
-export const MAX_REASON_BYTES = 256;
+const MAX_REASON_BYTES = 256;
 const CREDIT_BYTES = 8;
 
 const TYPES = { data: 1, credit: 2, abort: 3, received: 4 } as const;
-export type BulkFrameType = keyof typeof TYPES;
+type BulkFrameType = keyof typeof TYPES;
 
 export type BulkFrame =
   /** Bytes of a stream from `offset` on. */

@@ -119,11 +119,6 @@ export class DirectConnection {
     return this.#pair;
   }
 
-  /** Control bytes that have not left yet. */
-  get bufferedBytes(): number {
-    return this.#state === "open" ? (this.#control?.bufferedAmount ?? 0) : 0;
-  }
-
   /** Begins as the offering side. */
   async offer(): Promise<void> {
     await this.#attempt(async () => {

@@ -55,8 +55,10 @@ type Entry = {
   bye: { readonly code: ByeCode; readonly reason: string } | undefined;
   /** Nothing more comes on it, as the peer has said. */
   left: boolean;
-  /** Ours was said. */
-  retired: boolean;
+  /** The ping that followed our own last message; undefined before. */
+  lastPing: number | undefined;
+  /** It was answered: everything of ours has arrived. SCTP's buffer does not tell. */
+  arrived: boolean;
   cancel: () => void;
 };
 
@@ -160,6 +162,12 @@ export class Negotiator {
     if (entry !== undefined) entry.left = true;
   }
 
+  /** The peer has answered a ping on this connection. */
+  ponged(connection: string, t: number): void {
+    const entry = this.#entries.get(connection);
+    if (entry !== undefined && entry.lastPing === t) entry.arrived = true;
+  }
+
   /** Closes everything with a word to the peer; idempotent. */
   stop(): void {
     if (this.#stopped) return;
@@ -242,7 +250,8 @@ export class Negotiator {
       endsAtMs: undefined,
       bye: undefined,
       left: false,
-      retired: false,
+      lastPing: undefined,
+      arrived: false,
       cancel: () => {},
     };
     this.#entries.set(connection, entry);
@@ -318,10 +327,12 @@ export class Negotiator {
     const leave = async () => {
       await writer.drain();
       writer.write(encodeControl({ type: "leaving" }), 20);
-      entry.retired = true;
+      const t = clock.now();
+      entry.lastPing = t;
+      writer.write(encodeControl({ type: "ping", t }), 40);
     };
     const look = () => {
-      const done = entry.retired && entry.left && entry.direct?.bufferedBytes === 0;
+      const done = entry.arrived && entry.left;
       if (done || clock.now() >= until) this.#close(connection);
       else entry.cancel = clock.after(RETIRE_POLL_MS, look);
     };

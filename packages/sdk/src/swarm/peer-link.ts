@@ -322,6 +322,7 @@ export class PeerLink {
 
   #ponged(t: number, via: DirectConnection | undefined): void {
     const { serving } = this.#negotiator;
+    if (via !== undefined) this.#negotiator.ponged(via.connection, t);
     if (via !== undefined && via === serving) this.#heartbeat.heard();
     const onPath = via === undefined ? this.#path.kind === "relay" : via === serving;
     if (!onPath) return;

@@ -41,7 +41,7 @@ export async function checkDescription(
 }
 
 /** The bytes that are signed: six lines, each fingerprint in its own form, sorted. */
-export function proofPayload({ connection, sdpType, from, to, sdp }: Described): Uint8Array {
+function proofPayload({ connection, sdpType, from, to, sdp }: Described): Uint8Array {
   const fingerprints = fingerprintsOf(sdp);
   if (fingerprints.length === 0) {
     throw new WaybillError("unauthorized", `the ${sdpType} of peer ${from} has no fingerprint`);

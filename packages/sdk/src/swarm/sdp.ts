@@ -23,7 +23,7 @@ export function maxMessageBytes(sdp: string): number {
 }
 
 /** Type of a candidate line, with or without the `a=` that node-datachannel prints. */
-export function candidateTypeOf(candidate: string): CandidateType | undefined {
+function candidateTypeOf(candidate: string): CandidateType | undefined {
   return / typ (host|srflx|prflx|relay)(?: |$)/.exec(candidate.trim())?.[1] as
     | CandidateType
     | undefined;

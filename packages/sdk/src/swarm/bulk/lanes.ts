@@ -29,7 +29,6 @@ export class Lane {
   #windowBytes = MIN_WINDOW_BYTES;
   #rateFrom: { readonly atMs: number; readonly bytes: number };
   #cancelReport: (() => void) | undefined;
-  #usedAtMs: number;
   #drying = false;
   /** It is about to be closed: takes no more. */
   retired = false;
@@ -38,7 +37,6 @@ export class Lane {
     this.bulk = bulk;
     this.#clock = clock;
     this.#rttMs = rttMs;
-    this.#usedAtMs = clock.now();
     this.#rateFrom = { atMs: clock.now(), bytes: 0 };
   }
 
@@ -48,10 +46,6 @@ export class Lane {
 
   get confirmedBytes(): number {
     return this.#confirmedBytes;
-  }
-
-  get usedAtMs(): number {
-    return this.#usedAtMs;
   }
 
   /** How full it is; at 1 it takes no more. */
@@ -67,7 +61,6 @@ export class Lane {
     this.#sentBytes += payloadBytes;
     // usrsctp sends nothing of one stream while another's queue is never empty: control messages need gaps.
     if (this.bulk.shared && this.outstandingBytes >= this.#windowBytes) this.#drying = true;
-    this.#usedAtMs = this.#clock.now();
   }
 
   /** Sends what is not counted; a closed channel loses it. */
@@ -98,7 +91,6 @@ export class Lane {
   /** A data frame with so many payload bytes came. */
   received(bytes: number): void {
     this.#receivedBytes += bytes;
-    this.#usedAtMs = this.#clock.now();
     if (this.#receivedBytes - this.#reportedBytes >= REPORT_BYTES) this.#report();
     else this.#cancelReport ??= this.#clock.after(REPORT_MS, () => this.#report());
   }
