@@ -43,4 +43,16 @@ describe("a trainer's line", () => {
     ];
     for (const line of logs) expect(parseTrainerLine(line)).toEqual({ kind: "log", line });
   });
+
+  it("has the keys that its event has wherever it is read", () => {
+    const special = '"constructor":1,"prototype":2,"__proto__":{"a":1}';
+    expect(parseTrainerLine(`{"loss":0.5,${special}}`)).toEqual({
+      kind: "metric",
+      data: { loss: 0.5 },
+    });
+    expect(parseTrainerLine(`{"adjusted":{"lr":0.1,${special}}}`)).toMatchObject({
+      data: { lr: 0.1 },
+    });
+    expect(parseTrainerLine(`{${special}}`).kind).toBe("log");
+  });
 });

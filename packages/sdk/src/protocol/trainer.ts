@@ -52,19 +52,23 @@ export function parseTrainerLine(line: string): TrainerMessage {
   const log = { kind: "log", line } as const;
   const text = line.trim();
   if (!text.startsWith("{") || !text.endsWith("}")) return log;
-  let value: unknown;
+  let printed: unknown;
   try {
-    value = JSON.parse(text);
+    printed = JSON.parse(text);
   } catch {
     return log;
   }
-  if (!v.is(Keys, value)) return log;
+  // What the schema makes of it: keys that JavaScript gives a meaning (`__proto__`, …) are left out here as they are wherever
+  // the event is read, so that it is the same everywhere.
+  const parsed = v.safeParse(Keys, printed);
+  if (!parsed.success) return log;
+  const value = parsed.output;
   if (v.is(Metric, value)) return { kind: "metric", data: value };
   if (v.is(Sample, value)) return { kind: "sample", data: value, file: value.file };
   if (v.is(Checkpoint, value)) return { kind: "checkpoint", data: value, path: value.path };
   if (v.is(Result, value)) return { kind: "result", data: value };
   if (v.is(Adjusted, value)) {
-    return { kind: "adjusted", data: value.adjusted, id: value.id };
+    return { kind: "adjusted", data: v.parse(Keys, value.adjusted), id: value.id };
   }
   const data: Record<string, unknown> = value;
   if (data["type"] === undefined && Object.values(data).some(isNumber)) {

@@ -58,6 +58,7 @@ export const TEST_TIMING: WorkerTiming = {
   adjustMs: 5000,
   checkpointMs: 5000,
   hubLostMs: 100,
+  endAgainMs: 20,
   lingerMs: 10,
   shutdownMs: 5000,
   pollMs: 50,

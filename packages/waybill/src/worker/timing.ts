@@ -33,6 +33,8 @@ export type WorkerTiming = {
   readonly checkpointMs: number;
   /** A hub that has not answered for so long is done without, where the worker can: longer than a restart takes. */
   readonly hubLostMs: number;
+  /** Between tries to tell the hub of a job's end after an answer that trying again at once does not mend. */
+  readonly endAgainMs: number;
   /** An ended job's live log stays this long for viewers that are still reading. */
   readonly lingerMs: number;
   /** `stop()` gives running jobs the grace above and this for storing what is left. */
@@ -58,6 +60,7 @@ export const WORKER_TIMING: WorkerTiming = {
   adjustMs: 30_000,
   checkpointMs: 300_000,
   hubLostMs: 60_000,
+  endAgainMs: 5000,
   lingerMs: 10_000,
   shutdownMs: 8000,
   pollMs: 100,

@@ -221,7 +221,11 @@ class Daemon implements Worker {
         return;
       case "job.command": {
         const { id } = message.command;
-        this.#board?.command(message.command, message.by, (ack) => this.#answer(id, ack));
+        let answered = false;
+        this.#board?.command(message.command, message.by, (ack) => {
+          if (!answered) this.#answer(id, ack);
+          answered = true;
+        });
         return;
       }
       default:
@@ -230,11 +234,11 @@ class Daemon implements Worker {
     }
   }
 
+  /** The hub asks whether the worker has the command: a stage. What comes of it goes to viewers and into the log. */
   #answer(id: string, { stage, message }: CommandAck): void {
-    // `applied` goes to viewers and into the log; the hub has its answer by then.
-    if (stage === "applied") return;
     const text = message === undefined ? {} : { message };
-    this.#session?.send({ type: "command.ack", id, stage, ...text });
+    if (stage === "rejected") this.#session?.send({ type: "command.ack", id, stage, ...text });
+    else this.#session?.send({ type: "command.ack", id, stage: "received" });
   }
 }
 

@@ -1,4 +1,5 @@
-import type { JobEvent, NewJobEvent } from "@waybill/sdk/protocol";
+import { ArtifactId, type JobEvent, type NewJobEvent } from "@waybill/sdk/protocol";
+import * as v from "valibot";
 import { describe, expect, it } from "vitest";
 import { JobView, sparkline } from "./job-view.ts";
 
@@ -25,6 +26,16 @@ describe("job view", () => {
     });
     expect(line).toBe(
       "command  03:04:05 adjust lr=0.01000 batch=32 applied, by ada (member 1bC4x9Zq)",
+    );
+  });
+
+  it("tells a checkpoint that was written from one that is safe", () => {
+    const view = new JobView("j_x", () => 0);
+    const data = { type: "checkpoint", epoch: 54 };
+    expect(view.feed(event({ type: "checkpoint", data }))).toBe("checkpoint epoch=54");
+    const artifact = v.parse(ArtifactId, "a".repeat(64));
+    expect(view.feed(event({ type: "checkpoint", data, artifact, bytes: 2 }))).toBe(
+      "checkpoint epoch=54 is safe in the room (2 B)",
     );
   });
 

@@ -67,7 +67,7 @@ export class JobView {
       case "sample":
         return `sample   ${event.file} (${event.mime}, ${formatBytes(event.bytes)})`;
       case "checkpoint":
-        return `checkpoint ${pairs(event.data)}${event.bytes === undefined ? "" : `, stored (${formatBytes(event.bytes)})`}`;
+        return `checkpoint ${pairs(event.data)}${event.artifact === undefined ? "" : ` is safe in the room (${formatBytes(event.bytes ?? 0)})`}`;
       case "system":
         this.#system = event.system;
         return undefined;

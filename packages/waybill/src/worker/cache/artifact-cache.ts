@@ -80,6 +80,12 @@ export class ArtifactCache {
     }
   }
 
+  /** Keeps an artifact from giving way that something uses without having opened it here; returns who lets it go. */
+  hold(artifact: ArtifactId): () => void {
+    this.#inUse.set(artifact, (this.#inUse.get(artifact) ?? 0) + 1);
+    return once(() => this.#release(artifact));
+  }
+
   async #fill(artifact: string, pull: PullInto): Promise<Omit<CacheLease, "release">> {
     const place = join(this.#dir, artifact);
     const dir = join(place, "files");

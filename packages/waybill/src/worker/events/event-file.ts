@@ -1,6 +1,7 @@
 // The file behind a job's log: one event a line, numbers consecutive. A sparse index finds any number
 // with one read of a few hundred lines, so memory does not grow with the log to speak of.
 import { type FileHandle, open } from "node:fs/promises";
+import { dirname } from "node:path";
 import { JobEvent, WaybillError, decodeJson, LIMITS } from "@waybill/sdk/protocol";
 import { encodeEvent } from "./encode.ts";
 
@@ -16,6 +17,8 @@ export class EventFile {
   readonly #index: number[] = [];
   #lines = 0;
   #bytes = 0;
+  /** Bytes that survive a loss of power. */
+  #syncedBytes = 0;
 
   private constructor(file: FileHandle, firstSeq: number) {
     this.#file = file;
@@ -27,6 +30,7 @@ export class EventFile {
     const file = await open(path, "a+", 0o600);
     const log = new EventFile(file, firstSeq);
     await log.#scan();
+    if (log.#lines === 0) await syncDir(dirname(path));
     return log;
   }
 
@@ -57,6 +61,14 @@ export class EventFile {
     const lengths = lines.map((line) => Buffer.byteLength(line));
     for (const length of lengths) this.#count(length);
     return lengths;
+  }
+
+  /** Resolves when everything appended so far survives a loss of power, too. */
+  async sync(): Promise<void> {
+    const bytes = this.#bytes;
+    if (bytes === this.#syncedBytes) return;
+    await this.#file.datasync();
+    this.#syncedBytes = Math.max(this.#syncedBytes, bytes);
   }
 
   /** Up to `limit` events after `sinceSeq`. */
@@ -118,5 +130,15 @@ export class EventFile {
       }
       carry = bytes.subarray(start);
     }
+  }
+}
+
+/** A new file's name is its directory's to keep. */
+async function syncDir(dir: string): Promise<void> {
+  const handle = await open(dir, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
   }
 }

@@ -40,6 +40,8 @@ export class EventLog implements EventLogReader {
   #ring: Kept[] = [];
   #pending: JobEvent[] = [];
   #writing: Promise<void> | undefined;
+  /** Resolved after the batch that is written now, if anybody waits for it. */
+  #batch: PromiseWithResolvers<void> | undefined;
   #nextSeq: number;
   #reserved: number;
   #visible: number;
@@ -170,6 +172,19 @@ export class EventLog implements EventLogReader {
     while (this.#writing !== undefined) await this.#writing;
   }
 
+  /** Resolves when the event with this number is on the disk. */
+  async writtenTo(seq: number): Promise<void> {
+    while (this.#file.lastSeq < seq) {
+      this.#batch ??= Promise.withResolvers<void>();
+      await this.#batch.promise;
+    }
+  }
+
+  /** Resolves when every event on the disk survives a loss of power: what the hub is told must never be taken back. */
+  async sync(): Promise<void> {
+    await this.#file.sync();
+  }
+
   async read(sinceSeq: number, limit: number): Promise<JobEvent[]> {
     return this.#readTo(this.#visible, sinceSeq, limit);
   }
@@ -229,6 +244,8 @@ export class EventLog implements EventLogReader {
       this.#pending = [];
       this.#pendingBytes = 0;
       this.#remember(batch, await this.#writeBatch(batch));
+      this.#batch?.resolve();
+      this.#batch = undefined;
       this.#show();
       this.#wakeRooms();
     }

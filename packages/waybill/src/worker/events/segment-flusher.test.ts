@@ -111,6 +111,26 @@ describe("storing a job's events", () => {
     await vi.waitFor(() => expect(hub.events(job)).toHaveLength(3), WAIT);
   });
 
+  it("tells the hub nothing that a loss of power could take back", async () => {
+    const sync = log.sync.bind(log);
+    const steps: string[] = [];
+    log.sync = async () => {
+      await sync();
+      steps.push("sync");
+    };
+    const original = hub.call.bind(hub);
+    hub.call = async (name, input, options) => {
+      steps.push(name);
+      return original(name, input, options);
+    };
+    start();
+    log.append(line("a"));
+    await vi.waitFor(() => expect(steps).toEqual(["sync", "appendEvents"]), WAIT);
+    log.seal({ type: "state", state: "failed" });
+    expect(await flusher.finish(new AbortController().signal)).toHaveLength(1);
+    expect(steps).toEqual(["sync", "appendEvents", "sync"]);
+  });
+
   it("reports that the attempt is no longer the job's", async () => {
     hub.stale = job;
     const onFailed = vi.fn<(error: unknown) => void>();

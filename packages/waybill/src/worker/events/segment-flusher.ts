@@ -78,7 +78,10 @@ export class SegmentFlusher {
     for (;;) {
       signal.throwIfAborted();
       const { events, more } = await this.#read(TAIL_BYTES);
-      if (!more) return events;
+      if (!more) {
+        await this.#init.log.sync();
+        return events;
+      }
       await this.#store(events, signal);
     }
   }
@@ -156,7 +159,9 @@ export class SegmentFlusher {
   async #store(events: readonly JobEvent[], signal: AbortSignal): Promise<void> {
     const last = events.at(-1);
     if (last === undefined) return;
-    const { hub, room, job, attempt } = this.#init;
+    const { hub, room, job, attempt, log } = this.#init;
+    // After a loss of power the hub must not know of events that this worker has forgotten.
+    await log.sync();
     try {
       await hub.call(
         "appendEvents",

@@ -60,10 +60,12 @@ describe("a trainer that is told something", () => {
     lab.transfer.trees.set("d".repeat(64), lab.path("dataset"));
     await vi.waitFor(() => expect(lab.feed.readers.has(job)).toBe(true), WAIT);
     const acks = lab.feed.command({ id: "a1", job, name: "adjust", values: { end: true } });
-    expect(acks.map(({ stage }) => stage)).toEqual(["received"]);
-    expect(lab.feed.command({ id: "k1", job, name: "checkpoint" })).toMatchObject([
+    const early = lab.feed.command({ id: "k1", job, name: "checkpoint" });
+    await vi.waitFor(() => expect(early).toHaveLength(1), WAIT);
+    expect(early).toMatchObject([
       { stage: "rejected", message: "the trainer has not started yet" },
     ]);
+    expect(acks.map(({ stage }) => stage)).toEqual(["received"]);
     gate.resolve();
     expect((await lab.outcome(job))?.state).toBe("completed");
     expect(acks.map(({ stage }) => stage)).toEqual(["received", "applied"]);
@@ -112,7 +114,8 @@ describe("a trainer that is told something", () => {
     const job = lab.offer(trainer(code, { stdin: "empty" }));
     await lab.logged(job, "read 0");
     const rejected = { stage: "rejected", message: expect.stringMatching(/stdin: empty/) };
-    expect(lab.feed.command({ id: "k", job, name: "checkpoint" })).toMatchObject([rejected]);
+    const acks = lab.feed.command({ id: "k", job, name: "checkpoint" });
+    await vi.waitFor(() => expect(acks).toMatchObject([rejected]), WAIT);
     lab.feed.command({ id: "x", job, name: "cancel" });
     await lab.outcome(job);
   });

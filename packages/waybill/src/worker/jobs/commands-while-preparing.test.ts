@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as v from "valibot";
 import { ArtifactId, type JobId } from "@waybill/sdk/protocol";
+import { EventFile } from "../events/event-file.ts";
 import { WorkerLab, trainer } from "../worker-lab.fixture.ts";
 
 const DATASET = v.parse(ArtifactId, "d".repeat(64));
@@ -63,18 +64,60 @@ describe("while the dataset is being pulled", () => {
     expect(lab.session.sent).toContainEqual({ type: "command.ack", id: "c1", stage: "received" });
   });
 
+  it("a command that comes through the hub again is acknowledged again, whatever became of it", async () => {
+    await lab.start();
+    const job = await offered();
+    const pause = {
+      type: "job.command",
+      command: { id: "c1", job, name: "pause" },
+      by: "b",
+    } as const;
+    const acks = () => lab.session.sent.filter(({ type }) => type === "command.ack");
+    const received = { type: "command.ack", id: "c1", stage: "received" };
+    lab.session.receive(pause);
+    await vi.waitFor(
+      () => expect(stages(job)).toEqual(["c1 pause received", "c1 pause applied"]),
+      WAIT,
+    );
+    expect(acks()).toEqual([received]);
+    lab.session.receive(pause);
+    await vi.waitFor(() => expect(acks()).toEqual([received, received]), WAIT);
+    expect(stages(job)).toHaveLength(2);
+  });
+
+  it("nobody is told that a command was received before that is on the disk", async () => {
+    await lab.start();
+    const job = await offered();
+    const gate = Promise.withResolvers<void>();
+    const append = vi.spyOn(EventFile.prototype, "append");
+    append.mockImplementationOnce(async function (this: EventFile, events) {
+      await gate.promise;
+      return this.append(events);
+    });
+    const acks = lab.feed.command({ id: "c1", job, name: "pause" });
+    await new Promise(setImmediate);
+    expect(acks).toEqual([]);
+    gate.resolve();
+    await vi.waitFor(
+      () => expect(acks.map(({ stage }) => stage)).toEqual(["received", "applied"]),
+      WAIT,
+    );
+    append.mockRestore();
+  });
+
   it("pause is applied at once and holds the trainer back until resume", async () => {
     await lab.start();
     const job = await offered(train(`console.log("up"); save();`));
     const paused = lab.feed.command({ id: "c1", job, name: "pause" });
-    expect(paused.map(({ stage }) => stage)).toEqual(["received", "applied"]);
+    const both = ["received", "applied"];
+    await vi.waitFor(() => expect(paused.map(({ stage }) => stage)).toEqual(both), WAIT);
     await vi.waitFor(() => expect(lab.states(job)).toEqual(["paused"]), WAIT);
     arrive();
     const pulled = () => lab.ofType(job, "transfer").filter(({ done }) => done);
     await vi.waitFor(() => expect(pulled()).toHaveLength(1), WAIT);
     expect(lab.ofType(job, "log")).toEqual([]);
     const resumed = lab.feed.command({ id: "c2", job, name: "resume" });
-    expect(resumed.map(({ stage }) => stage)).toEqual(["received", "applied"]);
+    await vi.waitFor(() => expect(resumed.map(({ stage }) => stage)).toEqual(both), WAIT);
     expect((await lab.outcome(job))?.state).toBe("completed");
     expect(lab.ofType(job, "log").map(({ line }) => line)).toEqual(["up"]);
     expect(lab.states(job)).toEqual(["paused", "running", "completed"]);

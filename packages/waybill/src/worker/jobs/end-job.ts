@@ -1,7 +1,7 @@
 // The outcome: last event of the log, told to viewers only after the hub has stored it.
 import { type JobAssignment, type JobEvent, WaybillError, messageOf } from "@waybill/sdk/protocol";
 import { abortReason, delay } from "@waybill/sdk/timing";
-import { isStale } from "../errors.ts";
+import { isStaleOrGone } from "../errors.ts";
 import type { RunContext, RunParts } from "./run-parts.ts";
 import type { End } from "./run-types.ts";
 import { MAX_REASON } from "./training.ts";
@@ -14,10 +14,13 @@ export type EndJobInit = {
   readonly signal: AbortSignal;
 };
 
-/** Between tries after an answer that trying again at once does not mend (a token that ran out, say). */
-const AGAIN_MS = 5000;
+/** Answers in a row that say that what is told contradicts what is stored; one may be a race of two hubs. */
+const CONTRADICTIONS = 3;
 
-/** Whether the outcome is stored; `false` when the attempt is no longer the job's. Tries for ever. */
+/**
+ * Whether the outcome is stored; `false` when the attempt is no longer the job's, or when its log and the room's contradict
+ * each other for good: then its lease is let go and the hub gives the job to somebody. Otherwise tries for ever.
+ */
 export async function endJob(init: EndJobInit): Promise<boolean> {
   const { parts, end } = init;
   const { events, journal, metrics } = parts;
@@ -37,18 +40,36 @@ export async function endJob(init: EndJobInit): Promise<boolean> {
   journal.update({ stage: "ending", end }).catch((error: unknown) => {
     init.context.log("warn", `${init.assignment.job}: cannot note its end: ${messageOf(error)}`);
   });
-  for (;;) {
+  for (let contradictions = 0; ;) {
     try {
       await tell(init);
       events.release();
       return true;
     } catch (error) {
       if (init.signal.aborted) throw abortReason(init.signal);
-      if (isStale(error)) return false;
+      if (isStaleOrGone(error)) return false;
       init.context.log("error", `${init.assignment.job}: cannot end it: ${messageOf(error)}`);
-      await delay(AGAIN_MS, init.signal);
+      contradictions = contradicts(error) ? contradictions + 1 : 0;
+      if (contradictions === CONTRADICTIONS) {
+        await giveUp(init);
+        return false;
+      }
+      // Trying again at once does not mend it (a token that ran out, say).
+      await delay(init.context.timing.endAgainMs, init.signal);
     }
   }
+}
+
+/** What is retryable has been tried again already. */
+function contradicts(error: unknown): boolean {
+  return error instanceof WaybillError && (error.code === "conflict" || error.code === "internal");
+}
+
+async function giveUp({ context, parts, assignment }: EndJobInit): Promise<void> {
+  const { job, attempt } = assignment;
+  await parts.lease.stop();
+  const why = "the room's log of it differs from the one here (was the power lost?)";
+  context.log("error", `${job}: attempt ${attempt} is given up: ${why}`);
 }
 
 async function tell({ context, parts, assignment, end, signal }: EndJobInit): Promise<void> {

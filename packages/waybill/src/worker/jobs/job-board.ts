@@ -14,9 +14,10 @@ import type { CommandAck, SessionPort, WorkerHello } from "../ports.ts";
 import type { WorkerEventListener } from "../worker-events.ts";
 import { failUnbegun } from "./end-job.ts";
 import { JobRun } from "./job-run.ts";
-import { readRunRecord } from "./run-journal.ts";
+import { type RunRecord, readRunRecord } from "./run-journal.ts";
 import { type RunContext, newRecord } from "./run-parts.ts";
-import { listSpools, openSpool } from "./spool.ts";
+import { killLeft } from "./run-recovery.ts";
+import { type SpoolPaths, listSpools, openSpool } from "./spool.ts";
 
 export type JobBoardInit = {
   readonly context: RunContext;
@@ -52,18 +53,20 @@ export class JobBoard {
   /** Goes on with the jobs a former daemon left in its spool. */
   async takeUp(): Promise<void> {
     const { context, room, spoolDir, onEvent } = this.#init;
-    for (const paths of await listSpools(spoolDir)) {
-      const record = await readRunRecord(paths.journal);
-      if (record === undefined) {
-        await removeTree(paths.dir);
-        continue;
-      }
+    for (const { paths, record } of newestFirst(await readSpools(spoolDir))) {
       const { assignment } = record;
-      if (assignment.room !== room || this.#runs.has(assignment.job)) {
+      if (assignment.room !== room) {
         context.log("warn", `${paths.dir} is left alone: it is of room ${assignment.room}`);
         continue;
       }
       try {
+        if (this.#runs.has(assignment.job)) {
+          // The hub has given the job away since (I11).
+          context.log("warn", `${assignment.job}: attempt ${assignment.attempt} is over`);
+          await killLeft(record, paths);
+          await removeTree(paths.dir);
+          continue;
+        }
         const run = await JobRun.open(context, paths, record);
         onEvent({ type: "job.resumed", job: assignment.job, attempt: assignment.attempt });
         await this.#begin(run);
@@ -177,4 +180,22 @@ export class JobBoard {
       .finally(() => this.#work.delete(tracked));
     this.#work.add(tracked);
   }
+}
+
+type LeftSpool = { readonly paths: SpoolPaths; readonly record: RunRecord };
+
+/** What a former daemon left; a spool that it had only just begun is removed. */
+async function readSpools(spoolDir: string): Promise<LeftSpool[]> {
+  const found: LeftSpool[] = [];
+  for (const paths of await listSpools(spoolDir)) {
+    const record = await readRunRecord(paths.journal);
+    if (record === undefined) await removeTree(paths.dir);
+    else found.push({ paths, record });
+  }
+  return found;
+}
+
+/** Of two attempts of a job the later one is the job's. */
+function newestFirst(spools: readonly LeftSpool[]): LeftSpool[] {
+  return spools.toSorted((a, b) => b.record.assignment.attempt - a.record.assignment.attempt);
 }

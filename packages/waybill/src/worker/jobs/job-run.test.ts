@@ -138,8 +138,8 @@ describe("a job on a worker", () => {
     );
     await lab.logged(job, "up");
     const paused = lab.feed.command({ id: "c1", job, name: "pause" });
-    expect(paused).toEqual([{ stage: "received", message: undefined }]);
     await vi.waitFor(() => expect(paused.at(-1)?.stage).toBe("applied"), WAIT);
+    expect(paused[0]).toEqual({ stage: "received", message: undefined });
     const again = lab.feed.command({ id: "c1", job, name: "pause" });
     expect(again).toEqual([{ stage: "applied", message: undefined }]);
     await vi.waitFor(() => expect(lab.states(job)).toEqual(["running", "paused"]), WAIT);

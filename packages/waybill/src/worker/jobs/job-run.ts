@@ -58,7 +58,10 @@ export class JobRun {
   #dispatching = false;
   #leaving = false;
   #prepared: Prepared | undefined;
+  readonly #held: (() => void)[] = [];
   #told: ReadonlySet<JobEvent["type"]> = new Set();
+  /** Stages are told in their order. */
+  #acks: Promise<void> = Promise.resolve();
 
   private constructor(
     context: RunContext,
@@ -134,6 +137,7 @@ export class JobRun {
       parts.disk.start();
     }
     if (phase === "preparing") this.#track(this.#prepare());
+    if (recovery.trainer?.type === "running") this.#hold();
     if (recovery.trainer !== undefined) {
       // Now, not in its turn: the hub may count the worker as lost already.
       parts.lease.renewNow();
@@ -141,6 +145,14 @@ export class JobRun {
       this.#track(this.#trainer.takeOver(recovery.trainer, recovery.logged));
     }
     for (const effect of recovery.effects) this.#perform(effect);
+  }
+
+  /** A trainer that runs under this daemon's predecessor reads what that had opened. */
+  #hold(): void {
+    const { spec, resume } = this.assignment;
+    for (const artifact of [spec.dataset, spec.code, resume?.artifact]) {
+      if (artifact !== undefined) this.#held.push(this.#context.cache.hold(artifact));
+    }
   }
 
   #restoreCommands({ commands }: LoggedSteps): void {
@@ -266,7 +278,8 @@ export class JobRun {
 
   #ack({ command, stage, message, values }: Extract<RunEffect, { type: "ack" }>): void {
     const by = this.#askedBy.get(command.id) ?? "unknown";
-    this.#parts.append({
+    const { append, events } = this.#parts;
+    const logged = append({
       type: "command",
       id: command.id,
       name: command.name,
@@ -276,7 +289,16 @@ export class JobRun {
       ...(values === undefined ? {} : { values }),
     });
     if (stage !== "received") this.#askedBy.delete(command.id);
-    this.#commands.settle(command.id, { stage, message });
+    // Nobody is told of what a daemon that is killed now would not know of.
+    const last = logged ? events.lastUsedSeq : 0;
+    this.#acks = this.#settled(this.#acks, last, command.id, { stage, message });
+    this.#track(this.#acks);
+  }
+
+  async #settled(before: Promise<void>, seq: number, id: string, ack: CommandAck): Promise<void> {
+    await before;
+    await this.#parts.events.writtenTo(seq);
+    this.#commands.settle(id, ack);
   }
 
   async #prepare(): Promise<void> {
@@ -343,6 +365,7 @@ export class JobRun {
   async #close(): Promise<void> {
     this.#context.feed.remove(this.assignment.job);
     this.#prepared?.release();
+    for (const release of this.#held) release();
     this.#hard.abort();
     await this.#trainer.close();
     await stopParts(this.#parts);

@@ -2,7 +2,7 @@
 // flood of output uses them up or when the job's state has changed.
 import type { JobId, RoomId } from "@waybill/sdk/protocol";
 import { isAbort, messageOf } from "@waybill/sdk/protocol";
-import { isStale } from "../errors.ts";
+import { isStaleOrGone } from "../errors.ts";
 import type { EventLog } from "../events/event-log.ts";
 import type { HubCalls, Log } from "../ports.ts";
 
@@ -81,7 +81,7 @@ export class Lease {
         onReserved(seqReserved);
       } catch (error) {
         if (isAbort(error) || this.#stopped.signal.aborted) return;
-        if (isStale(error)) {
+        if (isStaleOrGone(error)) {
           onLost(messageOf(error));
           return;
         }

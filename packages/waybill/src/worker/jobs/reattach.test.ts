@@ -1,17 +1,14 @@
 // A trainer runs on while its daemon is dead; the next daemon goes on with it (trainer.md §6).
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, open, readFile, writeFile } from "node:fs/promises";
+import type { ChildProcess } from "node:child_process";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { JobAssignment, NewJobEvent } from "@waybill/sdk/protocol";
-import { EventLog } from "../events/event-log.ts";
 import { TEST_TIMING } from "../fakes.fixture.ts";
-import { launcherArguments, makePipe } from "../trainers/launcher.ts";
-import { listGroup, processStartId } from "../trainers/proc.ts";
+import { listGroup } from "../trainers/proc.ts";
 import { WorkerLab, trainer } from "../worker-lab.fixture.ts";
+import { leaveRunning } from "./left-trainer.fixture.ts";
 import type { RunRecord } from "./run-journal.ts";
-import { newRecord } from "./run-parts.ts";
-import { type SpoolPaths, openSpool } from "./spool.ts";
 
 const WAIT = { timeout: 15_000, interval: 5 };
 let lab: WorkerLab;
@@ -26,50 +23,14 @@ afterEach(async () => {
   child?.kill("SIGKILL");
 });
 
-type Left = { readonly pid: number; readonly paths: SpoolPaths; readonly record: RunRecord };
-
-/** Starts a job's trainer and leaves its spool as a daemon does that is killed while it runs. */
-async function leaveRunning(
+async function leave(
   assignment: JobAssignment,
-  events: readonly NewJobEvent[] = [{ type: "state", state: "running" }],
-  record: Partial<RunRecord> = {},
-): Promise<Left> {
-  const paths = await openSpool(lab.path("data/spool"), assignment.job, assignment.attempt);
-  await mkdir(paths.output);
-  await mkdir(paths.work);
-  await makePipe(paths.stdin);
-  const stdout = await open(paths.stdout, "a");
-  const stderr = await open(paths.stderr, "a");
-  const { command = [] } = assignment.spec;
-  child = spawn("/bin/sh", launcherArguments(paths.status, paths.stdin, command), {
-    cwd: paths.work,
-    env: { ...process.env, WAYBILL_OUTPUT: paths.output },
-    detached: true,
-    stdio: ["ignore", "ignore", "ignore", stdout.fd, stderr.fd],
-  });
-  await stdout.close();
-  await stderr.close();
-  const pid = child.pid ?? 0;
-  const startId = (await processStartId(pid)) ?? "";
-  const whole: RunRecord = {
-    ...newRecord(assignment),
-    stage: "training",
-    trainer: { pid, startId },
-    ...record,
-  };
-  await writeFile(paths.journal, JSON.stringify(whole));
-  const log = await EventLog.open({
-    path: paths.events,
-    attempt: assignment.attempt,
-    firstSeq: assignment.firstSeq,
-    seqReserved: assignment.seqReserved,
-    now: Date.now,
-    log: () => undefined,
-  });
-  log.appendAll(events);
-  await log.close();
-  await vi.waitFor(async () => expect(await readFile(paths.stdout, "utf8")).toContain("up"), WAIT);
-  return { pid, paths, record: whole };
+  events?: readonly NewJobEvent[],
+  record?: Partial<RunRecord>,
+) {
+  const running = await leaveRunning(lab, assignment, events, record);
+  child = running.child;
+  return running;
 }
 
 /** Prints `up`, then a line for each byte that the test puts into the file `go`, and ends with the byte `x`. */
@@ -88,7 +49,7 @@ describe("a daemon that comes back while its trainer runs", () => {
   it("goes on with its output exactly after the last logged line and publishes its model (I6)", async () => {
     const assignment = trainer(COUNTER);
     const logged = [RUNNING, UP, { type: "log", stream: "stdout", line: "line 0" }] as const;
-    const { paths } = await leaveRunning(assignment, logged);
+    const { paths } = await leave(assignment, logged);
     const go = join(paths.work, "go");
     await writeFile(go, "abc");
     await vi.waitFor(
@@ -111,7 +72,7 @@ describe("a daemon that comes back while its trainer runs", () => {
 
   it("finds a trainer whose process id its daemon had no time to note", async () => {
     const assignment = trainer(COUNTER);
-    const { paths } = await leaveRunning(assignment, [], { trainer: undefined });
+    const { paths } = await leave(assignment, [], { trainer: undefined });
     await lab.start();
     await lab.logged(assignment.job, "up");
     await writeFile(join(paths.work, "go"), "x");
@@ -122,11 +83,7 @@ describe("a daemon that comes back while its trainer runs", () => {
   it("sees that it is paused, and does what was asked and not yet done", async () => {
     const assignment = trainer(COUNTER);
     const pause = { type: "command", id: "c1", name: "pause", by: "ada" } as const;
-    const { paths, pid } = await leaveRunning(assignment, [
-      RUNNING,
-      UP,
-      { ...pause, stage: "received" },
-    ]);
+    const { paths, pid } = await leave(assignment, [RUNNING, UP, { ...pause, stage: "received" }]);
     await lab.start();
     const stages = () =>
       lab.ofType(assignment.job, "command").map(({ by, stage }) => `${by} ${stage}`);
@@ -145,7 +102,7 @@ describe("a daemon that comes back while its trainer runs", () => {
 
   it("notices that it was stopped by somebody else meanwhile", async () => {
     const assignment = trainer(COUNTER);
-    const { paths, pid } = await leaveRunning(assignment, [RUNNING, UP]);
+    const { paths, pid } = await leave(assignment, [RUNNING, UP]);
     process.kill(-pid, "SIGSTOP");
     await lab.start();
     await vi.waitFor(() => expect(lab.states(assignment.job)).toEqual(["running", "paused"]), WAIT);
@@ -160,7 +117,7 @@ describe("a daemon that comes back while its trainer runs", () => {
     );
     const stop = { type: "command", id: "s", name: "stop", by: "ada", stage: "received" } as const;
     const ending = { why: "stop", killAt: Date.now() + 300, sent: true } as const;
-    await leaveRunning(assignment, [RUNNING, stop, { type: "state", state: "stopping" }], {
+    await leave(assignment, [RUNNING, stop, { type: "state", state: "stopping" }], {
       ending,
     });
     await lab.start({ timing: { ...TEST_TIMING, stopGraceMs: 60_000 } });
@@ -187,7 +144,7 @@ describe("a daemon that comes back while its trainer runs", () => {
       by: "ada",
       values: { lr: 0.1 },
     } as const;
-    const { paths } = await leaveRunning(assignment, [RUNNING, { ...adjust, stage: "received" }]);
+    const { paths } = await leave(assignment, [RUNNING, { ...adjust, stage: "received" }]);
     await lab.start();
     await writeFile(join(paths.work, "go"), "");
     expect((await lab.outcome(assignment.job))?.state).toBe("completed");
@@ -199,7 +156,7 @@ describe("a daemon that comes back while its trainer runs", () => {
 
   it("brings a copy of a checkpoint to the room that was on its way, although the trainer is gone", async () => {
     const assignment = trainer(COUNTER);
-    const { paths, pid } = await leaveRunning(assignment);
+    const { paths, pid } = await leave(assignment);
     process.kill(-pid, "SIGKILL");
     const place = join(paths.checkpoints, "1");
     await mkdir(join(place, "files"), { recursive: true });
@@ -214,7 +171,7 @@ describe("a daemon that comes back while its trainer runs", () => {
 
   it("finds itself fenced when its lease ran out, kills the trainer and publishes nothing (I11)", async () => {
     const assignment = trainer(`save(); ${COUNTER}`);
-    const { pid } = await leaveRunning(assignment);
+    const { pid } = await leave(assignment);
     lab.hub.stale = assignment.job;
     await lab.start();
     await vi.waitFor(async () => {

@@ -8,7 +8,7 @@ import type {
 } from "@waybill/sdk/protocol";
 import { messageOf } from "@waybill/sdk/protocol";
 import type { ArtifactCache } from "../cache/artifact-cache.ts";
-import { isStale } from "../errors.ts";
+import { isStaleOrGone } from "../errors.ts";
 import { EventLog } from "../events/event-log.ts";
 import type { GpuReader } from "../events/gpus.ts";
 import { SegmentFlusher } from "../events/segment-flusher.ts";
@@ -107,7 +107,7 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
       flushMs: context.timing.flushMs,
       onStored: (storedSeq) => note({ storedSeq }),
       onFailed: (error) => {
-        if (isStale(error)) init.onStale(messageOf(error));
+        if (isStaleOrGone(error)) init.onStale(messageOf(error));
         else context.log("error", `${ids.job}: cannot store its events: ${messageOf(error)}`);
       },
     }),

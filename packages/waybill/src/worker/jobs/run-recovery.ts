@@ -148,6 +148,12 @@ async function findTrainer(record: RunRecord, paths: SpoolPaths): Promise<LeftTr
   return { type: "lost", reason };
 }
 
+/** Ends what runs of an attempt that nobody goes on with. */
+export async function killLeft(record: RunRecord, paths: SpoolPaths): Promise<void> {
+  const left = record.trainer ?? (await findLauncher(paths));
+  if (left !== undefined) await killOrphan(left.pid, left.startId);
+}
+
 /** A launcher whose process id its daemon had no time to note. */
 async function findLauncher({ status }: SpoolPaths): Promise<RunRecord["trainer"]> {
   const pid = await findByArgument(status);

@@ -8,6 +8,7 @@ import {
   assertNever,
   messageOf,
 } from "@waybill/sdk/protocol";
+import { killOrphan } from "../trainers/trainer-process.ts";
 import type { LoggedSteps } from "./logged-steps.ts";
 import type { Prepared } from "./prepare.ts";
 import type { NotedExit } from "./run-journal.ts";
@@ -46,6 +47,7 @@ export class RunTrainer {
     const { parts, context, assignment, dispatch } = this.#init;
     const training = this.#newTraining();
     try {
+      await training.makeOutputs();
       // Before the program exists, so that a crash from here on is known to have left one.
       await parts.journal.update({ stage: "training" });
       await parts.checkpoints?.start();
@@ -58,6 +60,8 @@ export class RunTrainer {
       dispatch({ type: "launched" });
       dispatch(await training.ended(exited, (exit) => this.#noteExit(exit)));
     } catch (error) {
+      // It may run already: nobody would end it any more.
+      await training.kill();
       dispatch({ type: "launch.failed", reason: reasonOf(error) });
     }
   }
@@ -85,6 +89,7 @@ export class RunTrainer {
           assertNever(left);
       }
     } catch (error) {
+      if (left.type === "running") await killOrphan(left.pid, left.startId);
       dispatch({ type: "launch.failed", reason: reasonOf(error) });
     }
   }

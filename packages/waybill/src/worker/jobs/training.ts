@@ -73,12 +73,25 @@ export class Training {
     });
   }
 
-  /** Starts the trainer; throws `trainer_failed` when the program cannot be run. */
+  /** Makes the files for its output. Once an attempt counts as training they are there, whatever dies then. */
+  async makeOutputs(): Promise<void> {
+    const { paths, again } = this.#init;
+    for (const path of [paths.stdout, paths.stderr]) {
+      await writeFile(path, "", { flag: again === true ? "a" : "w", mode: 0o600 });
+    }
+  }
+
+  /** Kills the group at once; resolves when it is gone. */
+  async kill(): Promise<void> {
+    clearTimeout(this.#killing);
+    this.#init.metrics.watchGroup(undefined);
+    await this.#trainer?.kill();
+  }
+
+  /** Starts the trainer, whose output has its files; throws `trainer_failed` when the program cannot be run. */
   async launch(prepared: Prepared): Promise<TrainerProcess> {
     const { paths, timing, metrics } = this.#init;
     try {
-      await writeFile(paths.stdout, "", { mode: 0o600 });
-      await writeFile(paths.stderr, "", { mode: 0o600 });
       await this.#reader.start();
       await this.#progress.start("new", prepared.command);
       const trainer = await startTrainer({
@@ -131,6 +144,8 @@ export class Training {
   /** Reads what a former daemon's trainer left, as far as the log lacks it. */
   async readAgain(exit: NotedExit): Promise<TrainingEnd> {
     this.#launched.reject(new WaybillError("conflict", "the trainer has ended"));
+    // A machine that lost its power may have forgotten files that were empty.
+    await this.makeOutputs();
     await this.#reader.start();
     await this.#progress.start("over");
     return this.#read(exit);

@@ -3,7 +3,7 @@
 //
 //   {dir}/{n}/files/…           what is pushed
 //   {dir}/{n}/checkpoint.json   written last: the trainer's words about it
-import { type BigIntStats } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import { constants, copyFile, lstat, mkdir, readdir, realpath, stat } from "node:fs/promises";
 import { basename, join, resolve, sep } from "node:path";
 import * as v from "valibot";
@@ -32,7 +32,12 @@ const Words = v.object({ data: v.record(v.string(), v.unknown()) });
 
 type Tree = {
   readonly bytes: bigint;
-  readonly files: readonly { readonly path: string; readonly name: string }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly name: string;
+    /** Differs once the file was written to or replaced. */
+    readonly state: string;
+  }[];
 };
 
 /** Copies what a `checkpoint` line names; throws when it is not there, does not fit, or was changed meanwhile. */
@@ -54,7 +59,11 @@ export async function stageCheckpoint(
     if (free - Number(tree.bytes) < init.minFreeBytes) {
       throw new WaybillError("storage_full", "the worker's disk has no room for a copy of it");
     }
-    for (const one of tree.files) await copyStable(one.path, join(files, one.name));
+    for (const one of tree.files) await copy(one.path, join(files, one.name));
+    // All at the end: a file that was written over after its copy was made belongs to the next checkpoint.
+    if (!isSame(tree, await listTree(source))) {
+      throw new WaybillError("source_changed", "it was written over while it was copied");
+    }
     await replaceFile(join(place, "checkpoint.json"), JSON.stringify({ data }));
   } catch (error) {
     await removeTree(place);
@@ -89,18 +98,21 @@ async function find(roots: readonly string[], path: string): Promise<string> {
 
 async function listTree(source: string): Promise<Tree> {
   const stats = await stat(source, { bigint: true });
-  if (stats.isFile())
-    return { bytes: stats.size, files: [{ path: source, name: basename(source) }] };
+  if (stats.isFile()) {
+    const file = { path: source, name: basename(source), state: stateOf(stats) };
+    return { bytes: stats.size, files: [file] };
+  }
   let bytes = 0n;
-  const files: { path: string; name: string }[] = [];
+  const files: { path: string; name: string; state: string }[] = [];
   const visit = async (dir: string, prefix: string): Promise<void> => {
     for (const entry of await readdir(dir, { withFileTypes: true })) {
       const path = join(dir, entry.name);
       const name = `${prefix}${entry.name}`;
       if (entry.isDirectory()) await visit(path, `${name}/`);
       else if (entry.isFile()) {
-        bytes += (await lstat(path, { bigint: true })).size;
-        files.push({ path, name });
+        const found = await lstat(path, { bigint: true });
+        bytes += found.size;
+        files.push({ path, name, state: stateOf(found) });
       }
     }
   };
@@ -108,17 +120,22 @@ async function listTree(source: string): Promise<Tree> {
   return { bytes, files };
 }
 
-async function copyStable(from: string, to: string): Promise<void> {
+async function copy(from: string, to: string): Promise<void> {
   await mkdir(resolve(to, ".."), { recursive: true });
-  const before = await lstat(from, { bigint: true });
   await copyFile(from, to, constants.COPYFILE_FICLONE);
-  if (!isSame(before, await lstat(from, { bigint: true }))) {
-    throw new WaybillError("source_changed", "it was written over while it was copied");
-  }
 }
 
-function isSame(a: BigIntStats, b: BigIntStats): boolean {
-  return a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs;
+function stateOf({ ino, size, mtimeNs }: BigIntStats): string {
+  return `${ino} ${size} ${mtimeNs}`;
+}
+
+/** In any order: a directory lists its files as it likes. */
+function isSame(before: Tree, after: Tree): boolean {
+  const states = new Map(before.files.map(({ name, state }) => [name, state]));
+  return (
+    after.files.length === states.size &&
+    after.files.every(({ name, state }) => states.get(name) === state)
+  );
 }
 
 function parseWords(text: string | undefined): v.InferOutput<typeof Words> | undefined {

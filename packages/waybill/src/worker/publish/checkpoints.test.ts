@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as v from "valibot";
-import { ArtifactId, type JobId } from "@waybill/sdk/protocol";
+import { ArtifactId, type JobId, WaybillError } from "@waybill/sdk/protocol";
 import { TEST_TIMING } from "../fakes.fixture.ts";
 import { WorkerLab, trainer } from "../worker-lab.fixture.ts";
 
@@ -151,6 +151,20 @@ describe("a worker that may vanish", () => {
     await worker.stop();
     expect(lab.hub.ended.get(job)?.state).toBe("interrupted");
     expect(lab.hub.checkpoints).toEqual([]);
+  });
+
+  it("trains on when the room lost a checkpoint that was on its way", async () => {
+    await lab.start({ kind: "ephemeral" });
+    const push = lab.transfer.push.bind(lab.transfer);
+    lab.transfer.push = async (request) => {
+      if (request.purpose.kind === "model") return push(request);
+      throw new WaybillError("not_found", "room lab has no upload u_1");
+    };
+    const job = lab.offer(saving());
+    await go("one");
+    await lab.logged(job, "checkpoint ckpt.pt was not kept: room lab has no upload u_1");
+    await go("one", "end");
+    expect((await lab.outcome(job))?.state).toBe("completed");
   });
 
   it("keeps nothing in the room on a worker with a disk to rely on, unless it is told to", async () => {

@@ -137,6 +137,26 @@ describe("output that is read again", () => {
     expect(second.length).toBe(first.length);
   });
 
+  it("repeats a line that the log has otherwise, and nothing else", async () => {
+    const otherwise = LOGGED.map((event) =>
+      event.type === "metric" && event.data["loss"] === 1 ? metric({ loss: 1, more: 2 }) : event,
+    );
+    const { events } = await readAgain(otherwise);
+    const added = lines(events.slice(otherwise.length), "stdout");
+    expect(added).toEqual(['{"loss":1}', "ü".repeat(10), "end"]);
+  });
+
+  it("knows a metric again whose keys JavaScript gives a meaning", async () => {
+    const special = '{"loss":1,"constructor":2,"prototype":3,"__proto__":{"a":1}}\n';
+    await writeFile(join(dir, "out"), `a\n${special}b\n`);
+    const { events: first } = await readAgain([]);
+    expect(lines(first, "stdout")).toEqual(["a", '{"loss":1}', "b"]);
+    const { events: second } = await readAgain(
+      first.map(({ seq: _seq, time: _time, attempt: _attempt, ...event }) => event),
+    );
+    expect(second.length).toBe(first.length);
+  });
+
   it("goes along a log of many pages", async () => {
     const many = Array.from({ length: 5000 }, (_, i) => out(`line ${i % 7}`));
     await writeFile(join(dir, "out"), many.map((_, i) => `line ${i % 7}\n`).join(""));

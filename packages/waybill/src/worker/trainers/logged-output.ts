@@ -38,16 +38,22 @@ export class LoggedOutput {
 
   /**
    * Whether the log has a line's event; to be asked of all lines in order. States of a progress bar among
-   * what is logged count as such whether they were shown or left out.
+   * what is logged count as such whether they were shown or left out. A line that is nowhere among the rest leaves
+   * the place as it was: those after it are still to be found.
    */
   async has(event: NewJobEvent, transient: boolean): Promise<boolean> {
     if (transient) return !this.over;
     const wanted: unknown = JSON.parse(JSON.stringify(fitEvent(event)));
+    const before = { page: this.#page, at: this.#at, readSeq: this.#readSeq, next: this.#next };
     for (let known = this.#next; known !== undefined; known = this.#next) {
       const { seq: _seq, time: _time, attempt: _attempt, ...rest } = known;
       await this.#advance();
       if (isDeepStrictEqual(rest, wanted)) return true;
     }
+    this.#page = before.page;
+    this.#at = before.at;
+    this.#readSeq = before.readSeq;
+    this.#next = before.next;
     return false;
   }
 

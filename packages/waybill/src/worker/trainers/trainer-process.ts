@@ -58,6 +58,8 @@ export type TrainerProcess = {
   terminate(graceMs: number): void;
   /** SIGKILL after `graceMs` for a trainer that has had its SIGTERM. */
   killAfter(graceMs: number): void;
+  /** SIGKILL; resolves when every process of the group is gone. */
+  kill(): Promise<void>;
 };
 
 /** Starts a trainer; throws `trainer_failed` when the program cannot be run. */
@@ -145,6 +147,14 @@ class Trainer implements TrainerProcess {
     this.#killer = setTimeout(() => signalGroup(this.pid, "SIGKILL"), graceMs);
   }
 
+  async kill(): Promise<void> {
+    clearTimeout(this.#killer);
+    const started = await processStartId(this.pid);
+    // Its id may have been given away; without a start that is known it has only just begun.
+    if (this.startId !== "" && started !== undefined && started !== this.startId) return;
+    await endGroup(this.pid);
+  }
+
   async #until(
     signal: NodeJS.Signals,
     what: string,
@@ -177,10 +187,15 @@ export async function killOrphan(pid: number, startId: string): Promise<boolean>
   if (started !== undefined && started !== startId) return false;
   const found = (await listGroup(pid)).some(({ zombie }) => !zombie);
   if (!found) return false;
-  signalGroup(pid, "SIGCONT");
+  await endGroup(pid);
+  return true;
+}
+
+async function endGroup(pid: number): Promise<void> {
   for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 100)) {
+    // Again and again: what forks while it is signalled leaves a child that was not.
     signalGroup(pid, "SIGKILL");
-    if ((await listGroup(pid)).every(({ zombie }) => zombie)) return true;
+    if ((await listGroup(pid)).every(({ zombie }) => zombie)) return;
     await delay(waitMs);
   }
 }

@@ -3,6 +3,8 @@
 
 export type CsvRow = Readonly<Record<string, string | number>>;
 
+/** Names that JavaScript gives a meaning: whoever reads an event leaves them out. */
+const UNKEPT: ReadonlySet<string> = new Set(["", "__proto__", "prototype", "constructor"]);
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 const NOT_FINITE: Readonly<Record<string, string>> = {
   nan: "NaN",
@@ -27,7 +29,7 @@ export class CsvRows {
     let numbers = 0;
     for (const [i, name] of this.#header.entries()) {
       const cell = record[i]?.trim() ?? "";
-      if (name === "" || cell === "") continue;
+      if (UNKEPT.has(name) || cell === "") continue;
       row[name] = valueOf(cell);
       if (isNumeric(cell)) numbers += 1;
     }
