@@ -4,7 +4,8 @@ import { type PushOptions, type PushResult, pushArtifact } from "./client/push.t
 import { type ReceivedCommand, commandJob } from "./client/command-job.ts";
 import type { WatchItem } from "./client/event-merge.ts";
 import { SeenJobs } from "./client/seen-jobs.ts";
-import { type WatchOptions, watchJob } from "./client/watch-job.ts";
+import { watchJob } from "./client/watch-job.ts";
+import type { WatchOptions } from "./client/watch-options.ts";
 import { HubClient, type HubClientInit } from "./hub-client/http.ts";
 import { generateIdentityKey, loadIdentity, type IdentityKey } from "./hub-client/identity.ts";
 import { createLinkKeys, type LinkKeys } from "./hub-client/link-keys.ts";

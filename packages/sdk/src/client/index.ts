@@ -14,13 +14,9 @@ export { type ReceivedSample } from "./sample-receiver.ts";
 export { type ReceivedCommand } from "./command-job.ts";
 export { newEta, nextEta, remainingMs, type EtaState } from "./eta.ts";
 export { type Skipped, type WatchItem } from "./event-merge.ts";
-export {
-  watchJob,
-  type WatchDeps,
-  type HubTransport,
-  type WatchOptions,
-  type WatchPath,
-} from "./watch-job.ts";
+export { watchJob } from "./watch-job.ts";
+export { type WatchDeps, type WatchOptions } from "./watch-options.ts";
+export { type HubTransport, type WatchPath } from "./watch-path.ts";
 export {
   LocalTreeSource,
   localTree,

@@ -21,7 +21,8 @@ import {
 import { MemoryHub, type MemoryPort } from "../swarm/memory-signaling.ts";
 import { type TestPeer, makePeers } from "../testing/test-peers.ts";
 import { delay } from "../timing/index.ts";
-import { type WatchPath, watchJob } from "./watch-job.ts";
+import { watchJob } from "./watch-job.ts";
+import type { WatchPath } from "./watch-path.ts";
 
 const room = v.parse(RoomId, "lab");
 const job = v.parse(JobId, "j_0123456789abcdef");
