@@ -17,6 +17,8 @@ export type PutOptions = {
   readonly contentType?: string;
   /** Kept with the object: tells a writer whose answer was lost that it was its own write that won. */
   readonly writeId?: string;
+  /** Given up (`storage_failed`) when the store has not answered by then, so that it does not land much later. */
+  readonly withinMs?: number;
 };
 
 export type CopyOptions = {

@@ -68,7 +68,12 @@ export class MemoryBucket implements Bucket {
   }
 
   async put(key: string, body: Uint8Array | string, options: PutOptions = {}): Promise<Stored> {
+    const { withinMs = Number.POSITIVE_INFINITY } = options;
+    const untilMs = this.#now() + withinMs;
     await this.#before("put", key);
+    if (this.#now() > untilMs) {
+      throw new WaybillError("storage_failed", `writing ${key} took longer than ${withinMs} ms`);
+    }
     return this.store(key, body, options);
   }
 

@@ -73,8 +73,18 @@ export class S3Bucket implements Bucket {
       ...(options.contentType === undefined ? {} : { "content-type": options.contentType }),
       ...(options.writeId === undefined ? {} : { "x-amz-meta-write-id": options.writeId }),
     };
-    const request = { method: "PUT", bucket: this.name, key, headers, body: bytes } as const;
-    const answer = await this.#http.send(request, what);
+    const { withinMs } = options;
+    const answer = await this.#http.send(
+      {
+        method: "PUT",
+        bucket: this.name,
+        key,
+        headers,
+        body: bytes,
+        ...(withinMs === undefined ? {} : { withinMs }),
+      },
+      what,
+    );
     if (options.condition !== undefined && lostRace(answer)) {
       throw new WaybillError(
         "precondition_failed",

@@ -53,6 +53,14 @@ describe("S3Http", () => {
     expect([answer.status, answer.body.toString(), requests()]).toEqual([200, "fine", 3]);
   });
 
+  it("gives up when the time for all tries together is over", async () => {
+    const { s3, requests } = await storeThat(drop, () => {}, ok);
+    await expect(s3.send({ ...get, withinMs: 200 }, "writing")).rejects.toMatchObject({
+      code: "storage_failed",
+    });
+    expect(requests()).toBe(2);
+  });
+
   it("tries again when an answer breaks off", async () => {
     const cut: RequestListener = (_, response) => {
       response.writeHead(200, { "content-length": "100" });

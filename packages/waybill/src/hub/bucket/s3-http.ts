@@ -17,6 +17,8 @@ export type S3Request = {
   readonly body?: Uint8Array;
   /** Time without a byte before it is given up; 30 s when absent. */
   readonly idleMs?: number;
+  /** Time for all tries together. */
+  readonly withinMs?: number;
 };
 
 export type S3Answer = {
@@ -61,10 +63,13 @@ export class S3Http {
    */
   async send(request: S3Request, what: string): Promise<S3Answer> {
     let failure: { readonly cause?: unknown; readonly why: string } | undefined;
+    const { withinMs } = request;
+    const signal = withinMs === undefined ? undefined : AbortSignal.timeout(withinMs);
     for (let attempt = 0; attempt < TRIES; attempt++) {
+      if (signal?.aborted === true) break;
       if (attempt > 0) await delay(backoffMs(attempt - 1, { baseMs: 50, capMs: 1000 }));
       try {
-        const answer = await this.#once(request);
+        const answer = await this.#once(request, signal);
         const { date } = answer.headers;
         const signsAnew = date !== undefined && this.#init.onDate?.(date) === true;
         if (answer.status === 507) throw full(what);
@@ -88,7 +93,7 @@ export class S3Http {
     this.#https.destroy();
   }
 
-  async #once(request: S3Request): Promise<S3Answer> {
+  async #once(request: S3Request, signal: AbortSignal | undefined): Promise<S3Answer> {
     const { method, bucket, key, query = {}, headers = {}, body } = request;
     const { urls } = await this.#init.presigner.sign(
       [{ method, bucket, key, query, headers }],
@@ -101,6 +106,7 @@ export class S3Http {
       agent: secure ? this.#https : this.#http,
       headers: method === "PUT" ? { ...headers, "content-length": body?.length ?? 0 } : headers,
       timeout: request.idleMs ?? IDLE_MS,
+      ...(signal === undefined ? {} : { signal }),
     };
     return new Promise((resolve, reject) => {
       const sent = (secure ? https : http).request(url, options, (incoming) => {

@@ -173,9 +173,30 @@ describe("cancelling a job whose worker is out of reach", () => {
     await until(() =>
       expect(worker.all("job.command")).toMatchObject([{ command: { id: "c1", name: "cancel" } }]),
     );
+    hub.peers.hear(worker, { type: "command.ack", id: "c1", stage: "received" });
     const body = { attempt, state: "running" as const, lastSeq: 3 };
     await hub.renewLease(callOf(worker.caller, { params, body }));
     expect(worker.all("job.command")).toHaveLength(1);
+  });
+
+  it("is told again at every renewal until the worker says that it has it", async () => {
+    const hub = createWorld().hub({ ackTimeoutMs: 1 });
+    const worker = new ToldWorker("desk");
+    const { attempt } = await running(hub, JOB, worker);
+    // Its connection is dead and nobody knows: what is sent there is lost.
+    expect(await command(hub, "cancel")).toMatchObject({ stage: "noted" });
+    const body = { attempt, state: "running" as const, lastSeq: 3 };
+    const renew = () => hub.renewLease(callOf(worker.caller, { params, body }));
+    await renew();
+    hub.peers.leave(worker);
+    hub.peers.join(worker, [{ job: JOB, attempt }]);
+    const before = worker.all("job.command").length;
+    await renew();
+    await until(() => expect(worker.all("job.command").length).toBeGreaterThan(before));
+    hub.peers.hear(worker, { type: "command.ack", id: "c1", stage: "received" });
+    const told = worker.all("job.command").length;
+    await renew();
+    expect(worker.all("job.command")).toHaveLength(told);
   });
 
   it("reaches a worker at another hub when it renews its lease there", async () => {

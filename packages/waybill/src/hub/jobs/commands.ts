@@ -42,8 +42,8 @@ export class CommandRelay {
   readonly #waiting = new Map<string, (ack: Ack) => void>();
   /** By room, job and command id. */
   readonly #done = new Map<string, Done>();
-  /** By room, worker and command id: what the worker was told of the document's wish. */
-  readonly #reminded = new Map<string, true>();
+  /** By room, worker and command id: what the worker has said that it knows. */
+  readonly #acknowledged = new Map<string, true>();
   /** When workers were last seen here. */
   readonly #departedMs = new Map<string, number>();
   readonly #startedMs: number;
@@ -58,7 +58,9 @@ export class CommandRelay {
     this.#unlisten ??= this.#deps.signaling.listen({
       workerMessage: ({ room, info }, message) => {
         if (message.type !== "command.ack") return;
-        this.#waiting.get(`${room}/${info.peerId}/${message.id}`)?.(message);
+        const key = `${room}/${info.peerId}/${message.id}`;
+        remember(this.#acknowledged, key, true, MAX_REMEMBERED);
+        this.#waiting.get(key)?.(message);
       },
       joined: ({ room, info }) => this.#departedMs.delete(`${room}/${info.peerId}`),
       left: ({ room, info }) => {
@@ -137,22 +139,19 @@ export class CommandRelay {
         const why = ack.message ?? "no reason given";
         throw new WaybillError("conflict", `the worker rejected ${name} of job ${job}: ${why}`);
       }
-      remember(this.#reminded, key, true, MAX_REMEMBERED);
     } finally {
       clearTimeout(timer);
       this.#waiting.delete(key);
     }
   }
 
-  /** Tells a worker that is here again what is wanted of its job; once for each command. */
+  /** Tells a worker that is here again what is wanted of its job, until it says that it knows. */
   remind({ room, job, worker, wish }: JobDoc): void {
     if (worker === undefined || wish === undefined) return;
-    const key = `${room}/${worker}/${wish.id}`;
-    if (this.#reminded.has(key)) return;
+    if (this.#acknowledged.has(`${room}/${worker}/${wish.id}`)) return;
     const { id, name, by } = wish;
     const message: HubToPeer = { type: "job.command", command: { id, job, name }, by };
-    if (!this.#deps.signaling.send(room, worker, message)) return;
-    remember(this.#reminded, key, true, MAX_REMEMBERED);
+    this.#deps.signaling.send(room, worker, message);
   }
 
   #away(room: RoomId, worker: PeerId): WaybillError {

@@ -149,6 +149,16 @@ describe("storing events", () => {
     expect(await keys(bucket)).toHaveLength(2);
     expect(await events.append(LAB, JOB, log(5, 1, 2))).toBe(5);
   });
+
+  it("leaves a hub's number unused when another hub has stored events above it since", async () => {
+    const { log: open } = setUp();
+    const [here, there] = [open(), open()];
+    await here.append(LAB, JOB, log(1, 2));
+    await there.append(LAB, JOB, log(3, 3));
+    const [event] = log(4, 1, 1, "late");
+    if (event !== undefined) await here.put(LAB, JOB, event);
+    expect((await all(there)).map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5]);
+  });
 });
 
 describe("reading events", () => {

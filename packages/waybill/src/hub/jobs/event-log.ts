@@ -38,9 +38,15 @@ export class EventLog {
 
   /**
    * Stores consecutive events of one attempt behind what is stored; the same events again are no error. Answers the
-   * log's last number. Throws `conflict` for a gap or a difference, `storage_failed`.
+   * log's last number. Throws `conflict` for a gap or a difference, `storage_failed`, also when `timeLeftMs` is over: what
+   * was not stored by then must not land behind what the next writer stores.
    */
-  async append(room: RoomId, job: JobId, events: readonly JobEvent[]): Promise<number> {
+  async append(
+    room: RoomId,
+    job: JobId,
+    events: readonly JobEvent[],
+    timeLeftMs?: () => number,
+  ): Promise<number> {
     return this.#queue.run(segmentsPrefix(room, job), async () => {
       let remembered = this.#tails.has(segmentsPrefix(room, job));
       let rest = events;
@@ -50,7 +56,7 @@ export class EventLog {
         if (first === undefined) return (await this.#tail(room, job, 0))?.last.seq ?? 0;
         const tail = await this.#tail(room, job, first.seq);
         if (follows(first, tail)) {
-          const stored = await this.#store(room, job, rest);
+          const stored = await this.#store(room, job, rest, timeLeftMs);
           if (stored === "all") return rest.at(-1)?.seq ?? first.seq;
         } else if (!remembered) {
           if (tail === undefined || first.seq > tail.last.seq) throw gap(job, rest, tail);
@@ -77,7 +83,8 @@ export class EventLog {
    */
   async put(room: RoomId, job: JobId, ...events: readonly JobEvent[]): Promise<void> {
     await this.#queue.run(segmentsPrefix(room, job), async () => {
-      // A try that failed has forgotten the end, so that the next one asks the bucket.
+      // Another hub may have stored what the writer before sent last.
+      this.#tails.delete(segmentsPrefix(room, job));
       const last = (await this.#tail(room, job, events.at(-1)?.seq ?? 0))?.last.seq ?? 0;
       const left = events.filter((event) => event.seq > last);
       const [first] = left;
@@ -210,20 +217,30 @@ export class EventLog {
     return segments;
   }
 
-  async #store(room: RoomId, job: JobId, events: readonly JobEvent[]): Promise<"all" | "outrun"> {
+  async #store(
+    room: RoomId,
+    job: JobId,
+    events: readonly JobEvent[],
+    timeLeftMs?: () => number,
+  ): Promise<"all" | "outrun"> {
     for (const segment of segmentsOf(events)) {
-      if (!(await this.#create(room, job, segment))) return "outrun";
+      const withinMs = timeLeftMs?.();
+      if (withinMs !== undefined && withinMs <= 0) {
+        throw new WaybillError("storage_failed", `events of job ${job} took too long to store`);
+      }
+      if (!(await this.#create(room, job, segment, withinMs))) return "outrun";
     }
     return "all";
   }
 
   /** Creates a segment; `false` when there is one already. */
-  async #create(room: RoomId, job: JobId, segment: Segment): Promise<boolean> {
+  async #create(room: RoomId, job: JobId, segment: Segment, withinMs?: number): Promise<boolean> {
     const last = segment.events.at(-1);
     try {
       await this.#bucket.put(segmentKey(room, job, segment.first), segment.body, {
         condition: { ifAbsent: true },
         contentType: "application/jsonl",
+        ...(withinMs === undefined ? {} : { withinMs }),
       });
     } catch (error) {
       // Whether or not the segment is there now must be looked up.

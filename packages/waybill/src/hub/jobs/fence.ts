@@ -22,7 +22,7 @@ export type Claim = {
 };
 
 /** Clocks of two hubs may differ by this much without a remembered lease outliving the real one. */
-const SKEW_MS = 10_000;
+export const SKEW_MS = 10_000;
 
 /** Throws `stale_attempt` unless attempt and key are those of the document, whatever its state. */
 export function assertHolder(doc: JobDoc, claim: Omit<Claim, "room" | "job">): void {

@@ -16,7 +16,7 @@ import type { Documents } from "../bucket/documents.ts";
 import type { Clock, Log } from "../log.ts";
 import type { BackgroundTasks } from "./background-tasks.ts";
 import type { EventLog } from "./event-log.ts";
-import { noSuchJob } from "./fence.ts";
+import { type Claim, SKEW_MS, noSuchJob } from "./fence.ts";
 import { jobIdOf, jobKey, jobsPrefix, markerKey, markersPrefix } from "./job-keys.ts";
 import { type StateEvent, type Transition } from "./job-ending.ts";
 import { type Happening, next, queuedEvent } from "./job-state.ts";
@@ -50,6 +50,13 @@ export type Applied = {
 };
 
 export type Marker = { readonly job: JobId; readonly modifiedMs: number };
+
+/** A job while somebody writes for its worker. */
+export type Held = {
+  readonly doc: JobDoc;
+  /** Until another hub may take the lease to be over. */
+  readonly timeLeftMs: () => number;
+};
 
 /** GETs at once when many jobs are read. */
 const PARALLEL_READS = 16;
@@ -144,6 +151,23 @@ export class JobStore {
     if (isTerminal(doc.state)) this.#dropMarker(room, job);
     if (doc.state === "completed") this.#deps.completed(doc);
     return applied;
+  }
+
+  /**
+   * The job with time on its worker's lease to write for it: with little left it is renewed first, so that nobody takes the
+   * job away meanwhile. Throws `stale_attempt` when somebody has, `storage_failed`.
+   */
+  async hold(remembered: JobDoc, { attempt, caller }: Omit<Claim, "room" | "job">): Promise<Held> {
+    const { clock, leaseMs } = this.#deps;
+    const skewMs = Math.min(SKEW_MS, leaseMs / 6);
+    const left = ({ leaseUntil }: JobDoc) => Date.parse(leaseUntil ?? "") - skewMs - clock();
+    let doc = remembered;
+    if (!(left(doc) > skewMs)) {
+      // Says nothing new but that the worker is here.
+      const renewal = { type: "renew", caller, attempt, state: "assigned", lastSeq: 0 } as const;
+      ({ doc } = await this.apply(doc.room, doc.job, renewal));
+    }
+    return { doc, timeLeftMs: () => left(doc) };
   }
 
   /** Before an attempt is followed by another: what its worker was told by others than the hub. */

@@ -24,9 +24,10 @@ export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
   return {
     async appendEvents({ params: { room, job }, body: { attempt, events }, caller }) {
       const claim = { room, job, attempt, caller: known(caller) };
-      const doc = await claimedJob(documents, claim, clock());
+      const claimed = await claimedJob(documents, claim, clock());
+      const { doc, timeLeftMs } = await store.hold(claimed, claim);
       await assertReserved(store, doc, assertRun(events, attempt));
-      return { lastSeq: await log.append(room, job, events) };
+      return { lastSeq: await log.append(room, job, events, timeLeftMs) };
     },
 
     async renewLease({ params: { room, job }, body, caller }) {
@@ -51,7 +52,8 @@ export function workerHandlers(deps: JobHandlerDeps): Handlers<WorkerRoute> {
       await assertReserved(store, doc, assertRun(events, attempt));
       await assertEndsWith(deps, claim, state, events);
       if (state === "completed") await assertPublished(deps, room, job, model);
-      if (events.length > 0) await log.append(room, job, events);
+      const { timeLeftMs } = await store.hold(doc, claim);
+      if (events.length > 0) await log.append(room, job, events, timeLeftMs);
       if (state === "interrupted") await store.noteLoggedWish(doc);
       const end = { type: "end", caller, attempt, state, reason, model } as const;
       const ended = await store.apply(room, job, end);
