@@ -48,9 +48,17 @@ export function latestAlias(modelType: string): string {
 
 /**
  * Adds a model, points its `alias` and `latest-{type}` at it; idempotent by id and artifact. Throws `conflict` when
- * the id names another artifact, `forbidden` when the alias is protected and the editor is no owner.
+ * the id names another artifact, `forbidden` when the alias is protected and the editor is no owner. A job has one model:
+ * a second one of it changes nothing and answers the first.
  */
 export function addModel(registry: Registry, entry: ModelEntry, by: Editor): Edited<ModelEntry> {
+  const { job } = entry.training;
+  // One result per job: an attempt that was lost after this has published it.
+  const former =
+    job === undefined
+      ? undefined
+      : Object.values(registry.models).find(({ training }) => training.job === job);
+  if (former !== undefined) return { registry, result: former };
   const present = modelOf(registry, entry.id);
   if (present !== undefined) {
     if (present.artifact === entry.artifact) return { registry, result: present };

@@ -165,19 +165,6 @@ export function createAreas(init: AreasInit): Areas {
     log,
   });
   const records = new ArtifactRecords({ documents, clock });
-  const uploads = createUploadsArea({
-    sessions: sessionDocuments,
-    documents,
-    storage,
-    records,
-    assertAttempt: async (room, job, attempt, caller) => {
-      await claimedJob(documents, { room, job, attempt, caller }, clock());
-    },
-    ttlMs: init.uploadTtlMs,
-    presignSeconds,
-    clock,
-    log,
-  });
   const holdsJob = async (room: RoomId, job: JobId, caller: Caller): Promise<boolean> => {
     try {
       await heldJob(documents, { room, job, caller }, clock());
@@ -187,6 +174,20 @@ export function createAreas(init: AreasInit): Areas {
       throw error;
     }
   };
+  const uploads = createUploadsArea({
+    sessions: sessionDocuments,
+    documents,
+    storage,
+    records,
+    assertAttempt: async (room, job, attempt, caller) => {
+      await claimedJob(documents, { room, job, attempt, caller }, clock());
+    },
+    holdsJob,
+    ttlMs: init.uploadTtlMs,
+    presignSeconds,
+    clock,
+    log,
+  });
   const arriving = createArrivingArea({
     documents: sessionDocuments,
     storage,
@@ -220,6 +221,7 @@ export function createAreas(init: AreasInit): Areas {
       of: (room, job) => records.checkpoints.of(room, job),
       jobs: (room) => records.checkpoints.jobs(room),
       remove: (room, record) => uploads.removeCheckpoint(room, record),
+      empty: (room, job) => uploads.emptyCheckpoints(room, job),
     },
     presignGet: async (key) => {
       const request = { method: "GET", bucket: roomsBucket.name, key } as const;

@@ -30,6 +30,8 @@ export type CheckpointFiles = {
   readonly jobs: (room: RoomId) => Promise<JobId[]>;
   /** Idempotent. */
   readonly remove: (room: RoomId, record: ArtifactRecord) => Promise<void>;
+  /** Deletes whatever is stored for a job that is over. */
+  readonly empty: (room: RoomId, job: JobId) => Promise<void>;
 };
 
 export type CheckpointsDeps = {
@@ -112,6 +114,7 @@ export class Checkpoints {
     for (const record of await this.#deps.files.of(room, job)) {
       await this.#deps.files.remove(room, record);
     }
+    await this.#deps.files.empty(room, job);
   }
 
   /** The same bytes may be recorded again at any moment: the document is looked at before each and after it. */

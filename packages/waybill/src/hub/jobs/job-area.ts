@@ -5,6 +5,7 @@ import type { Bucket } from "../bucket/bucket.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Handlers } from "../http/handler.ts";
 import type { Clock, Log } from "../log.ts";
+import { readRegistry } from "../registry/room-registry.ts";
 import type { Signaling } from "../signaling/index.ts";
 import { BackgroundTasks } from "./background-tasks.ts";
 import { type CheckpointFiles, Checkpoints } from "./checkpoints.ts";
@@ -113,6 +114,10 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
   const live = new LiveJobs({
     rooms,
     store,
+    modelOf: async (room, job) => {
+      const { models } = await readRegistry(documents, room);
+      return Object.values(models).find(({ training }) => training.job === job)?.id;
+    },
     events,
     dispatcher,
     tasks,

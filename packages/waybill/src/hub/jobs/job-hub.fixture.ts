@@ -148,6 +148,7 @@ export function createWorld(bucket: MemoryBucketInit = {}) {
       const at = checkpoints.indexOf(record);
       if (at >= 0) checkpoints.splice(at, 1);
     },
+    empty: async () => {},
   };
   const hub = (over: Partial<JobAreaDeps> = {}) => {
     const peers = new ToldPeers();

@@ -1,13 +1,18 @@
 // Jobs nobody looks at: no worker, no viewer, perhaps not even the hub that gave them away.
 import { JobDoc, type JobSpec } from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
-import { LAB } from "./call.fixture.ts";
+import { LAB, callOf } from "./call.fixture.ts";
 import {
   START_MS,
   type TestHub,
   ToldWorker,
   createWorld,
   jobIdAt,
+  lines,
+  numbered,
+  publishFor,
+  running,
+  show,
   submit,
   until,
 } from "./job-hub.fixture.ts";
@@ -76,4 +81,20 @@ describe("a job that everybody has left", () => {
     for (let ms = 0; ms < 5 * MINUTE_MS; ms += SWEEP_MS) await hub.sweep(pass(SWEEP_MS));
     expect(listings.filter((key) => key !== "").length).toBeLessThanOrEqual(4);
   });
+});
+
+it("a job that was completed while its hub was killed has its model, however much was told after that", async () => {
+  const { hub: makeHub, pass } = createWorld();
+  const hub = makeHub();
+  const worker = new ToldWorker("desk");
+  const { firstSeq } = await running(hub, JOB, worker);
+  const model = await publishFor(hub, JOB);
+  const events = numbered(firstSeq, 1, [...lines(1500), { type: "state", state: "completed" }]);
+  const half = [events.slice(0, 800), events.slice(800)];
+  for (const some of half) {
+    const body = { attempt: 1, events: some };
+    await hub.appendEvents(callOf(worker.caller, { params: { job: JOB }, body }));
+  }
+  await hub.sweep(pass(2 * MINUTE_MS));
+  expect(await show(hub, JOB)).toMatchObject({ state: "completed", model });
 });

@@ -3,6 +3,8 @@
 // every few seconds, and for all rooms now and then.
 import {
   type JobDoc,
+  type JobId,
+  type ModelId,
   type RoomId,
   RoomId as RoomIdSchema,
   isTerminal,
@@ -21,6 +23,8 @@ import { mapParallel } from "./map-parallel.ts";
 export type LiveJobsDeps = {
   readonly rooms: Bucket;
   readonly store: JobStore;
+  /** The model of a job that the registry names. */
+  readonly modelOf: (room: RoomId, job: JobId) => Promise<ModelId | undefined>;
   readonly events: EventLog;
   readonly dispatcher: Dispatcher;
   readonly tasks: BackgroundTasks;
@@ -165,8 +169,7 @@ export class LiveJobs {
     if (last?.type !== "state" || !isTerminal(last.state) || last.attempt !== attempt) {
       return { type: "expire" };
     }
-    const page = await this.#deps.events.read(room, job, Math.max(0, last.seq - 20), 20);
-    const published = page.events.findLast((event) => event.type === "published");
-    return { type: "recover", end: last, model: published?.model };
+    const model = last.state === "completed" ? await this.#deps.modelOf(room, job) : undefined;
+    return { type: "recover", end: last, model };
   }
 }

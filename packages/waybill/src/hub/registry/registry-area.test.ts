@@ -224,6 +224,21 @@ describe("publishing", () => {
     expect(entry.training).not.toHaveProperty("attempt");
   });
 
+  it("gives a job one model, whatever attempts bring after it was published (I5)", async () => {
+    const { rooms, hub: makeHub, hold } = setUp();
+    const hub = makeHub();
+    const ids = [await reserve(hub, "aaaaaaaa", JOB), await reserve(hub, "bbbbbbbb", JOB)] as const;
+    for (const id of ids) await hold(id);
+    await hub.documents.create(JobDoc, jobKey(LAB, JOB), jobDoc({ attempt: 3 }));
+    const training = { job: JOB, attempt: 3, trained_by: "ada", metrics: {}, config: {} };
+    const first = await publish(hub, publication(ids[0], { training }), worker);
+    const etag = (await rooms.head(registryKey(LAB)))?.etag;
+    expect(await publish(hub, publication(ids[1], { training }), worker)).toEqual(first);
+    const other = publication(ids[0], { training, artifact: artifactOf(ids[1]) });
+    expect(await publish(hub, other, worker)).toEqual(first);
+    expect((await rooms.head(registryKey(LAB)))?.etag).toBe(etag);
+  });
+
   it("asks the store when a remembered lease has run out", async () => {
     const { hub: makeHub, hold } = setUp();
     const [mine, other] = [makeHub(), makeHub()];

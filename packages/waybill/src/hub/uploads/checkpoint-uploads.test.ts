@@ -5,7 +5,7 @@ import { thumbprintOf } from "../access/proof.ts";
 import { type Member, TestHub } from "../hub.fixture.ts";
 import { jobKey } from "../jobs/job-keys.ts";
 import { peerIdOf } from "../signaling/peer-id.ts";
-import { type Tree, push, tinyTree } from "./push.fixture.ts";
+import { type Tree, crcOf, planOf, push, tinyTree } from "./push.fixture.ts";
 
 const NOW_MS = Date.UTC(2026, 0, 1);
 const DAY_MS = 86_400_000;
@@ -172,6 +172,38 @@ describe("a checkpoint", () => {
     await hub.areas.sweep();
     expect(await stored()).toBe(1);
     nowMs += 2 * DAY_MS;
+    await hub.areas.sweep();
+    expect(await stored()).toBe(0);
+  });
+
+  it("gives its bytes to no other job's worker", async () => {
+    const { artifact, bytes } = await upload(at(1));
+    const begin = async (by: Member | undefined, job: JobId) => {
+      const purpose = { kind: "checkpoint", job, attempt: 1 } as const;
+      const body = planOf(at(1), { purpose, salt: "delta" });
+      const { status } = await calls(by).call("beginUpload", { params: { room }, body });
+      const [weights] = at(1).values();
+      const crc32 = crcOf(weights ?? new Uint8Array());
+      const from = { artifact, key: "ckpt.bin", start: 0 };
+      const copies = [{ key: "ckpt.bin", part: 0, size: bytes, crc32, from }];
+      const params = { room, upload: status.upload };
+      return (await calls(by).call("copyParts", { params, body: { copies } })).copied;
+    };
+    expect(await begin(stranger, OTHER_JOB)).toMatchObject([
+      { copied: false, reason: expect.stringContaining("holds no artifact") },
+    ]);
+    expect(await begin(worker, JOB)).toMatchObject([{ copied: true }]);
+  });
+
+  it("that was removed leaves nothing behind, though a body came late", async () => {
+    const { bucket } = hub.storage.rooms;
+    const { s3Path } = await upload(at(1));
+    await record(at(1), 1);
+    for (const n of [2, 3]) await record(at(n), n);
+    await expect.poll(() => stored()).toBe(2);
+    await bucket.put(`${s3Path.slice("rooms/".length)}ckpt.bin`, "late");
+    expect(await stored()).toBe(3);
+    await give(JOB, worker, { state: "completed", endedAt: new Date(nowMs).toISOString() });
     await hub.areas.sweep();
     expect(await stored()).toBe(0);
   });

@@ -5,11 +5,13 @@ import {
   type ArtifactRecord,
   type CopiedPart,
   type PartToCopy,
+  type RoomId,
   WaybillError,
 } from "@waybill/sdk/protocol";
 import { assertSafePath } from "@waybill/sdk/artifact";
 import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
 import type { Copied } from "../bucket/bucket.ts";
+import type { Caller } from "../http/handler.ts";
 import { mapLimited } from "../bucket/map-limited.ts";
 import type { Place } from "../storage/storage.ts";
 import { type MultipartOpener, multipartOf } from "./multipart-opener.ts";
@@ -19,7 +21,13 @@ import { type UploadDoc, placeAtOnce } from "./upload-doc.ts";
 export type PartCopierDeps = {
   readonly opener: MultipartOpener;
   readonly placeOf: (doc: Pick<UploadDoc, "place">) => Place;
-  readonly records: Pick<ArtifactRecords, "find" | "checkpoints">;
+  readonly records: Pick<ArtifactRecords, "find">;
+  /** The checkpoint a caller may read; throws `forbidden` for others. */
+  readonly checkpoint: (
+    room: RoomId,
+    artifact: ArtifactId,
+    caller: Caller,
+  ) => Promise<ArtifactRecord | undefined>;
 };
 
 /** Copies at once: S3 copies each in its own time, and a store of ours only counts bytes. */
@@ -43,7 +51,7 @@ export class PartCopier {
    * Copies each part or says why not. Throws `invalid_request` for parts that are not of the plan, `upload_completed` when
    * the upload is not open any more, `storage_full`.
    */
-  async copy(doc: UploadDoc, copies: readonly PartToCopy[]): Promise<CopiedPart[]> {
+  async copy(doc: UploadDoc, copies: readonly PartToCopy[], caller: Caller): Promise<CopiedPart[]> {
     for (const copy of copies) {
       checkPart(doc, copy);
       assertSafePath(copy.from.key, "the request");
@@ -51,7 +59,7 @@ export class PartCopier {
     const joined = copies.filter(({ part }) => part > 0).map(({ key }) => key);
     const [ready, bases] = await Promise.all([
       this.#deps.opener.open(doc, new Set(joined)),
-      this.#bases(doc, copies),
+      this.#bases(doc, copies, caller),
     ]);
     return mapLimited(copies, PARALLEL, async (copy) => {
       const { key, part } = copy;
@@ -63,15 +71,30 @@ export class PartCopier {
   async #bases(
     { room }: UploadDoc,
     copies: readonly PartToCopy[],
+    caller: Caller,
   ): Promise<Map<ArtifactId, ArtifactRecord | undefined>> {
     const ids = [...new Set(copies.map(({ from }) => from.artifact))];
     const { records } = this.#deps;
     const found = await mapLimited(
       ids,
       PARALLEL,
-      async (id) => (await records.find(room, id)) ?? records.checkpoints.find(room, id),
+      async (id) => (await records.find(room, id)) ?? this.#checkpoint(room, id, caller),
     );
     return new Map(ids.map((id, at) => [id, found[at]]));
+  }
+
+  /** What the caller may not read is not there for it: copied, its bytes would be. */
+  async #checkpoint(
+    room: RoomId,
+    artifact: ArtifactId,
+    caller: Caller,
+  ): Promise<ArtifactRecord | undefined> {
+    try {
+      return await this.#deps.checkpoint(room, artifact, caller);
+    } catch (error) {
+      if (error instanceof WaybillError && error.code === "forbidden") return undefined;
+      throw error;
+    }
   }
 
   async #copyOne(

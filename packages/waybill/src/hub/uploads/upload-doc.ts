@@ -10,6 +10,7 @@
 // again by whoever finds them missing.
 import {
   ArtifactRecord,
+  type JobId,
   LIMITS,
   MANIFEST_KEY,
   type PlannedObject,
@@ -68,6 +69,11 @@ export function uploadIdOf(room: RoomId, fingerprint: string): UploadId {
   return v.parse(UploadId, `u_${hash.slice(0, 24)}`);
 }
 
+/** Where the checkpoints of a job lie in the rooms bucket. */
+export function checkpointsFolder(room: RoomId, job: JobId): string {
+  return `${room}/jobs/${job}/checkpoints/`;
+}
+
 /** Where a plan's bytes go: datasets that pass to the uploads bucket, what is kept to the rooms bucket. */
 export function placeFor(
   room: RoomId,
@@ -80,7 +86,7 @@ export function placeFor(
     return { place: "rooms", prefix: `${room}/models/${purpose.modelType}_${purpose.model}/` };
   }
   if (purpose.kind === "checkpoint") {
-    return { place: "rooms", prefix: `${room}/jobs/${purpose.job}/checkpoints/${upload}/` };
+    return { place: "rooms", prefix: `${checkpointsFolder(room, purpose.job)}${upload}/` };
   }
   return purpose.keep
     ? { place: "rooms", prefix: `${room}/datasets/${upload}/` }

@@ -3,6 +3,7 @@
 // go, then the document.
 import {
   type ArtifactRecord,
+  type JobId,
   type RoomId,
   type UploadId,
   WaybillError,
@@ -14,7 +15,14 @@ import type { Clock, Log } from "../log.ts";
 import type { Place } from "../storage/storage.ts";
 import { uploadOf } from "./adoption.ts";
 import type { ModelClaims } from "./model-claims.ts";
-import { UploadDoc, abortedDoc, placeAtOnce, sessionKey, sessionsPrefix } from "./upload-doc.ts";
+import {
+  UploadDoc,
+  abortedDoc,
+  checkpointsFolder,
+  placeAtOnce,
+  sessionKey,
+  sessionsPrefix,
+} from "./upload-doc.ts";
 
 export type UploadRemovalDeps = {
   /** Documents of the uploads bucket. */
@@ -100,6 +108,11 @@ export class UploadRemoval {
     const prefix = record.s3Path.slice(record.s3Path.indexOf("/") + 1);
     await empty(placeOf({ place: "rooms" }), prefix);
     await records.remove(room, record);
+  }
+
+  /** Deletes whatever is stored of a job's checkpoints: what came late, by a URL that was still good, too. */
+  async emptyCheckpoints(room: RoomId, job: JobId): Promise<void> {
+    await empty(this.#deps.placeOf({ place: "rooms" }), checkpointsFolder(room, job));
   }
 
   /** Deletes the bytes of an aborted upload, then its document. */

@@ -2,11 +2,13 @@
 import { isDeepStrictEqual } from "node:util";
 import {
   type ArtifactRecord,
+  type JobId,
   type RoomId,
   type UploadStatus,
   WaybillError,
 } from "@waybill/sdk/protocol";
 import type { ArtifactRecords } from "../artifacts/artifact-records.ts";
+import { readableCheckpoint } from "../artifacts/checkpoint-records.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Caller, Handlers } from "../http/handler.ts";
 import type { Clock, Log } from "../log.ts";
@@ -55,6 +57,8 @@ export type UploadsDeps = {
   readonly presignSeconds: number;
   readonly clock: Clock;
   readonly log: Log;
+  /** Whether the caller is the job's worker now. */
+  readonly holdsJob: (room: RoomId, job: JobId, caller: Caller) => Promise<boolean>;
 } & Pick<UploadRightsDeps, "assertAttempt">;
 
 export type UploadsArea = {
@@ -67,6 +71,8 @@ export type UploadsArea = {
   sweep(room: RoomId): Promise<number>;
   /** Removes a checkpoint that nobody needs any more. Idempotent. */
   removeCheckpoint(room: RoomId, record: ArtifactRecord): Promise<void>;
+  /** Deletes whatever is stored of a job's checkpoints. */
+  emptyCheckpoints(room: RoomId, job: JobId): Promise<void>;
 };
 
 /** Uploads looked at together for a list. */
@@ -107,7 +113,18 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
   const common = { documents, placeOf, records, project };
   const equalParts = () => storage.equalParts();
   const sessions = new UploadSessions({ ...common, removal, equalParts, ttlMs, clock });
-  const copier = new PartCopier({ opener, placeOf, records });
+  const copier = new PartCopier({
+    opener,
+    placeOf,
+    records,
+    checkpoint: (room, artifact, caller) =>
+      readableCheckpoint(
+        { checkpoints: records.checkpoints, holdsJob: deps.holdsJob },
+        room,
+        artifact,
+        caller,
+      ),
+  });
   const signer = new PartSigner({ opener, presigner, presignSeconds, placeOf });
 
   async function status(doc: UploadDoc): Promise<UploadStatus> {
@@ -171,9 +188,10 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
 
     copyParts: async ({ params: { room, upload }, body, caller }) => {
       const doc = await sessions.get(room, upload);
-      await rights.assertMaySend(room, doc.plan, known(caller));
+      const copying = known(caller);
+      await rights.assertMaySend(room, doc.plan, copying);
       assertOpen(doc, doc);
-      const copied = await copier.copy(doc, body.copies);
+      const copied = await copier.copy(doc, body.copies, copying);
       await sessions.keepOpen(doc);
       return { copied };
     },
@@ -234,6 +252,7 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
     segments,
     sweep: (room) => removal.sweep(room),
     removeCheckpoint: (room, record) => removal.removeCheckpoint(room, record),
+    emptyCheckpoints: (room, job) => removal.emptyCheckpoints(room, job),
   };
 }
 
