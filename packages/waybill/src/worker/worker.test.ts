@@ -48,6 +48,13 @@ describe("a worker", () => {
     expect(lab.hub.ended.get(job)).toBeUndefined();
   });
 
+  it("says that the slot is free when the hub revokes what is not held any more", async () => {
+    await lab.start();
+    const { job } = assign({ command: ["x"] });
+    lab.session.receive({ type: "job.revoke", job, attempt: 1, reason: "the job is queued" });
+    expect(lab.session.sent).toContainEqual({ type: "job.released", job, attempt: 1 });
+  });
+
   it("gives up a revoked attempt also while its output waits for numbers", async () => {
     lab.hub.seqReserve = 0;
     await lab.start();

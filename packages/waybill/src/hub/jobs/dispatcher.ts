@@ -80,8 +80,8 @@ export class Dispatcher {
   }
 
   /** Whether a job waits here or was given to a worker connected here. */
-  knows(room: RoomId, job: JobId): boolean {
-    return this.#rooms.get(room)?.knows(job) ?? false;
+  knows(room: RoomId, job: JobId, after?: number): boolean {
+    return this.#rooms.get(room)?.knows(job, after) ?? false;
   }
 
   /** Takes an attempt from a worker that is connected here. */

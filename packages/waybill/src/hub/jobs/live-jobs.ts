@@ -139,7 +139,8 @@ export class LiveJobs {
       dispatcher.forget(room, job);
       await store.removeMarker(room, job);
     } else if (doc.state === "queued") {
-      if (known) return [];
+      // A slot of an attempt that is over (its worker was cut off) does not keep the next one waiting.
+      if (dispatcher.knows(room, job, doc.attempt)) return [];
       // The submitting hub may have been killed before it wrote this.
       if (doc.attempt === 0) await events.put(room, job, queuedEvent(doc));
       return [doc];

@@ -203,8 +203,8 @@ export class RoomDispatch {
   }
 
   /** Whether this room's dispatch knows the job as waiting or given to one of its workers. */
-  knows(job: JobId): boolean {
-    return this.#queue.has(job) || this.#isGoingOut(job);
+  knows(job: JobId, after = 0): boolean {
+    return this.#queue.has(job) || this.#isGoingOut(job, after);
   }
 
   outlook(doc: JobDoc): Outlook {

@@ -97,6 +97,10 @@ export class JobBoard {
   revoked(job: JobId, attempt: number, reason: string): void {
     const run = this.#runs.get(job);
     if (run?.assignment.attempt === attempt) run.revoke(reason);
+    // Dropped between a hello that named it and the welcome: the hub still counts its slot.
+    else if (this.#accepting.get(job) !== attempt) {
+      this.#init.send({ type: "job.released", job, attempt });
+    }
   }
 
   /** Passes a command to its job; `ack` hears of each stage. */
