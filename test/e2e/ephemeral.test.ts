@@ -1,6 +1,6 @@
 // A machine that may vanish hands its job over: another goes on from the checkpoint (trainer.md §8, §9).
 import { mkdir, writeFile } from "node:fs/promises";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Lab } from "../support/lab.ts";
 import { CHECKPOINT_TRAINER } from "../support/scripts.ts";
 import type { Line, WaybillProcess } from "../support/waybill-process.ts";
@@ -58,10 +58,18 @@ describe("a job on a worker that may vanish", () => {
     expect(model).toMatchObject({ bytes: 1000 });
   });
 
-  it("that is SIGKILLed goes on elsewhere from the newest checkpoint that was safe", async () => {
+  it("that is SIGKILLed goes on elsewhere from the newest checkpoint that was safe, adjusted as it was", async () => {
     const first = await pod("pod-1");
-    const { viewer } = await train();
+    const { job, viewer } = await train();
     const seen = await viewer.until(isSafe);
+    await lab.ask(["job", "adjust", job, "lr=0.01"]);
+    const isTaken = ({ type, stage }: Line) => type === "command" && stage === "applied";
+    seen.push(...(await viewer.until(isTaken)));
+    const adjusted = { lr: 0.01 };
+    await vi.waitFor(
+      async () => expect(await lab.ask(["job", "show", job])).toMatchObject({ adjusted }),
+      { timeout: 10_000, interval: 200 },
+    );
     await first.worker.kill();
     await pod("pod-2");
     seen.push(...(await viewer.until(({ line }) => String(line).startsWith("resumed at"))));
@@ -69,6 +77,13 @@ describe("a job on a worker that may vanish", () => {
     expect(seen.at(-1)?.["line"]).toBe(`resumed at ${String(dataOf(safe)["step"])}`);
     await release();
     await toEnd(viewer, seen);
+    const carried = seen.filter(
+      ({ attempt, line }) => attempt === 2 && /adjusted/.test(String(line)),
+    );
+    expect(carried.map(({ line }) => line)).toEqual([
+      'beginning with what was adjusted before: {"lr":0.01}',
+      '{"adjusted":{"lr":0.01}}',
+    ]);
     expect(await viewer.exit()).toBe(0);
   });
 

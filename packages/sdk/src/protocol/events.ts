@@ -55,8 +55,15 @@ const Scalars = v.record(
   v.union([v.pipe(v.string(), v.maxLength(1024)), v.number(), v.boolean(), v.null()]),
 );
 
+/** Keys one `adjust` may ask for. */
+export const MAX_ADJUSTMENT = 64;
+
 /** What `adjust` asks for: 1 to 64 keys with JSON scalars. */
-export const Adjustment = v.pipe(Scalars, v.minEntries(1, "adjust what?"), v.maxEntries(64));
+export const Adjustment = v.pipe(
+  Scalars,
+  v.minEntries(1, "adjust what?"),
+  v.maxEntries(MAX_ADJUSTMENT),
+);
 export type Adjustment = v.InferOutput<typeof Adjustment>;
 
 /** Keys of a job that can have been adjusted; four times what one `adjust` may ask for. */

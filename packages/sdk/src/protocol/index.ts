@@ -77,6 +77,7 @@ export {
   Adjusted,
   Adjustment,
   MAX_ADJUSTED,
+  MAX_ADJUSTMENT,
   SystemSample,
   JobEvent,
   type JobEventOf,

@@ -92,6 +92,8 @@ export class FakeHub implements HubCalls {
   readonly samples = new Map<string, Uint8Array>();
   readonly calls: RouteName[] = [];
   readonly checkpoints: RouteInput<"recordCheckpoint">["body"][] = [];
+  /** What a renewal said last of it. */
+  adjusted: RouteInput<"renewLease">["body"]["adjusted"];
   /** Every call fails as unreachable while set. */
   down = false;
   /** Attempts of this job are refused. */
@@ -163,10 +165,11 @@ export class FakeHub implements HubCalls {
       lastSeq: this.events(params.job as JobId).at(-1)?.seq ?? 0,
       state: "running",
     }),
-    renewLease: async ({ body }) => ({
-      leaseUntil: new Date(Date.now() + 60_000).toISOString(),
-      seqReserved: body.lastSeq + this.seqReserve,
-    }),
+    renewLease: async ({ body }) => {
+      if (body.adjusted !== undefined) this.adjusted = body.adjusted;
+      const leaseUntil = new Date(Date.now() + 60_000).toISOString();
+      return { leaseUntil, seqReserved: body.lastSeq + this.seqReserve };
+    },
     reserveModel: async ({ body }) => ({ model: v.parse(ModelId, body.digest.slice(0, 8)) }),
     version: async () => ({ version: "0.0.0", protocol: 1 }),
     recordModel: async ({ params, body }) => ({

@@ -71,6 +71,52 @@ describe("a trainer that is told something", () => {
     expect(acks.map(({ stage }) => stage)).toEqual(["received", "applied"]);
   });
 
+  it("has the hub know at once what it has set", async () => {
+    await lab.start({ timing: { ...TEST_TIMING, leaseMs: 60_000 } });
+    const job = lab.offer(trainer(OBEDIENT));
+    await lab.logged(job, "up");
+    lab.feed.command({ id: "a1", job, name: "adjust", values: { lr: 0.01, mode: "a" } });
+    await vi.waitFor(() => expect(lab.hub.adjusted).toEqual({ lr: 0.01, mode: "a" }), WAIT);
+    lab.feed.command({ id: "a2", job, name: "adjust", values: { lr: 0.02 } });
+    await vi.waitFor(() => expect(lab.hub.adjusted).toEqual({ lr: 0.02, mode: "a" }), WAIT);
+    lab.feed.command({ id: "a3", job, name: "adjust", values: { end: true } });
+    await lab.outcome(job);
+  });
+
+  it("begins with what an attempt before was given, told before all else", async () => {
+    await lab.start();
+    const gate = Promise.withResolvers<void>();
+    lab.transfer.pullGate = gate.promise;
+    const dataset = "d".repeat(64);
+    await mkdir(lab.path("dataset"));
+    lab.transfer.trees.set(dataset, lab.path("dataset"));
+    const code = `console.log("config", fs.readFileSync(env.WAYBILL_CONFIG, "utf8").replace(/\\s/g, "")); ${OBEDIENT}`;
+    const adjusted = { lr: 0.01, mode: "a" };
+    const assignment = trainer(code, { dataset, config: { lr: 0.1, epochs: 3 } });
+    const job = lab.offer({ ...assignment, attempt: 2, adjusted });
+    await vi.waitFor(() => expect(lab.feed.readers.has(job)).toBe(true), WAIT);
+    const acks = lab.feed.command({ id: "a1", job, name: "adjust", values: { lr: 0.5 } });
+    gate.resolve();
+    await vi.waitFor(() => expect(acks.at(-1)?.stage).toBe("applied"), WAIT);
+    await vi.waitFor(() => expect(lab.hub.adjusted).toEqual({ lr: 0.5, mode: "a" }), WAIT);
+    lab.feed.command({ id: "a2", job, name: "adjust", values: { end: true } });
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    expect(lab.ofType(job, "log").map(({ stream, line }) => `${stream} ${line}`)).toEqual([
+      'waybill beginning with what was adjusted before: {"lr":0.01,"mode":"a"}',
+      'stdout config {"lr":0.01,"epochs":3}',
+      "stdout up",
+      'stdout {"adjusted":{"lr":0.01,"mode":"a"}}',
+      'stdout {"adjusted":{"lr":0.5}}',
+      'stdout {"adjusted":{"end":true}}',
+    ]);
+    expect(lab.ofType(job, "command")).toMatchObject([
+      { id: "a1", stage: "received" },
+      { id: "a1", stage: "applied", values: { lr: 0.5 } },
+      { id: "a2", stage: "received" },
+      { id: "a2", stage: "applied" },
+    ]);
+  });
+
   it("that says nothing has the command rejected, with what it would have to do", async () => {
     await lab.start({ timing: { ...TEST_TIMING, adjustMs: 50, checkpointMs: 50 } });
     const job = lab.offer(trainer(DEAF));

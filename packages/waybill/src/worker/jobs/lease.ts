@@ -1,6 +1,6 @@
 // Keeps an attempt the worker's: renews its lease and its supply of event numbers, also ahead of time when a
 // flood of output uses them up or when the job's state has changed.
-import type { JobId, RoomId } from "@waybill/sdk/protocol";
+import type { Adjusted, JobId, RoomId } from "@waybill/sdk/protocol";
 import { isAbort, messageOf } from "@waybill/sdk/protocol";
 import { isStaleOrGone } from "../errors.ts";
 import type { EventLog } from "../events/event-log.ts";
@@ -16,6 +16,8 @@ export type LeaseInit = {
   readonly log: EventLog;
   readonly intervalMs: number;
   readonly state: () => LeaseState;
+  /** What the trainer has confirmed of `adjust` so far. */
+  readonly adjusted: () => Adjusted | undefined;
   readonly onReserved: (seqReserved: number) => void;
   /** The attempt is somebody else's now, or the job is gone. */
   readonly onLost: (reason: string) => void;
@@ -70,10 +72,19 @@ export class Lease {
     while (this.#again && !this.#stopped.signal.aborted) {
       this.#again = false;
       const { hub, room, job, attempt, log, onReserved, onLost, report, state } = this.#init;
+      const adjusted = this.#init.adjusted();
       try {
         const { seqReserved } = await hub.call(
           "renewLease",
-          { params: { room, job }, body: { attempt, state: state(), lastSeq: log.lastUsedSeq } },
+          {
+            params: { room, job },
+            body: {
+              attempt,
+              state: state(),
+              lastSeq: log.lastUsedSeq,
+              ...(adjusted === undefined ? {} : { adjusted }),
+            },
+          },
           // The next turn tries again; the state and the number of then are what counts.
           { signal: this.#stopped.signal, retryForMs: this.#init.intervalMs },
         );

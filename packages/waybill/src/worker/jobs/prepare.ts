@@ -24,6 +24,7 @@ import { removeTree } from "../data-dir/data-dir.ts";
 import { replaceFile } from "../data-dir/files.ts";
 import type { TransferPort } from "../ports.ts";
 import { trainerEnvironment } from "../trainers/environment.ts";
+import { configWith } from "./adjusted-values.ts";
 import type { SpoolPaths } from "./spool.ts";
 
 export type PrepareInit = {
@@ -64,7 +65,12 @@ export async function prepare(init: PrepareInit): Promise<Prepared> {
     await removeTree(paths.output);
     await mkdir(paths.work, { recursive: true });
     await mkdir(paths.output, { recursive: true });
-    await replaceFile(paths.config, `${JSON.stringify(spec.config, undefined, 2)}\n`);
+    const config = configWith(spec.config, assignment.adjusted);
+    await replaceFile(paths.config, `${JSON.stringify(config, undefined, 2)}\n`);
+    if (assignment.adjusted !== undefined) {
+      const line = `beginning with what was adjusted before: ${JSON.stringify(assignment.adjusted)}`;
+      init.append({ type: "log", stream: "waybill", line });
+    }
     const open = async (what: Fetched, artifact: ArtifactId | undefined, either: AbortSignal) => {
       if (artifact === undefined) return undefined;
       const lease = await openArtifact({ ...init, signal: either }, what, artifact);

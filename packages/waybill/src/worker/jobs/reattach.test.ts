@@ -154,6 +154,15 @@ describe("a daemon that comes back while its trainer runs", () => {
     });
   });
 
+  it("knows what the trainer had confirmed, and tells the hub", async () => {
+    const assignment = trainer(COUNTER);
+    const { paths } = await leave(assignment, [RUNNING, UP], { adjusted: { lr: 0.1 } });
+    await lab.start();
+    await vi.waitFor(() => expect(lab.hub.adjusted).toEqual({ lr: 0.1 }), WAIT);
+    await writeFile(join(paths.work, "go"), "x");
+    expect((await lab.outcome(assignment.job))?.state).toBe("completed");
+  });
+
   it("brings a copy of a checkpoint to the room that was on its way, although the trainer is gone", async () => {
     const assignment = trainer(COUNTER);
     const { paths, pid } = await leave(assignment);

@@ -1,6 +1,6 @@
 // What a restarted daemon must know of a job it held: `run.json` in the job's spool, replaced as a whole.
 import * as v from "valibot";
-import { ArtifactId, JobAssignment, ModelId } from "@waybill/sdk/protocol";
+import { Adjusted, ArtifactId, JobAssignment, ModelId } from "@waybill/sdk/protocol";
 import { readIfThere, replaceFile } from "../data-dir/files.ts";
 
 /** How an attempt may end. */
@@ -26,6 +26,8 @@ export const RunRecord = v.object({
   ),
   /** The newest checkpoint of this attempt that is recorded in the room. */
   checkpoint: v.optional(ArtifactId),
+  /** What the trainer has confirmed of `adjust`. */
+  adjusted: v.optional(Adjusted),
   /** The id that is reserved for the model. */
   model: v.optional(ModelId),
   /** The model is in the store by the worker's own credentials, and the hub has still to record it. */

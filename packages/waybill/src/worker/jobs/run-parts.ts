@@ -116,6 +116,7 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
       log: events,
       intervalMs: Math.min(context.timing.leaseMs, (assignment.leaseMs ?? Infinity) / 4),
       state: init.leaseState,
+      adjusted: () => journal.record.adjusted,
       onReserved: (seqReserved) => note({ seqReserved }),
       onLost: init.onStale,
       report: context.log,

@@ -10,6 +10,12 @@ import {
 } from "@waybill/sdk/protocol";
 import { killOrphan } from "../trainers/trainer-process.ts";
 import type { LoggedSteps } from "./logged-steps.ts";
+import {
+  CarriedAnswers,
+  type CarriedLine,
+  carriedLines,
+  withConfirmed,
+} from "./adjusted-values.ts";
 import type { Prepared } from "./prepare.ts";
 import type { NotedExit } from "./run-journal.ts";
 import type { RunContext, RunParts } from "./run-parts.ts";
@@ -35,6 +41,8 @@ export class RunTrainer {
   #training: Training | undefined;
   /** It has written a checkpoint or taken new values: it may be expected to again. */
   #answers = false;
+  readonly #carried = new CarriedAnswers();
+  #carrying: Promise<void> | undefined;
   /** When the worker began to go. */
   #leftMs: number | undefined;
 
@@ -46,6 +54,7 @@ export class RunTrainer {
   async launch(prepared: Prepared): Promise<void> {
     const { parts, context, assignment, dispatch } = this.#init;
     const training = this.#newTraining();
+    this.#carrying = this.#carryOver(training);
     try {
       await training.makeOutputs();
       // Before the program exists, so that a crash from here on is known to have left one.
@@ -63,6 +72,28 @@ export class RunTrainer {
       // It may run already: nobody would end it any more.
       await training.kill();
       dispatch({ type: "launch.failed", reason: reasonOf(error) });
+    }
+  }
+
+  /** Tells the trainer, before anything else, what was adjusted before it began. */
+  async #carryOver(training: Training): Promise<void> {
+    const { spec, adjusted } = this.#init.assignment;
+    if (adjusted === undefined || spec.stdin === "empty") return;
+    // All are asked for now: what somebody has asked since comes behind the last of them.
+    await Promise.all(carriedLines(adjusted).map((line) => this.#carry(training, line)));
+  }
+
+  async #carry(training: Training, line: CarriedLine): Promise<void> {
+    const withdraw = this.#carried.expect(line.values);
+    try {
+      await training.tell(line);
+    } catch (error) {
+      withdraw();
+      // One that could not be started is told of otherwise.
+      if (!training.launched) return;
+      const what = `the trainer was not told ${JSON.stringify(line.values)}`;
+      const text = `${what}, adjusted before: ${messageOf(error)}`;
+      this.#init.parts.append({ type: "log", stream: "waybill", line: text });
     }
   }
 
@@ -183,6 +214,7 @@ export class RunTrainer {
 
   async close(): Promise<void> {
     for (const timer of this.#timers) clearTimeout(timer);
+    await this.#carrying;
     await this.#training?.close();
   }
 
@@ -240,6 +272,18 @@ export class RunTrainer {
     });
   }
 
+  /** The trainer has these values now: the next attempt's is to have them, too. */
+  #keepAdjusted(values: Readonly<Record<string, unknown>>): void {
+    const { parts, context, assignment } = this.#init;
+    const { journal, lease } = parts;
+    const adjusted = withConfirmed(journal.record.adjusted, values);
+    if (adjusted === journal.record.adjusted) return;
+    journal.update({ adjusted }).catch((error: unknown) => {
+      context.log("error", `${assignment.job}: cannot note its values: ${messageOf(error)}`);
+    });
+    lease.renewNow();
+  }
+
   #newTraining(options: { readonly again?: boolean } = {}): Training {
     const { parts, paths, context, signal, dispatch } = this.#init;
     const { events: log, results, samples, metrics, append } = parts;
@@ -257,7 +301,8 @@ export class RunTrainer {
       listener: {
         onAdjusted: (values, id) => {
           this.#answers = true;
-          dispatch({ type: "adjusted", values, id });
+          this.#keepAdjusted(values);
+          if (!this.#carried.take(values, id)) dispatch({ type: "adjusted", values, id });
         },
         onCheckpoint: (path, data) => {
           this.#answers = true;

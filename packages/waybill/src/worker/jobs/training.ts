@@ -53,6 +53,9 @@ export class Training {
   readonly #launched = Promise.withResolvers<TrainerProcess>();
   /** Signals take effect one after the other, in the order they were asked for. */
   #signals: Promise<unknown> = Promise.resolve();
+  /** So do lines. */
+  #lines: Promise<unknown> = Promise.resolve();
+  #over = false;
   #killing: NodeJS.Timeout | undefined;
 
   constructor(init: TrainingInit) {
@@ -79,6 +82,10 @@ export class Training {
     for (const path of [paths.stdout, paths.stderr]) {
       await writeFile(path, "", { flag: again === true ? "a" : "w", mode: 0o600 });
     }
+  }
+
+  get launched(): boolean {
+    return this.#trainer !== undefined;
   }
 
   /** Kills the group at once; resolves when it is gone. */
@@ -136,6 +143,7 @@ export class Training {
   ): Promise<TrainingEnd> {
     const exit = await exited;
     clearTimeout(this.#killing);
+    this.#over = true;
     onExit(exit);
     this.#init.metrics.watchGroup(undefined);
     return this.#read(exit);
@@ -183,7 +191,15 @@ export class Training {
 
   /** Writes a line to the trainer's standard input, once there is a trainer. */
   async tell(request: TrainerRequest): Promise<void> {
+    const told = this.#tellAfter(this.#lines, request);
+    this.#lines = told.catch(() => undefined);
+    await told;
+  }
+
+  async #tellAfter(before: Promise<unknown>, request: TrainerRequest): Promise<void> {
+    await before;
     await this.#launched.promise;
+    if (this.#over) throw new WaybillError("conflict", "the trainer has ended");
     await tellTrainer(this.#init.paths.stdin, request);
   }
 

@@ -6,14 +6,19 @@ import { delay } from "@waybill/sdk/timing";
 import { hasCode } from "../data-dir/files.ts";
 
 /** Up to here a pipe takes a line whole or not at all (PIPE_BUF, pipe(7)). */
-const LINE_BYTES = 4096;
+export const LINE_BYTES = 4096;
+
+/** The line with its line feed. */
+export function lineOf(request: TrainerRequest): Buffer {
+  return Buffer.from(`${JSON.stringify(request)}\n`);
+}
 
 /** A launcher opens the pipe within milliseconds of its start; one that does not within this never will. */
 const OPEN_MS = 3000;
 
 /** Writes a line; throws `too_large`, or `conflict` when the trainer reads nothing or is not there. */
 export async function tellTrainer(pipe: string, request: TrainerRequest): Promise<void> {
-  const line = Buffer.from(`${JSON.stringify(request)}\n`);
+  const line = lineOf(request);
   if (line.length > LINE_BYTES) {
     throw new WaybillError(
       "too_large",
