@@ -73,8 +73,10 @@ describe("a job on a worker that may vanish", () => {
     await first.worker.kill();
     await pod("pod-2");
     seen.push(...(await viewer.until(({ line }) => String(line).startsWith("resumed at"))));
-    const safe = seen.findLast((line) => isSafe(line));
-    expect(seen.at(-1)?.["line"]).toBe(`resumed at ${String(dataOf(safe)["step"])}`);
+    const safe = dataOf(seen.findLast((line) => isSafe(line)))["step"];
+    // One may have become safe of which its worker could not tell any more.
+    const resumedAt = Number(/\d+/.exec(String(seen.at(-1)?.["line"]))?.[0]);
+    expect([safe, Number(safe) + 25]).toContain(resumedAt);
     await release();
     await toEnd(viewer, seen);
     const carried = seen.filter(
