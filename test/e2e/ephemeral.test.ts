@@ -77,6 +77,7 @@ describe("a job on a worker that may vanish", () => {
     // One may have become safe of which its worker could not tell any more.
     const resumedAt = Number(/\d+/.exec(String(seen.at(-1)?.["line"]))?.[0]);
     expect([safe, Number(safe) + 25]).toContain(resumedAt);
+    seen.push(...(await viewer.until(({ line }) => String(line).startsWith('{"adjusted"'))));
     await release();
     await toEnd(viewer, seen);
     const carried = seen.filter(
@@ -84,7 +85,7 @@ describe("a job on a worker that may vanish", () => {
     );
     expect(carried.map(({ line }) => line)).toEqual([
       'beginning with what was adjusted before: {"lr":0.01}',
-      '{"adjusted":{"lr":0.01}}',
+      '{"adjusted":{"lr":0.01},"id":"adjusted"}',
     ]);
     expect(await viewer.exit()).toBe(0);
   });
