@@ -55,7 +55,7 @@ describe("S3Http", () => {
 
   it("gives up when the time for all tries together is over", async () => {
     const { s3, requests } = await storeThat(drop, () => {}, ok);
-    await expect(s3.send({ ...get, withinMs: 200 }, "writing")).rejects.toMatchObject({
+    await expect(s3.send({ ...get, withinMs: 200.5 }, "writing")).rejects.toMatchObject({
       code: "storage_failed",
     });
     expect(requests()).toBe(2);

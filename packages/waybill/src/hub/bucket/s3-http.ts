@@ -64,7 +64,7 @@ export class S3Http {
   async send(request: S3Request, what: string): Promise<S3Answer> {
     let failure: { readonly cause?: unknown; readonly why: string } | undefined;
     const { withinMs } = request;
-    const signal = withinMs === undefined ? undefined : AbortSignal.timeout(withinMs);
+    const signal = withinMs === undefined ? undefined : AbortSignal.timeout(Math.floor(withinMs));
     for (let attempt = 0; attempt < TRIES; attempt++) {
       if (signal?.aborted === true) break;
       if (attempt > 0) await delay(backoffMs(attempt - 1, { baseMs: 50, capMs: 1000 }));

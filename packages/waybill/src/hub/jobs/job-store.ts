@@ -159,7 +159,7 @@ export class JobStore {
    */
   async hold(remembered: JobDoc, { attempt, caller }: Omit<Claim, "room" | "job">): Promise<Held> {
     const { clock, leaseMs } = this.#deps;
-    const skewMs = Math.min(SKEW_MS, leaseMs / 6);
+    const skewMs = Math.min(SKEW_MS, Math.ceil(leaseMs / 6));
     const left = ({ leaseUntil }: JobDoc) => Date.parse(leaseUntil ?? "") - skewMs - clock();
     let doc = remembered;
     if (!(left(doc) > skewMs)) {
