@@ -1,75 +1,23 @@
 // Relay-only peers over a real TURN server (coturn), in Node.
-import { type ChildProcess, spawn } from "node:child_process";
-import { createHmac } from "node:crypto";
-import { createSocket } from "node:dgram";
-import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type PeerLinks, createPeerLinks } from "@waybill/sdk/swarm";
 import { MemoryHub } from "../../packages/sdk/src/swarm/memory-signaling.ts";
 import { type TestPeer, makePeers } from "../../packages/sdk/src/testing/test-peers.ts";
 import { closeWebRtc, loadWebRtc } from "../../packages/waybill/src/webrtc.ts";
+import { TurnServer } from "../support/turn-server.ts";
 
-const found = (process.env["PATH"] ?? "")
-  .split(path.delimiter)
-  .some((folder) => existsSync(path.join(folder, "turnserver")));
-if (!found) console.log("skipped: tests over TURN need turnserver (apt-get install coturn)");
+const refusal = TurnServer.refusal();
+if (refusal !== undefined) console.log(`skipped: ${refusal}`);
 
-const SECRET = "of this test alone";
-
-/** TURN REST: the name says until when, its HMAC is the password. */
-function credentials(): { username: string; credential: string } {
-  const username = `${Math.floor(Date.now() / 1000) + 600}:test`;
-  const credential = createHmac("sha1", SECRET).update(username).digest("base64");
-  return { username, credential };
-}
-
-async function freePort(): Promise<number> {
-  const socket = createSocket("udp4");
-  socket.bind(0, "127.0.0.1");
-  await once(socket, "listening");
-  const { port } = socket.address();
-  socket.close();
-  return port;
-}
-
-describe.skipIf(!found)("peers that may only be relayed", () => {
-  let turn: ChildProcess;
-  let port: number;
-  let folder: string;
+describe.skipIf(refusal !== undefined)("peers that may only be relayed", () => {
+  let turn: TurnServer;
   beforeAll(async () => {
-    port = await freePort();
-    folder = await mkdtemp(path.join(tmpdir(), "waybill-turn-"));
-    const flags = [
-      "-n",
-      "--listening-ip=127.0.0.1",
-      `--listening-port=${port}`,
-      // Another address than the peers', or they could reach each other's relayed ports without their own.
-      "--relay-ip=127.0.0.2",
-      "--use-auth-secret",
-      `--static-auth-secret=${SECRET}`,
-      "--realm=waybill.test",
-      "--allow-loopback-peers",
-      "--no-cli",
-      "--no-tls",
-      "--no-dtls",
-      "--log-file=stdout",
-      "--simple-log",
-      "--pidfile=/dev/null",
-      `--userdb=${path.join(folder, "none")}`,
-    ];
-    turn = spawn("turnserver", flags, { stdio: ["ignore", "pipe", "inherit"] });
-    turn.stdout?.resume();
-    await sleep(1000);
+    turn = await TurnServer.open();
   });
   afterAll(async () => {
-    turn.kill("SIGKILL");
     closeWebRtc();
-    await rm(folder, { recursive: true, force: true });
+    await turn[Symbol.asyncDispose]();
   });
 
   it("connect through the server alone, signal nothing but relayed candidates, and meter what they move", async () => {
@@ -77,7 +25,7 @@ describe.skipIf(!found)("peers that may only be relayed", () => {
     const [one, two] = (await makePeers(2)) as [TestPeer, TestPeer];
     const hub = new MemoryHub();
     hub.icePolicy = "relay";
-    hub.iceServers = [{ urls: [`turn:127.0.0.1:${port}`], ...credentials() }];
+    hub.iceServers = [turn.serverUntil(Date.now() + 600_000)];
     const all: PeerLinks[] = [];
     try {
       const [a, b] = [one, two].map((peer) => {

@@ -164,6 +164,8 @@ class Feed implements EventFeed {
     if (existing !== undefined) return existing;
     const pumps = new Map<string, Pump>();
     this.#pumps.set(link, pumps);
+    // A transfer of ours that ends must not cut off who watches.
+    link.share();
     link.onLost(() => {
       for (const pump of pumps.values()) pump.rewind();
     });

@@ -23,6 +23,7 @@ const STATES: { readonly [P in Phase]: NegotiationState } = {
 const EVENTS = {
   want: { type: "want", fresh: "new" },
   unwant: { type: "unwant" },
+  spare: { type: "spare" },
   offered: { type: "offered", connection: "c2" },
   offeredInstead: { type: "offered", connection: "c2", replaces: "c1" },
   answered: { type: "answered", connection: "c1" },
@@ -49,6 +50,7 @@ const TABLE: { readonly [P in Phase]: Row } = {
   resting: {
     want: ["resting", ""],
     unwant: ["resting", ""],
+    spare: ["resting", ""],
     offered: ["answering", "answer(c2) timer"],
     offeredInstead: ["answering", "answer(c2) timer"],
     answered: ["resting", ""],
@@ -70,6 +72,7 @@ const TABLE: { readonly [P in Phase]: Row } = {
   offering: {
     want: ["offering", ""],
     unwant: ["resting", "close(c1)+bye"],
+    spare: ["offering", ""],
     offered: ["offering", ""],
     offeredInstead: ["offering", ""],
     answered: ["offering", "apply(c1)"],
@@ -91,6 +94,7 @@ const TABLE: { readonly [P in Phase]: Row } = {
   answering: {
     want: ["answering", ""],
     unwant: ["resting", "close(c1)+bye"],
+    spare: ["answering", ""],
     offered: ["answering", "close(c1) answer(c2) timer"],
     offeredInstead: ["answering", "close(c1) answer(c2) timer"],
     answered: ["answering", ""],
@@ -112,6 +116,7 @@ const TABLE: { readonly [P in Phase]: Row } = {
   open: {
     want: ["open", ""],
     unwant: ["resting", "close(c1)+bye"],
+    spare: ["open", ""],
     offered: ["answering", "close(c1) answer(c2) timer"],
     offeredInstead: ["reanswering", "answer(c2) timer"],
     answered: ["open", ""],
@@ -133,6 +138,7 @@ const TABLE: { readonly [P in Phase]: Row } = {
   reoffering: {
     want: ["reoffering", ""],
     unwant: ["resting", "close(n1)+bye close(c1)+bye"],
+    spare: ["reoffering", ""],
     // The peer does not know the one that serves: it is of no use.
     offered: ["offering", "close(c1) timer"],
     offeredInstead: ["reoffering", ""],
@@ -155,6 +161,7 @@ const TABLE: { readonly [P in Phase]: Row } = {
   reanswering: {
     want: ["reanswering", ""],
     unwant: ["resting", "close(n1)+bye close(c1)+bye"],
+    spare: ["reanswering", ""],
     offered: ["answering", "close(n1) close(c1) answer(c2) timer"],
     offeredInstead: ["reanswering", "close(n1) answer(c2) timer"],
     answered: ["reanswering", ""],

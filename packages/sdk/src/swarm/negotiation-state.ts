@@ -28,6 +28,8 @@ export type NegotiationState = {
 export type NegotiationEvent =
   | { readonly type: "want"; readonly fresh: string }
   | { readonly type: "unwant" }
+  /** As `unwant`, but the peer may go on using what there is. */
+  | { readonly type: "spare" }
   /** `replaces`: what the offerer will close once this one is open. */
   | { readonly type: "offered"; readonly connection: string; readonly replaces?: string }
   | { readonly type: "answered" | "bye"; readonly connection: string }
@@ -74,6 +76,8 @@ export function nextNegotiation(
       return state.phase === "resting" && !state.wanted
         ? offer({ ...state, wanted: true }, event.fresh)
         : stay({ ...state, wanted: true });
+    case "spare":
+      return stay({ ...state, wanted: false });
     case "unwant":
       return rest({ ...state, wanted: false }, { bye: true });
     case "offered":

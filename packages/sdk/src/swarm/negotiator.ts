@@ -101,6 +101,11 @@ export class Negotiator {
     this.#happen({ type: "want", fresh: freshConnection() });
   }
 
+  /** It is the peer's from now on: what is open stays, and is not made again from here. */
+  spare(): void {
+    this.#happen({ type: "spare" });
+  }
+
   nudge(): void {
     this.#happen({ type: "nudge", fresh: freshConnection() });
   }

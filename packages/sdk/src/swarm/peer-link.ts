@@ -156,6 +156,11 @@ export class PeerLink {
     this.#heartbeat.start();
   }
 
+  /** Nobody here asks for a direct channel any more; the peer may use the one there is. */
+  spare(): void {
+    this.#negotiator.spare();
+  }
+
   /** What the hub says of the peer. */
   identify(peer: LinkPeer): void {
     this.#peer = peer;

@@ -183,6 +183,24 @@ describe("links between two peers", () => {
     await gone;
   });
 
+  it("that the other side needs, too, stay open when they are released", async () => {
+    connect();
+    const watching = viewer.linkTo(workerId);
+    await pathOf(watching, "webrtc");
+    const paths: string[] = [];
+    watching.onPath(({ kind }) => paths.push(kind));
+    const pulling = worker.linkTo(viewerId);
+    pulling.share();
+    pulling.release();
+    const echoed = until<LinkMessage>((done) => watching.onMessage(done));
+    worker.onMessage(({ message, link }) => link.send(message));
+    watching.send(subscribe(7));
+    expect(await echoed).toEqual(subscribe(7));
+    expect(paths).not.toContain("relay");
+    watching.release();
+    await pathOf(pulling, "relay");
+  });
+
   it("report what they cannot understand and go on", async () => {
     connect({ viewer: false, worker: false });
     const problem = until((done) => worker.onProblem(done));

@@ -45,11 +45,13 @@ export type ControlLink = {
   /** The hub could not deliver a relayed message (`not_found`, `rate_limited`): it is lost. */
   onLost(listener: (event: { readonly code: string }) => void): () => void;
   onClose(listener: () => void): () => void;
+  /** The peer needs it, too: when it is released here it is left to the peer, not closed. */
+  share(): void;
 };
 
 /** A link held by somebody: stays, and keeps trying for a direct channel, until released. */
 export type HeldLink = ControlLink & {
-  /** Call once, when it is not needed any more; the last release closes the link. */
+  /** Call once, when it is not needed any more; the last release closes the link, unless it is shared. */
   release(): void;
 };
 
@@ -96,7 +98,12 @@ export function createPeerLinks(init: PeerLinksInit): PeerLinks {
   return new Links(init);
 }
 
-type Entry = { readonly link: PeerLink; readonly control: ControlLink; holds: number };
+type Entry = {
+  readonly link: PeerLink;
+  readonly control: ControlLink;
+  holds: number;
+  isShared: boolean;
+};
 
 class Links implements PeerLinks {
   readonly #context: LinkContext;
@@ -149,14 +156,19 @@ class Links implements PeerLinks {
     entry.holds += 1;
     entry.link.want();
     let held = true;
-    return Object.assign(controlOf(entry.link), {
-      release: () => {
-        if (!held) return;
-        held = false;
-        entry.holds -= 1;
-        if (entry.holds === 0) this.#drop(peerId);
+    return Object.assign(
+      controlOf(entry.link, () => entry.control.share()),
+      {
+        release: () => {
+          if (!held) return;
+          held = false;
+          entry.holds -= 1;
+          if (entry.holds > 0) return;
+          if (!entry.isShared) this.#drop(peerId);
+          else if (this.#entries.get(peerId) === entry) this.#spare(entry);
+        },
       },
-    });
+    );
   }
 
   onMessage(
@@ -230,8 +242,10 @@ class Links implements PeerLinks {
     // A link that only the other side wanted ends with its direct channel when that peer has left.
     const onRest = () => this.#dropIfGone(peer.peerId);
     const link = new PeerLink({ context: this.#context, peer, onRest });
-    const control = controlOf(link);
-    const entry: Entry = { link, control, holds: 0 };
+    const control = controlOf(link, () => {
+      entry.isShared = true;
+    });
+    const entry: Entry = { link, control, holds: 0, isShared: false };
     link.onMessage.add((message) => this.#messages.emit({ message, link: control }));
     this.#entries.set(peer.peerId, entry);
     return entry;
@@ -279,6 +293,11 @@ class Links implements PeerLinks {
     for (const peer of peers) this.#nudge(peer);
   }
 
+  #spare({ link }: Entry): void {
+    link.spare();
+    this.#dropIfGone(link.peerId);
+  }
+
   #dropIfGone(peerId: PeerId): void {
     const entry = this.#entries.get(peerId);
     if (entry === undefined || entry.holds > 0 || this.#present.has(peerId)) return;
@@ -294,7 +313,7 @@ class Links implements PeerLinks {
 }
 
 /** The part of a link its users see. */
-function controlOf(link: PeerLink): ControlLink {
+function controlOf(link: PeerLink, share: () => void): ControlLink {
   return {
     peerId: link.peerId,
     get peer() {
@@ -316,5 +335,6 @@ function controlOf(link: PeerLink): ControlLink {
     onPath: (listener) => link.onPath.add(listener),
     onLost: (listener) => link.onLost.add(listener),
     onClose: (listener) => link.onClose.add(() => listener()),
+    share,
   };
 }

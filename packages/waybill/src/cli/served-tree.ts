@@ -18,6 +18,8 @@ export type ServedTreeInit = {
   readonly onServed?: (() => void) | undefined;
   /** A reader has all of it. */
   readonly onDone?: (() => void) | undefined;
+  /** The room may relay no more, and a reader has no other way to this machine. */
+  readonly onBudgetEnd?: (() => void) | undefined;
   readonly note: (text: string) => void;
 };
 
@@ -30,15 +32,18 @@ export class ServedTree implements AsyncDisposable {
   readonly addresses: readonly DirectAddress[];
   readonly #http: DataServer | undefined;
   readonly #peers: TreeServer | undefined;
+  readonly #off: () => void;
 
   private constructor(
     addresses: readonly DirectAddress[],
     http: DataServer | undefined,
     peers: TreeServer | undefined,
+    off = () => {},
   ) {
     this.addresses = addresses;
     this.#http = http;
     this.#peers = peers;
+    this.#off = off;
   }
 
   /** Serves by every way there is; what keeps one from working is noted. */
@@ -58,10 +63,14 @@ export class ServedTree implements AsyncDisposable {
     const server = new TreeServer({ links: live.links });
     const onDone = () => init.onDone?.();
     const { offer } = server.offer({ tree: objects, gate, onServed, onDone });
-    return new ServedTree([...addresses, { peer, offer }], http, server);
+    const off = live.session.on("relay.budget", ({ budget }) => {
+      if (budget.exhausted && server.servesRelayed) init.onBudgetEnd?.();
+    });
+    return new ServedTree([...addresses, { peer, offer }], http, server, off);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#off();
     await this.#peers?.stop();
     await this.#http?.stop();
   }

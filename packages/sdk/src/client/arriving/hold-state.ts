@@ -2,7 +2,7 @@
 // (docs/protocol/arriving.md §8). Pure.
 //
 //   announced ─▶ queued ──assigned──▶ awaited ──bytes leave──▶ serving ──all of it is there──▶ delivered ─▶ over
-//                  │ queuedMs           │ begunMs               │ stallMs                        │ ephemeral, or
+//                  │ queuedMs           │ begunMs               │ stallMs, blocked               │ ephemeral, or
 //                  ▼                    ▼                       ▼                                ▼ we leave
 //                uploading: to the store after all, and still served from here
 //
@@ -49,6 +49,8 @@ export type HoldEvent =
   | { readonly type: "assigned"; readonly attempt: number; readonly kind: WorkerKind | undefined }
   /** Bytes have left for a reader. */
   | { readonly type: "served" }
+  /** Nothing more can leave for a reader. */
+  | { readonly type: "blocked"; readonly why: string }
   /** A reader has all of it, verified. */
   | { readonly type: "delivered" }
   /** The job is over: nobody needs the bytes any more. */
@@ -84,6 +86,8 @@ export function nextHold(
       return assigned(state, event, nowMs + rules.begunMs);
     case "served":
       return served(state, nowMs + rules.stallMs);
+    case "blocked":
+      return state.phase === "delivered" ? { state, effects: [] } : upload(state, event.why);
     case "delivered":
       return delivered(state, rules);
     case "ended":

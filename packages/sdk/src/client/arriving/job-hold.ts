@@ -110,6 +110,11 @@ export class JobHold implements UploadHold {
     this.#happen({ type: "served" });
   }
 
+  /** Nothing more can leave for a reader; `why` is for people. */
+  blocked(why: string): void {
+    this.#happen({ type: "blocked", why });
+  }
+
   /** A reader has all of it, verified. */
   delivered(): void {
     this.#happen({ type: "delivered" });

@@ -12,6 +12,7 @@ import {
 } from "../../protocol/index.ts";
 import type { RateGate } from "../../timing/index.ts";
 import type { LinkMessage } from "../peer-link.ts";
+import { isRelayed } from "./peer-tree-source.ts";
 import { isSameSecret } from "./same-secret.ts";
 import type { TreeLink } from "./tree-link.ts";
 
@@ -86,6 +87,11 @@ export class TreeServer {
         entry.over.abort();
       },
     };
+  }
+
+  /** Whether somebody who reads here is reached through a TURN server. */
+  get servesRelayed(): boolean {
+    return [...this.#requests.keys()].some(({ path }) => isRelayed(path));
   }
 
   /** Ends all streams. Idempotent. */

@@ -77,6 +77,7 @@ export async function beginAnnouncedPush(
       live,
       onServed: () => hold?.served(),
       onDone: () => hold?.delivered(),
+      onBudgetEnd: () => hold?.blocked("the room's budget for relayed bytes is used up"),
       note: (text) => output.note(text),
     });
     return [...served.addresses];
