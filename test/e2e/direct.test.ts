@@ -3,7 +3,9 @@
 import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Lab } from "../support/lab.ts";
+import { createClient } from "@waybill/sdk";
+import { closeWebRtc, loadWebRtc } from "../../packages/waybill/src/webrtc.ts";
+import { Lab, ROOM } from "../support/lab.ts";
 import { writeRandomFile } from "../support/random-file.ts";
 import { ARRIVAL_TRAINER, HELD_TRAINER } from "../support/scripts.ts";
 import type { Line, WaybillProcess } from "../support/waybill-process.ts";
@@ -137,6 +139,32 @@ describe("a small data set", () => {
     const outcome = await endOf(client);
     expect(outcome).toMatchObject({ exit: 0, state: "completed", digest });
     expect(Number(outcome.sources["cache"])).toBeGreaterThan(7 * MIB);
+  });
+
+  it("is pulled from the client over its link by whoever is in the room, by command and from code", async () => {
+    // Nobody takes the job: all there is of the data is here.
+    const client = train("--via", "peer", "--kind", "shared");
+    await client.until(({ type }) => type === "submitted");
+    const { code } = await lab.ask(["room", "invite", "--role", "member"]);
+    await lab.ask(["room", "join", String(code)], "elsewhere");
+    const pulled = await lab.ask(["pull", "data", lab.path("copy")], "elsewhere");
+    expect(pulled).toMatchObject({ bytes: BYTES + 5, sources: { peer: BYTES + 5 } });
+    try {
+      const saved = JSON.parse(await lab.read("owner/credentials.json")) as {
+        rooms: { token: string }[];
+      };
+      const init = { hub: lab.hubUrl, room: ROOM, token: saved.rooms[0]?.token ?? "" };
+      const RTCPeerConnection = await loadWebRtc();
+      await using sdk = await createClient({
+        ...init,
+        ...(RTCPeerConnection && { RTCPeerConnection }),
+      });
+      const { sources } = await sdk.pull({ ref: "data", dir: lab.path("other") });
+      expect(sources).toEqual({ peer: BYTES + 5 });
+    } finally {
+      closeWebRtc();
+    }
+    expect(lab.counts.up).toBeLessThan(MIB);
   });
 
   it("goes to the worker of a further attempt, too, from the client that watches", async () => {

@@ -117,7 +117,11 @@ export async function createClient(init: ClientInit): Promise<Client> {
   return {
     hub,
     push: (options) => pushArtifact(hub, { ...options, room }),
-    pull: (options) => pullArtifact(hub, { ...options, room }),
+    pull: (options) => {
+      // Without direct channels there are no bytes to be had from peers.
+      const peers = () => (connectionOf(init) === undefined ? undefined : live.get().links);
+      return pullArtifact(hub, { peers, ...options, room });
+    },
     submit: async (spec) => {
       const job = newJobId(Date.now(), cryptoRandom);
       const body = {
@@ -173,7 +177,7 @@ function openLive(hub: HubClient, room: RoomId, keys: LinkKeys, init: ClientInit
   const links = createPeerLinks({
     signaling: session,
     keys,
-    RTCPeerConnection: init.RTCPeerConnection ?? browsersOwn(),
+    RTCPeerConnection: connectionOf(init),
     iceServers: () => hub.call("iceServers", { params: { room } }),
     ...(init.icePolicy === undefined ? {} : { icePolicy: init.icePolicy }),
   });
@@ -181,9 +185,10 @@ function openLive(hub: HubClient, room: RoomId, keys: LinkKeys, init: ClientInit
   return { session, links };
 }
 
-/** The global of browsers; Node has none. */
-function browsersOwn(): PeerConnectionConstructor | undefined {
-  return (globalThis as { RTCPeerConnection?: PeerConnectionConstructor }).RTCPeerConnection;
+/** The global of browsers is the default; Node has none. */
+function connectionOf({ RTCPeerConnection }: ClientInit): PeerConnectionConstructor | undefined {
+  const browsersOwn = globalThis as { RTCPeerConnection?: PeerConnectionConstructor };
+  return RTCPeerConnection ?? browsersOwn.RTCPeerConnection;
 }
 
 function lazily<T>(make: () => T): { get(): T; opened(): T | undefined } {

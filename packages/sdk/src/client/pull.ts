@@ -77,12 +77,17 @@ export type PullOptions = {
    * Default 15 minutes.
    */
   readonly waitMs?: number;
-  /** Links to the peers of the room (`PeerLinks`): one that pushes what is arriving serves it, too. */
-  readonly peers?: TreePeers | undefined;
+  /**
+   * Links to the peers of the room (`PeerLinks`): one that pushes what is arriving serves it, too. A function is asked
+   * when there is something arriving.
+   */
+  readonly peers?: TreePeers | (() => MaybePromise<TreePeers | undefined>) | undefined;
   readonly transport?: ByteTransport;
   /** What is known of links; give the same one to the transfers that share a transport. */
   readonly links?: LinkBook;
 };
+
+type MaybePromise<T> = T | Promise<T>;
 
 export type PullResult = {
   readonly artifact: ArtifactId;
@@ -149,7 +154,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
         const objects = new RangeReader({ ...base, keys: readKeys(own) });
         return new S3Source({ id: "s3", map: own, reader: objects });
       };
-      const { peers } = options;
+      const peers = await (typeof options.peers === "function" ? options.peers() : options.peers);
       const from = { hub, room, record, transport, links, peers };
       arriving = await openArriving({ ...from, waitMs, retryForMs, signal, openStored });
     }

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { pullArtifact, type PullResult, type SourceReport } from "@waybill/sdk/client";
 import { type RoomId, isAbort } from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
+import { openLive } from "../live.ts";
 import { filePath, withRoom } from "../options.ts";
 import { type ReceiptOption, orderReceipt } from "../receipt-file.ts";
 import { RetryNotice } from "../render/retry-notice.ts";
@@ -83,6 +84,12 @@ export async function pullInto(
   const { transport, ...policy } = pullPolicy(what);
   let report: readonly SourceReport[] | undefined;
   let retries = 0;
+  let live: Awaited<ReturnType<typeof openLive>> | undefined;
+  const peers = async () => {
+    if (!context.webrtc) return undefined;
+    live ??= await openLive(context, room, hub);
+    return live.carriesBulk ? live.links : undefined;
+  };
   const view = new TransferView({ output, label: what.label });
   const notice = new RetryNotice({ output });
   try {
@@ -93,6 +100,7 @@ export async function pullInto(
       ref: what.ref,
       dir: what.dir,
       overwrite: what.overwrite === true,
+      peers,
       signal: context.signal,
       onProgress: ({ bytes, total, sources }) => {
         notice.progressed(bytes);
@@ -113,6 +121,7 @@ export async function pullInto(
     throw error;
   } finally {
     view.stop();
+    await live?.[Symbol.asyncDispose]();
     transport.close();
     if (what.explain === true) explain(context, report);
   }
