@@ -66,4 +66,61 @@ describe.skipIf(refusal !== undefined)("peers that may only be relayed", () => {
       for (const links of all) await links.stop();
     }
   });
+
+  it("replace the connection before its credentials end, with fresh ones, and lose no message", async () => {
+    const RTCPeerConnection = await loadWebRtc();
+    const [one, two] = (await makePeers(2)) as [TestPeer, TestPeer];
+    const hub = new MemoryHub();
+    hub.icePolicy = "relay";
+    const endsAtMs = Date.now() + 62_000;
+    hub.iceServers = [turn.serverUntil(endsAtMs)];
+    hub.iceExpiresAt = new Date(endsAtMs).toISOString();
+    const all: PeerLinks[] = [];
+    const asked: string[] = [];
+    try {
+      const [a, b] = [one, two].map((peer) => {
+        const signaling = hub.join(peer.peerId, "member", peer.shown);
+        const iceServers = async () => {
+          asked.push(peer.peerId);
+          const untilMs = Date.now() + 600_000;
+          const expiresAt = new Date(untilMs).toISOString();
+          return { iceServers: [turn.serverUntil(untilMs)], expiresAt };
+        };
+        const links = createPeerLinks({
+          signaling,
+          keys: peer.keys,
+          RTCPeerConnection,
+          iceServers,
+        });
+        all.push(links);
+        return links;
+      });
+      if (a === undefined || b === undefined) throw new Error("two were made");
+      const link = a.linkTo(two.peerId);
+      while (link.path.kind !== "webrtc") await sleep(20);
+      expect(asked).toEqual([]);
+      const kinds: string[] = [];
+      link.onPath(({ kind }) => kinds.push(kind));
+      const heard: string[] = [];
+      b.onMessage(({ message }) => {
+        if (message.type === "unsubscribe") heard.push(message.id);
+      });
+      const sent: string[] = [];
+      const replacing = () =>
+        hub.passed.some(({ data }) => (data as { replaces?: string }).replaces !== undefined);
+      // For a while after it, too: the old connection is given up when the new one has taken over.
+      for (let after = 0; after < 100; after += replacing() ? 1 : 0) {
+        sent.push(`m${sent.length}`);
+        link.send({ type: "unsubscribe", id: sent.at(-1) ?? "" });
+        await sleep(20);
+      }
+      while (heard.length < sent.length) await sleep(20);
+      expect(heard.toSorted()).toEqual(sent.toSorted());
+      expect(new Set(asked)).toEqual(new Set([one.peerId, two.peerId]));
+      expect(kinds).not.toContain("relay");
+      expect(Date.now()).toBeLessThan(endsAtMs - 30_000);
+    } finally {
+      for (const links of all) await links.stop();
+    }
+  });
 });

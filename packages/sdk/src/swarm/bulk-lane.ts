@@ -29,9 +29,11 @@ export function createBulkLane(init: {
   readonly shared: boolean;
   readonly maxMessageBytes: number;
   readonly relayed: () => boolean;
+  /** Told of bytes the channel has taken. */
+  readonly onSent: (bytes: number) => void;
   readonly clock: Clock;
 }): BulkLane {
-  const { channel, connection, shared, maxMessageBytes, relayed, clock } = init;
+  const { channel, connection, shared, maxMessageBytes, relayed, onSent, clock } = init;
   return {
     connection,
     shared,
@@ -42,7 +44,10 @@ export function createBulkLane(init: {
     get bufferedBytes() {
       return channel.bufferedAmount;
     },
-    send: (frame) => channel.send(frame),
+    send: (frame) => {
+      channel.send(frame);
+      onSent(frame.byteLength);
+    },
     whenLow: (run) => whenChannelLow(channel, LANE_LOW_BYTES, clock, run),
   };
 }

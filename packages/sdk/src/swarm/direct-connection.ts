@@ -60,6 +60,8 @@ export type DirectConnectionInit = {
   readonly onFrame: (data: unknown, lane: BulkLane) => void;
   /** Every 5 s, and once more when it closes. */
   readonly onPair: (pair: SelectedPair) => void;
+  /** It is closed; its last count is told when this resolves. */
+  readonly onClosing: (counted: Promise<void>) => void;
   /** It may be about to fail. */
   readonly onShaky: () => void;
   /** Called once, when it failed or the peer closed it; not after `close()`. */
@@ -79,6 +81,7 @@ export class DirectConnection {
   #remoteSdp = "";
   /** Of messages: libdatachannel's own count leaves binary ones out. */
   #receivedBytes = 0;
+  #sentBytes = 0;
   #state: "new" | "open" | "closed" = "new";
   #cancelDelay = () => {};
   #cancelInspect = () => {};
@@ -174,7 +177,7 @@ export class DirectConnection {
       const final = pair ?? this.#pair;
       if (wasOpen && final !== undefined) this.#tell(final);
     };
-    void last?.then(end);
+    if (last !== undefined) this.#init.onClosing(last.then(end));
     this.#control?.close();
     this.#bulk?.close();
     this.#pc.close();
@@ -274,6 +277,7 @@ export class DirectConnection {
         maxMessageBytes(this.#remoteSdp),
       ),
       relayed: () => isRelayed(this.#pair),
+      onSent: (bytes) => (this.#sentBytes += bytes),
       clock: this.#init.clock,
     });
   }
@@ -293,7 +297,10 @@ export class DirectConnection {
 
   async #openedControl(channel: RTCDataChannel): Promise<void> {
     this.#writer = new BoundedWriter<string>({
-      send: (text) => channel.send(text),
+      send: (text) => {
+        channel.send(text);
+        this.#sentBytes += text.length;
+      },
       get bufferedBytes() {
         return channel.bufferedAmount;
       },
@@ -345,8 +352,15 @@ export class DirectConnection {
   }
 
   #tell(pair: SelectedPair): void {
+    // Statistics of a connection that the other side has closed may be gone: what the channels carried is the least.
+    const sentBytes = Math.max(pair.sentBytes, this.#sentBytes - this.#queuedBytes());
     const receivedBytes = Math.max(pair.receivedBytes, this.#receivedBytes);
-    this.#init.onPair({ ...pair, receivedBytes });
+    this.#init.onPair({ ...pair, sentBytes, receivedBytes });
+  }
+
+  /** Taken by the channels, and not sent. */
+  #queuedBytes(): number {
+    return (this.#control?.bufferedAmount ?? 0) + (this.#bulk?.bufferedAmount ?? 0);
   }
 
   #closed(): boolean {

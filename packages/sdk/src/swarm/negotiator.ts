@@ -303,6 +303,7 @@ export class Negotiator {
       onLane: this.#init.onLane,
       onFrame: this.#init.onFrame,
       onPair: (pair) => this.#init.onPair(direct, pair),
+      onClosing: (counted) => context.meter.expect(counted),
       onShaky: () => {
         if (servingOf(this.#state) === connection) this.renew();
       },

@@ -208,6 +208,23 @@ describe("links between two peers", () => {
     expect(await problem).toMatchObject({ code: "invalid_request" });
   });
 
+  it("bring 10,000 messages over the relay, each once and in order", async () => {
+    connect({ viewer: false, worker: false });
+    const link = viewer.linkTo(workerId);
+    const wanted = Array.from({ length: 10_000 }, (_, i) => i);
+    const all = until<void>((done) =>
+      worker.onMessage(() => {
+        if (heard.length === wanted.length) done();
+      }),
+    );
+    for (const i of wanted) {
+      if (!link.writable) await link.drain();
+      link.send(subscribe(i));
+    }
+    await all;
+    expect(heard).toEqual(wanted.map(subscribe));
+  });
+
   it("make paced senders wait while the relay is choked", async () => {
     connect({ viewer: false, worker: false });
     const link = viewer.linkTo(workerId);

@@ -64,7 +64,7 @@ export type PeerLinks = AsyncDisposable & {
   ): () => void;
   /** Something a peer sent could not be understood or trusted, or a direct channel could not be made. */
   onProblem(listener: (error: WaybillError) => void): () => void;
-  /** Closes all links; idempotent. */
+  /** Closes all links, and tells the hub what they have relayed; idempotent. */
   stop(): Promise<void>;
 };
 
@@ -97,6 +97,9 @@ export type PeerLinksInit = {
 export function createPeerLinks(init: PeerLinksInit): PeerLinks {
   return new Links(init);
 }
+
+/** Statistics of connections are there at once; a stack that never gives them must not keep a process. */
+const LAST_COUNT_MS = 1000;
 
 type Entry = {
   readonly link: PeerLink;
@@ -187,6 +190,11 @@ class Links implements PeerLinks {
     for (const off of this.#off) off();
     const peers = [...this.#entries.keys()];
     for (const peerId of peers) this.#drop(peerId);
+    const { meter, clock } = this.#context;
+    let cancel = () => {};
+    const late = new Promise<void>((resolve) => (cancel = clock.after(LAST_COUNT_MS, resolve)));
+    await Promise.race([meter.settled(), late]);
+    cancel();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -6,6 +6,7 @@ import type { SignalingPort } from "./signaling-port.ts";
 
 export class RelayMeter {
   readonly #signaling: SignalingPort;
+  readonly #expected = new Set<Promise<void>>();
   #budget: RelayBudget | undefined;
 
   constructor(signaling: SignalingPort) {
@@ -20,6 +21,17 @@ export class RelayMeter {
 
   setBudget(budget: RelayBudget | undefined): void {
     this.#budget = budget;
+  }
+
+  /** A connection was closed, and is counted for the last time when this resolves. */
+  expect(counted: Promise<void>): void {
+    const settled = counted.finally(() => this.#expected.delete(settled));
+    this.#expected.add(settled);
+  }
+
+  /** Resolves when every connection that was closed is counted. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#expected);
   }
 
   /** Counts are cumulative, so one that is lost is made good by the next. */

@@ -156,6 +156,7 @@ export class ExtraConnections {
       onLane,
       onFrame,
       onPair: (pair) => meter.report(connection, peer, pair),
+      onClosing: (counted) => meter.expect(counted),
       // Its frames go over the others when it fails.
       onShaky: () => undefined,
       onClosed: (reason, code) => {
