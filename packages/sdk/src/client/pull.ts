@@ -64,6 +64,8 @@ export type PullOptions = {
   readonly readSoon?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (progress: PullProgress) => void;
+  /** Told once when the artifact is still being pushed, with how long it is waited for without a new byte. */
+  readonly onArriving?: ((waitMs: number) => void) | undefined;
   /** Told when a request failed, how long its source rests, and which source that is. */
   readonly onRetry?: (error: unknown, waitMs: number, source?: string) => void;
   /** Told once what each source did and why, also when the pull fails. */
@@ -148,6 +150,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
     const readOptions = { retryForMs, signal, onRetry };
     if (record.arriving === true) {
       const { waitMs = DEFAULT_WAIT_MS } = options;
+      options.onArriving?.(waitMs);
       const openStored = async () => {
         const complete = await completeRecord(hub, room, artifact, callOptions);
         const own = new ShardMap(await fetchManifest(reader, complete, readOptions));

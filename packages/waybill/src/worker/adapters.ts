@@ -158,7 +158,7 @@ function transferPort(
   // One for all jobs: its connections to the store stay open between them.
   const transport = createByteTransport();
   return {
-    pull: async ({ room, artifact, dir, signal, onProgress }) => {
+    pull: async ({ room, artifact, dir, signal, onProgress, onArriving }) => {
       const pulled = await pullArtifact(hub, {
         room,
         ref: artifact,
@@ -169,6 +169,7 @@ function transferPort(
         overwrite: true,
         signal,
         onProgress,
+        onArriving,
         transport,
         peers: peers(),
         ...(dataWaitMs === undefined ? {} : { waitMs: dataWaitMs }),

@@ -61,6 +61,7 @@ export const TEST_TIMING: WorkerTiming = {
   endAgainMs: 20,
   lingerMs: 10,
   shutdownMs: 5000,
+  quietMs: 5,
   pollMs: 50,
 };
 

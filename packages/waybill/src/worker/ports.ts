@@ -103,6 +103,8 @@ export type TransferPort = {
     readonly dir: string;
     readonly signal: AbortSignal;
     readonly onProgress: (progress: TransferProgress) => void;
+    /** Told when the artifact is still being pushed, and given up after `patienceMs` without a new byte. */
+    readonly onArriving?: (patienceMs: number) => void;
   }): Promise<{
     readonly bytes: number;
     readonly seconds: number;

@@ -39,6 +39,8 @@ export type WorkerTiming = {
   readonly lingerMs: number;
   /** `stop()` gives running jobs the grace above and this for storing what is left. */
   readonly shutdownMs: number;
+  /** Between looks at whether a job that fetches what it needs has something to say about it. */
+  readonly quietMs: number;
   /** Between looks at a trainer's output where the file system does not notify. */
   readonly pollMs: number;
 };
@@ -63,5 +65,6 @@ export const WORKER_TIMING: WorkerTiming = {
   endAgainMs: 5000,
   lingerMs: 10_000,
   shutdownMs: 8000,
+  quietMs: 1000,
   pollMs: 100,
 };

@@ -37,6 +37,12 @@ export async function followJob(
   return await followJobOn(live, context, room, { job, sinceSeq, samples });
 }
 
+/** What a terminal keeps above the block that shows the present. */
+function isLasting(event: JobEvent): boolean {
+  if (event.type === "transfer") return event.done;
+  return event.type !== "metric" && (event.type !== "log" || event.stream === "waybill");
+}
+
 type Followed = {
   readonly job: JobId;
   readonly sinceSeq: number;
@@ -87,8 +93,7 @@ export async function followJobOn(
       output.record({ ...event, via });
       const line = view.feed(event);
       if (output.interactive) {
-        if (line !== undefined && event.type !== "metric" && event.type !== "log")
-          output.line(line);
+        if (line !== undefined && isLasting(event)) output.line(line);
         output.status(view.lines());
       } else if (line !== undefined) output.line(line);
     }

@@ -1,11 +1,18 @@
 // waybill job …: what runs, what ran, and commands to it.
 import { Command } from "commander";
-import { type CommandName, JobState, type ResumePoint, decodeValue } from "@waybill/sdk/protocol";
+import {
+  type CommandName,
+  type JobDoc,
+  JobState,
+  type ResumePoint,
+  decodeValue,
+} from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
 import { wholeNumber, withRoom } from "../options.ts";
 import { formatBytes, formatTime, formatValue, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 import { type WaitOptions, adjustmentOf, sendCommand, waiting } from "./job-commands.ts";
+import { describeMove } from "../render/job-view.ts";
 import { roomAndJob } from "./job-ref.ts";
 import { followJob } from "./job-watch.ts";
 
@@ -111,6 +118,7 @@ async function show(context: Context, [text]: [string]): Promise<void> {
   const hub = await context.client(params.room);
   const job = await hub.call("showJob", { params }, { signal: context.signal });
   context.output.record(job);
+  const moving = context.output.json ? undefined : await fetchingNow(context, job);
   const facts: [string, string | undefined][] = [
     ["job", job.job],
     ["state", job.state + (job.reason === undefined ? "" : ` (${job.reason})`)],
@@ -119,6 +127,7 @@ async function show(context: Context, [text]: [string]): Promise<void> {
     ["ended", job.endedAt === undefined ? undefined : `${formatTime(job.endedAt)} UTC`],
     ["worker", job.worker],
     ["attempt", String(job.attempt)],
+    ["now", moving],
     ["resume", job.resume === undefined ? undefined : describeResume(job.resume)],
     ["command", job.spec.command?.join(" ") ?? `trainer ${job.spec.trainer ?? "?"}`],
     [
@@ -137,6 +146,25 @@ async function show(context: Context, [text]: [string]): Promise<void> {
   ];
   for (const [key, value] of facts)
     if (value !== undefined) context.output.line(`${key.padEnd(9)} ${value}`);
+}
+
+/** Newest events that are looked through: samples of the machine come between those that count. */
+const LATEST_EVENTS = 64;
+
+/** What a job that has not started its trainer waits for: how far a transfer is, or what the worker said of it since. */
+async function fetchingNow(
+  { client, signal }: Context,
+  { room, job, state }: JobDoc,
+): Promise<string | undefined> {
+  if (state !== "assigned") return undefined;
+  const hub = await client(room);
+  const query = { tail: String(LATEST_EVENTS) };
+  const { events } = await hub.call("readEvents", { params: { room, job }, query }, { signal });
+  const latest = events.findLast(
+    (event) => event.type === "transfer" || (event.type === "log" && event.stream === "waybill"),
+  );
+  if (latest?.type === "log") return latest.line;
+  return latest?.type === "transfer" ? describeMove(latest) : undefined;
 }
 
 /** `epoch=7, 12.0 MiB (attempt 1, 2026-01-02 03:04:05 UTC)` */

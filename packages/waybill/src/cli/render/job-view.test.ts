@@ -10,6 +10,8 @@ const event = (body: NewJobEvent): JobEvent => ({
   ...body,
 });
 
+const isNumber = (value: unknown) => typeof value === "number";
+
 describe("job view", () => {
   it("says who adjusted what, and when", () => {
     const view = new JobView("j_x", () => 0);
@@ -26,6 +28,31 @@ describe("job view", () => {
     });
     expect(line).toBe(
       "command  03:04:05 adjust lr=0.01000 batch=32 applied, by ada (member 1bC4x9Zq)",
+    );
+  });
+
+  it("tells a transfer under way every ten seconds, and its end", () => {
+    let nowMs = 0;
+    const view = new JobView("j_x", () => nowMs);
+    const moved = (bytes: number, done = false) =>
+      event({
+        type: "transfer",
+        what: "dataset",
+        direction: "down",
+        bytes,
+        total: 2048,
+        seconds: 2,
+        sources: done ? { s3: bytes } : {},
+        done,
+      });
+    const told: (string | undefined)[] = [];
+    for (nowMs = 0; nowMs <= 12_000; nowMs += 1000) told.push(view.feed(moved(nowMs / 10)));
+    expect(told.map((line, s) => (line === undefined ? undefined : s)).filter(isNumber)).toEqual([
+      0, 10,
+    ]);
+    expect(told[10]).toMatch(/^transfer dataset ↓ .* of 2\.00 KiB$/);
+    expect(view.feed(moved(2048, true))).toMatch(
+      /^transfer dataset ↓ 2.00 KiB of 2.00 KiB via s3, /,
     );
   });
 

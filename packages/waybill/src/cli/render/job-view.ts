@@ -15,6 +15,8 @@ const SPARK = "▁▂▃▄▅▆▇█";
 const SPARK_POINTS = 40;
 /** Plain output prints a metric line at most this often, so that logs stay readable. */
 const PLAIN_METRIC_MS = 2000;
+/** And a line about a transfer under way, as `push` and `pull` do without a terminal. */
+const PLAIN_TRANSFER_MS = 10_000;
 
 export class JobView {
   readonly #job: string;
@@ -29,6 +31,8 @@ export class JobView {
   #logs: string[] = [];
   #metricCount = 0;
   #lastPlainMs = -Infinity;
+  /** When a transfer was last told, by what it moves. */
+  readonly #movedMs = new Map<string, number>();
   #eta = newEta();
   readonly #now: () => number;
   readonly #wallNow: () => number;
@@ -93,11 +97,13 @@ export class JobView {
     return `metric   ${pairs(data)}`;
   }
 
-  #moved(event: Extract<JobEvent, { type: "transfer" }>): string | undefined {
-    const sources = Object.entries(event.sources).filter(([, bytes]) => bytes > 0);
-    const by = sources.map(([kind]) => kind).join("+");
-    this.#transfer = `${event.what} ${event.direction === "down" ? "↓" : "↑"} ${formatBytes(event.bytes)} of ${formatBytes(event.total)}${by === "" ? "" : ` via ${by}`}${event.done ? `, ${formatRate(event.bytes, event.seconds)}` : ""}`;
-    return event.done ? `transfer ${this.#transfer}` : undefined;
+  #moved(event: JobEventOf<"transfer">): string | undefined {
+    this.#transfer = describeMove(event);
+    const key = `${event.what} ${event.direction}`;
+    const lastMs = this.#movedMs.get(key) ?? Number.NEGATIVE_INFINITY;
+    if (!event.done && this.#now() - lastMs < PLAIN_TRANSFER_MS) return undefined;
+    this.#movedMs.set(key, this.#now());
+    return `transfer ${this.#transfer}`;
   }
 
   /** The block for a terminal. */
@@ -131,6 +137,15 @@ export class JobView {
   get metricCount(): number {
     return this.#metricCount;
   }
+}
+
+/** `dataset ↓ 3.0 MiB of 23.0 MiB` */
+export function describeMove(event: JobEventOf<"transfer">): string {
+  const { what, direction, bytes, total, seconds, done } = event;
+  const sources = Object.entries(event.sources).filter(([, moved]) => moved > 0);
+  const by = sources.length === 0 ? "" : ` via ${sources.map(([kind]) => kind).join("+")}`;
+  const rate = done ? `, ${formatRate(bytes, seconds)}` : "";
+  return `${what} ${direction === "down" ? "↓" : "↑"} ${formatBytes(bytes)} of ${formatBytes(total)}${by}${rate}`;
 }
 
 /** `command  03:04:05 adjust lr=0.01 applied, by ada (member 1bC4x9Zq)` */

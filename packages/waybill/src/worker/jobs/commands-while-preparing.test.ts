@@ -153,6 +153,31 @@ describe("while the dataset is being pulled", () => {
     expect((await lab.outcome(first))?.state).toBe("completed");
   });
 
+  it("a job says what it waits for, since when, and what goes on with it", async () => {
+    let nowMs = Date.UTC(2026, 0, 2, 4, 7, 8);
+    await lab.start({ now: () => nowMs });
+    const { pull } = lab.transfer;
+    const begun = Promise.withResolvers<void>();
+    lab.transfer.pull = (request) => {
+      request.onArriving?.(15 * 60_000);
+      request.onProgress({ bytes: 3 * 2 ** 20, total: 23 * 2 ** 20 });
+      begun.resolve();
+      return pull(request);
+    };
+    const job = await offered(trainer("save()", { dataset: DATASET, datasetName: "ds4" }));
+    await begun.promise;
+    nowMs += 10_000;
+    await lab.logged(
+      job,
+      "waiting for dataset ds4: 3 of 23 MiB, nothing since 04:07:08 UTC; fails at 04:22; go on with `waybill push PATH --announce`",
+    );
+    arrive();
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    const pulled = lab.ofType(job, "transfer").filter(({ what }) => what === "dataset");
+    expect(pulled.map(({ done }) => done)).toEqual([false, true]);
+    expect(lab.ofType(job, "log")).toHaveLength(1);
+  });
+
   it("a failure of one artifact calls the other one off", async () => {
     await lab.start();
     lab.transfer.trees.delete(CODE);

@@ -312,6 +312,8 @@ export class JobRun {
         capabilities: this.#context.capabilities,
         passEnv: this.#context.passEnv,
         append: (event) => this.#parts.append(event),
+        now: this.#context.now,
+        quietMs: this.#context.timing.quietMs,
         signal: this.#prepareAbort.signal,
       });
       this.dispatch({ type: "prepared" });

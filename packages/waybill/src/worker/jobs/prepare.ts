@@ -25,6 +25,7 @@ import { replaceFile } from "../data-dir/files.ts";
 import type { TransferPort } from "../ports.ts";
 import { trainerEnvironment } from "../trainers/environment.ts";
 import { configWith } from "./adjusted-values.ts";
+import { FetchNotice } from "./fetch-notice.ts";
 import type { SpoolPaths } from "./spool.ts";
 
 export type PrepareInit = {
@@ -36,6 +37,10 @@ export type PrepareInit = {
   readonly capabilities: WorkerCapabilities;
   readonly passEnv: readonly string[];
   readonly append: (event: NewJobEvent) => void;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** Between looks at whether a fetch has come to a halt. */
+  readonly quietMs: number;
   readonly signal: AbortSignal;
 };
 
@@ -186,17 +191,21 @@ async function openArtifact(
   what: Fetched,
   artifact: ArtifactId,
 ): Promise<CacheLease> {
-  const { assignment, transfer, append, signal } = init;
+  const { assignment, transfer, append, now, signal } = init;
+  const notice = new FetchNotice({ what: nameOf(what, assignment, artifact), nowMs: now() });
   const startMs = performance.now();
   const seconds = () => Math.round(performance.now() - startMs) / 1000;
   let shownMs = Number.NEGATIVE_INFINITY;
-  const pull = async (dir: string) =>
-    transfer.pull({
+  const pull = async (dir: string) => {
+    notice.begun(now());
+    return transfer.pull({
       room: assignment.room,
       artifact,
       dir,
       signal,
+      onArriving: (patienceMs) => notice.arriving(patienceMs),
       onProgress: ({ bytes, total }) => {
+        notice.progress(bytes, total, now());
         if (performance.now() - shownMs < PROGRESS_MS) return;
         shownMs = performance.now();
         append({
@@ -212,7 +221,17 @@ async function openArtifact(
         });
       },
     });
-  const lease = await init.cache.open(artifact, pull, signal);
+  };
+  const looking = setInterval(() => {
+    const line = notice.look(now());
+    if (line !== undefined) append({ type: "log", stream: "waybill", line });
+  }, init.quietMs);
+  let lease: CacheLease;
+  try {
+    lease = await init.cache.open(artifact, pull, signal);
+  } finally {
+    clearInterval(looking);
+  }
   append({
     type: "transfer",
     what,
@@ -225,6 +244,11 @@ async function openArtifact(
     done: true,
   });
   return lease;
+}
+
+/** `dataset ds4`, `code`, `checkpoint` */
+function nameOf(what: Fetched, { spec }: JobAssignment, artifact: ArtifactId): string {
+  return what === "dataset" ? `${what} ${spec.datasetName ?? artifact.slice(0, 12)}` : what;
 }
 
 /** A writable copy (a reflink where the file system has them); executable files stay executable. */
