@@ -31,7 +31,18 @@ export const ProgressFormat = v.variant("format", [
   v.object({ format: v.literal("sleap") }),
   v.object({
     format: v.literal("csv"),
-    path: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(512)), "training_log.csv"),
+    path: v.optional(
+      v.pipe(
+        v.string(),
+        v.minLength(1),
+        v.maxLength(512),
+        v.check(
+          (path) => !/^(?:[\\/]|[A-Za-z]:[\\/])/.test(path) && !path.split(/[\\/]/).includes(".."),
+          "the CSV log must lie in WAYBILL_OUTPUT or the working directory: give a path relative to them, without ..",
+        ),
+      ),
+      "training_log.csv",
+    ),
   }),
 ]);
 export type ProgressFormat = v.InferOutput<typeof ProgressFormat>;

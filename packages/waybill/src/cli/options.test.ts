@@ -67,5 +67,7 @@ describe("option values", () => {
     ]);
     for (const wrong of ["xml", "sleap:x", "csv:"])
       expect(() => progressFormat(wrong)).toThrow("csv:PATH");
+    for (const outside of ["csv:/tmp/x.csv", "csv:../x.csv", "csv:a/../../x.csv", "csv:C:\\x.csv"])
+      expect(() => progressFormat(outside)).toThrow("give a path relative to them");
   });
 });

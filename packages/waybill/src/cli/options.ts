@@ -72,6 +72,9 @@ export function progressFormat(value: string): ProgressFormat {
   const [format, ...path] = value.split(":");
   const given = path.length === 0 ? { format } : { format, path: path.join(":") };
   const parsed = v.safeParse(ProgressFormat, given);
+  if (!parsed.success && format === "csv" && path.join(":") !== "") {
+    throw new InvalidArgumentError(parsed.issues[0].message);
+  }
   if (!parsed.success || (format !== "csv" && path.length > 0)) {
     throw new InvalidArgumentError("it is json, sleap, csv or csv:PATH");
   }

@@ -238,7 +238,10 @@ class Daemon implements Worker {
   #answer(id: string, { stage, message }: CommandAck): void {
     const text = message === undefined ? {} : { message };
     if (stage === "rejected") this.#session?.send({ type: "command.ack", id, stage, ...text });
-    else this.#session?.send({ type: "command.ack", id, stage: "received" });
+    else {
+      const when = stage === "received" ? text : {};
+      this.#session?.send({ type: "command.ack", id, stage: "received", ...when });
+    }
   }
 }
 

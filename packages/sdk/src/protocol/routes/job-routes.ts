@@ -84,6 +84,8 @@ export const JOB_ROUTES = {
       /** `noted`: the worker is out of reach; the job is cancelled when it comes back or its lease ends. */
       stage: v.picklist(["received", "applied", "noted"]),
       worker: v.optional(PeerId),
+      /** Of `received`: when it takes effect, if that is not now. */
+      message: v.optional(v.string()),
       /** Of `noted`: when the lease ends. */
       until: v.optional(Timestamp),
     }),

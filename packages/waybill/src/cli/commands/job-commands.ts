@@ -77,7 +77,10 @@ export async function sendCommand(
   const body = { ...sent, by: personName() };
   const answer = await hub.call("commandJob", { params, body }, { signal });
   tellAnswer(context, params.job, sent, answer);
-  if (wait === false || answer.stage !== "received") return EXIT.ok;
+  // What waits for a start or for `resume` may wait for hours, and the worker has it.
+  if (wait === false || answer.stage !== "received" || answer.message !== undefined) {
+    return EXIT.ok;
+  }
   return awaitApplied(context, hub, { ...params, sent, sinceSeq: lastSeq, waitMs: wait });
 }
 
@@ -85,7 +88,7 @@ function tellAnswer(
   { output }: Context,
   job: JobId,
   { name }: Sent,
-  { id, stage, worker, until }: RouteOutput<"commandJob">,
+  { id, stage, worker, until, message }: RouteOutput<"commandJob">,
 ): void {
   output.record({
     type: "command",
@@ -94,6 +97,7 @@ function tellAnswer(
     stage,
     ...(worker === undefined ? {} : { worker }),
     ...(until === undefined ? {} : { until }),
+    ...(message === undefined ? {} : { message }),
   });
   if (stage === "noted") {
     const latest = until === undefined ? "when its lease ends" : `at ${until.slice(11, 19)} UTC`;
@@ -101,7 +105,8 @@ function tellAnswer(
       `worker ${worker ?? ""} unreachable: job ${job} will be cancelled when it is back, at the latest ${latest}`,
     );
   } else {
-    output.line(`${name} ${stage}${worker === undefined ? "" : ` by ${worker}`}`);
+    const when = message === undefined ? "" : `: ${message}`;
+    output.line(`${name} ${stage}${worker === undefined ? "" : ` by ${worker}`}${when}`);
   }
 }
 

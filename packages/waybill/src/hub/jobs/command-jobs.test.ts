@@ -91,6 +91,20 @@ describe("commands", () => {
     expect(await command(hub, "pause")).toMatchObject({ id: "c1", stage: "received" });
   });
 
+  it("tell when what the worker has received takes effect", async () => {
+    const hub = createWorld().hub();
+    const worker = new ToldWorker("desk");
+    await running(hub, JOB, worker);
+    const message = "it takes effect when the job is resumed";
+    hub.peers.onSend = (to, sent) => {
+      if (sent.type !== "job.command") return;
+      const { id } = sent.command;
+      const ack = { type: "command.ack", id, stage: "received", message } as const;
+      queueMicrotask(() => hub.peers.hear(to, ack));
+    };
+    expect(await command(hub, "checkpoint")).toMatchObject({ stage: "received", message });
+  });
+
   it("say which worker is away and since when, or that it does not answer", async () => {
     const { hub: makeHub, pass } = createWorld();
     const hub = makeHub({ ackTimeoutMs: 20 });

@@ -71,8 +71,9 @@ export async function runCommand(
 async function toWorker(deps: CommandDeps, doc: JobDoc, command: Command): Promise<CommandAnswer> {
   const { name } = command;
   const { worker } = doc;
+  let message: string | undefined;
   try {
-    await deps.commands.send(doc, command);
+    message = await deps.commands.send(doc, command);
   } catch (error) {
     if (name !== "cancel" || !isOutOfReach(error)) throw error;
     return noted(deps, doc, command);
@@ -83,7 +84,11 @@ async function toWorker(deps: CommandDeps, doc: JobDoc, command: Command): Promi
       deps.log("warn", `${name} of job ${doc.job} is not noted: ${messageOf(error)}`);
     });
   }
-  return { stage: "received", ...(worker === undefined ? {} : { worker }) };
+  return {
+    stage: "received",
+    ...(worker === undefined ? {} : { worker }),
+    ...(message === undefined ? {} : { message }),
+  };
 }
 
 /** A cancel that waits for the worker to come back, or for its lease to end. */

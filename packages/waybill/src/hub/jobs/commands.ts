@@ -112,10 +112,10 @@ export class CommandRelay {
   }
 
   /**
-   * Sends a command to the job's worker and resolves when it has received it. Throws `conflict` when the worker
+   * Sends a command to the job's worker and resolves when it has received it, with what it says of it. Throws `conflict` when the worker
    * rejects it, `unreachable`, `timeout`.
    */
-  async send(doc: JobDoc, { id, name, by, values }: Command): Promise<void> {
+  async send(doc: JobDoc, { id, name, by, values }: Command): Promise<string | undefined> {
     const { room, job, worker } = doc;
     if (worker === undefined) throw new WaybillError("internal", `job ${job} has no worker`);
     const acknowledged = Promise.withResolvers<Ack>();
@@ -139,6 +139,7 @@ export class CommandRelay {
         const why = ack.message ?? "no reason given";
         throw new WaybillError("conflict", `the worker rejected ${name} of job ${job}: ${why}`);
       }
+      return ack.message;
     } finally {
       clearTimeout(timer);
       this.#waiting.delete(key);

@@ -59,16 +59,17 @@ describe("a trainer that is told something", () => {
     await mkdir(lab.path("dataset"));
     lab.transfer.trees.set("d".repeat(64), lab.path("dataset"));
     await vi.waitFor(() => expect(lab.feed.readers.has(job)).toBe(true), WAIT);
-    const acks = lab.feed.command({ id: "a1", job, name: "adjust", values: { end: true } });
+    const acks = lab.feed.command({ id: "a1", job, name: "adjust", values: { lr: 1 } });
     const early = lab.feed.command({ id: "k1", job, name: "checkpoint" });
     await vi.waitFor(() => expect(early).toHaveLength(1), WAIT);
-    expect(early).toMatchObject([
-      { stage: "rejected", message: "the trainer has not started yet" },
-    ]);
-    expect(acks.map(({ stage }) => stage)).toEqual(["received"]);
+    const kept = { stage: "received", message: "it takes effect when the trainer has started" };
+    expect([...acks, ...early]).toEqual([kept, kept]);
     gate.resolve();
+    await vi.waitFor(() => expect(acks.at(-1)?.stage).toBe("applied"), WAIT);
+    await vi.waitFor(() => expect(early.at(-1)?.stage).toBe("applied"), WAIT);
+    lab.feed.command({ id: "a2", job, name: "adjust", values: { end: true } });
     expect((await lab.outcome(job))?.state).toBe("completed");
-    expect(acks.map(({ stage }) => stage)).toEqual(["received", "applied"]);
+    expect(lab.ofType(job, "command").slice(0, 2)).toMatchObject([kept, kept]);
   });
 
   it("has the hub know at once what it has set", async () => {
@@ -117,6 +118,24 @@ describe("a trainer that is told something", () => {
     ]);
   });
 
+  it("that is paused has what it is asked kept for when it runs again, and the hub is told so", async () => {
+    await lab.start();
+    const job = lab.offer(trainer(OBEDIENT));
+    await lab.logged(job, "up");
+    const paused = lab.feed.command({ id: "p", job, name: "pause" });
+    await vi.waitFor(() => expect(paused.at(-1)?.stage).toBe("applied"), WAIT);
+    const kept = { stage: "received", message: "it takes effect when the job is resumed" };
+    const command = { id: "k1", job, name: "checkpoint" } as const;
+    lab.session.receive({ type: "job.command", command, by: "b" });
+    const ack = { type: "command.ack", id: "k1", ...kept };
+    await vi.waitFor(() => expect(lab.session.sent).toContainEqual(ack), WAIT);
+    const acks = lab.feed.command({ id: "a1", job, name: "adjust", values: { end: true } });
+    await vi.waitFor(() => expect(acks).toEqual([kept]), WAIT);
+    lab.feed.command({ id: "r", job, name: "resume" });
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    expect(acks.at(-1)?.stage).toBe("applied");
+  });
+
   it("that says nothing has the command rejected, with what it would have to do", async () => {
     await lab.start({ timing: { ...TEST_TIMING, adjustMs: 50, checkpointMs: 50 } });
     const job = lab.offer(trainer(DEAF));
@@ -133,6 +152,20 @@ describe("a trainer that is told something", () => {
     );
     lab.feed.command({ id: "x", job, name: "cancel" });
     await lab.outcome(job);
+  });
+
+  it("that names a checkpoint that is not there is told so, and one without a path is not", async () => {
+    await lab.start();
+    const code = `save(); say({ type: "checkpoint", epoch: 1 }); say({ type: "checkpoint", path: "model.bin" });
+      say({ type: "checkpoint", path: "../../../x.pt" }); setTimeout(() => say({ type: "checkpoint", path: "no.pt" }), 300);`;
+    const job = lab.offer(trainer(code));
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    const where = "there is no such file in WAYBILL_OUTPUT or the working directory";
+    const lines = lab.ofType(job, "log").filter(({ stream }) => stream === "waybill");
+    expect(lines.map(({ line }) => line)).toEqual([
+      `checkpoint ../../../x.pt: ${where}`,
+      `checkpoint no.pt: ${where}`,
+    ]);
   });
 
   it("that never reads hangs nobody: what does not fit its input is rejected", async () => {

@@ -97,6 +97,14 @@ const DEAF =
 const MAX_WAITING = 64;
 const TOO_MANY = `${MAX_WAITING} commands wait for the trainer already`;
 
+/** Whoever asks does not wait for what may take hours. */
+const WHEN_STARTED = "it takes effect when the trainer has started";
+const WHEN_RESUMED = "it takes effect when the job is resumed";
+
+function receivedFor(one: Waiting, when: string): RunEffect {
+  return ack(one, "received", when, one.values);
+}
+
 const BEING_ENDED: Readonly<Record<Ending, string>> = {
   stop: "the job is being stopped",
   cancel: "the job is being cancelled",
@@ -132,12 +140,13 @@ function commandPreparing(
     case "cancel":
       return leavePreparing(state, one.name, [one], [received]);
     case "adjust":
+    case "checkpoint": {
       if (state.waiting.length >= MAX_WAITING) {
         return { state, effects: [ack(one, "rejected", TOO_MANY)] };
       }
-      return { state: { ...state, waiting: [...state.waiting, one] }, effects: [received] };
-    case "checkpoint":
-      return { state, effects: [ack(one, "rejected", "the trainer has not started yet")] };
+      const later = receivedFor(one, state.paused ? WHEN_RESUMED : WHEN_STARTED);
+      return { state: { ...state, waiting: [...state.waiting, one] }, effects: [later] };
+    }
     default:
       return assertNever(one.name);
   }
@@ -173,7 +182,13 @@ function commandTraining(
       if (waiting.length > MAX_WAITING) {
         return { state, effects: [ack(one, "rejected", TOO_MANY)] };
       }
-      return { state: { ...state, waiting }, effects: [received, { type: "tell", command: one }] };
+      return {
+        state: { ...state, waiting },
+        effects: [
+          state.paused ? receivedFor(one, WHEN_RESUMED) : received,
+          { type: "tell", command: one },
+        ],
+      };
     default:
       return assertNever(one.name);
   }

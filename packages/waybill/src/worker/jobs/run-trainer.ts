@@ -8,6 +8,7 @@ import {
   assertNever,
   messageOf,
 } from "@waybill/sdk/protocol";
+import { CheckpointLook } from "../publish/checkpoint-look.ts";
 import { killOrphan } from "../trainers/trainer-process.ts";
 import type { LoggedSteps } from "./logged-steps.ts";
 import {
@@ -46,8 +47,13 @@ export class RunTrainer {
   /** When the worker began to go. */
   #leftMs: number | undefined;
 
+  /** For workers that keep no checkpoints. */
+  readonly #look: CheckpointLook;
+
   constructor(init: RunTrainerInit) {
     this.#init = init;
+    const { paths, parts } = init;
+    this.#look = new CheckpointLook({ roots: [paths.output, paths.work], append: parts.append });
   }
 
   /** Starts the trainer and follows it to its end. */
@@ -210,6 +216,7 @@ export class RunTrainer {
 
   async settle(): Promise<void> {
     await this.#training?.settle();
+    await this.#look.settled();
   }
 
   async close(): Promise<void> {
@@ -306,7 +313,8 @@ export class RunTrainer {
         },
         onCheckpoint: (path, data) => {
           this.#answers = true;
-          if (path !== undefined) parts.checkpoints?.take(path, data);
+          if (path !== undefined && parts.checkpoints === undefined) this.#look.take(path);
+          else if (path !== undefined) parts.checkpoints?.take(path, data);
           dispatch({ type: "checkpointed" });
         },
       },

@@ -47,7 +47,7 @@ export async function stageCheckpoint(
   path: string,
   data: Readonly<Record<string, unknown>>,
 ): Promise<StagedCheckpoint> {
-  const source = await find(init.roots, path);
+  const source = await findCheckpoint(init.roots, path);
   const tree = await listTree(source);
   if (tree.files.length === 0) throw new WaybillError("not_found", "it has no files");
   const place = join(init.dir, String(n));
@@ -84,7 +84,8 @@ export async function listStaged(dir: string): Promise<StagedCheckpoint[]> {
   return found.sort((a, b) => a.n - b.n);
 }
 
-async function find(roots: readonly string[], path: string): Promise<string> {
+/** Where a checkpoint lies that a trainer has named; throws `not_found` for a path that is not there or leads out of the roots. */
+export async function findCheckpoint(roots: readonly string[], path: string): Promise<string> {
   for (const root of roots) {
     const inside = await realpath(root);
     const found = await realpath(resolve(inside, path)).catch(() => undefined);

@@ -140,6 +140,27 @@ describe("a CSV log", () => {
       await csv.finish();
     }
     expect(told).toEqual([]);
+    expect(said).toHaveLength(3);
+    for (const line of said) expect(line).toMatch(/ lies outside of .* and was not read$/);
+  });
+
+  it("that never was there is told of at the trainer's end, one that has told rows is not", async () => {
+    const csv = adapter("nothere.csv");
+    await csv.start("new");
+    await csv.finish();
+    const missing =
+      "no CSV log was found at nothere.csv in WAYBILL_OUTPUT or the working directory";
+    expect(said).toEqual([missing]);
+    await writeFile(log, "a\n1\n");
+    const there = adapter();
+    await there.start("new");
+    await length(1);
+    await rm(log);
+    await there.finish();
+    const again = adapter();
+    await again.start("over");
+    await again.finish();
+    expect(said).toEqual([missing]);
   });
 
   it("that is none is told once and left alone", async () => {

@@ -55,8 +55,24 @@ export class CsvAdapter implements ProgressAdapter {
     if (this.#stopped) return;
     await this.#look();
     // The last line of an ended program is as whole as it will be.
-    if (!this.#stopped) await this.#take(this.#records.end());
+    if (!this.#stopped) {
+      await this.#take(this.#records.end());
+      this.#sayMissing();
+    }
     await this.stop();
+  }
+
+  /** A misspelt path would be silence otherwise. */
+  #sayMissing(): void {
+    const { path, say, told } = this.#init;
+    if (this.#file.found === "inside" || told().some(({ source }) => source === "csv")) return;
+    if (this.#file.found === "outside") {
+      say(
+        `the CSV log ${path} lies outside of WAYBILL_OUTPUT and the working directory and was not read`,
+      );
+    } else {
+      say(`no CSV log was found at ${path} in WAYBILL_OUTPUT or the working directory`);
+    }
   }
 
   async stop(): Promise<void> {

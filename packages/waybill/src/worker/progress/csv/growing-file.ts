@@ -19,12 +19,18 @@ const GUARD_BYTES = 256;
 export class GrowingFile {
   readonly #init: GrowingFileInit;
   readonly #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  #found: "never" | "outside" | "inside" = "never";
   #offset = 0;
   #guard: Buffer = Buffer.alloc(0);
   #seen: { readonly inode: number; readonly bytes: number; readonly changedMs: number } | undefined;
 
   constructor(init: GrowingFileInit) {
     this.#init = init;
+  }
+
+  /** Where it was found so far; `outside`: only by a symbolic link that leads out of the roots. */
+  get found(): "never" | "outside" | "inside" {
+    return this.#found;
   }
 
   /** Reads what is new; a file that is not there has nothing. */
@@ -72,7 +78,11 @@ export class GrowingFile {
       const inside = await realpath(root).catch(() => undefined);
       if (inside === undefined) continue;
       const path = await realpath(resolve(inside, this.#init.path)).catch(() => undefined);
-      if (path?.startsWith(inside + sep) === true) return path;
+      if (path?.startsWith(inside + sep) === true) {
+        this.#found = "inside";
+        return path;
+      }
+      if (path !== undefined && this.#found === "never") this.#found = "outside";
     }
     return undefined;
   }
