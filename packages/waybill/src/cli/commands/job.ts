@@ -153,11 +153,12 @@ const LATEST_EVENTS = 64;
 
 /** What a job that has not started its trainer waits for: how far a transfer is, or what the worker said of it since. */
 async function fetchingNow(
-  { client, signal }: Context,
+  context: Context,
   { room, job, state }: JobDoc,
 ): Promise<string | undefined> {
   if (state !== "assigned") return undefined;
-  const hub = await client(room);
+  const { signal } = context;
+  const hub = await context.client(room);
   const query = { tail: String(LATEST_EVENTS) };
   const { events } = await hub.call("readEvents", { params: { room, job }, query }, { signal });
   const latest = events.findLast(

@@ -156,7 +156,7 @@ describe("while the dataset is being pulled", () => {
   it("a job says what it waits for, since when, and what goes on with it", async () => {
     let nowMs = Date.UTC(2026, 0, 2, 4, 7, 8);
     await lab.start({ now: () => nowMs });
-    const { pull } = lab.transfer;
+    const pull = lab.transfer.pull.bind(lab.transfer);
     const begun = Promise.withResolvers<void>();
     lab.transfer.pull = (request) => {
       request.onArriving?.(15 * 60_000);
