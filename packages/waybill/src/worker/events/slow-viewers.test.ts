@@ -71,6 +71,7 @@ class Viewer {
       drain: () => new Promise<void>((resolve) => this.#freed.push(resolve)),
       onMessage: () => () => undefined,
       onPath: () => () => undefined,
+      share: () => undefined,
       onLost: () => () => undefined,
       onClose: () => () => undefined,
     } as unknown as ControlLink;
