@@ -19,6 +19,7 @@ import {
 import { BoundedWriter, LOW_WATER_BYTES } from "./bounded-writer.ts";
 import { type BulkLane, LANE_LOW_BYTES, createBulkLane } from "./bulk-lane.ts";
 import { type Candidate, CandidateGate } from "./candidates.ts";
+import { CarriedBytes } from "./carried-bytes.ts";
 import { whenChannelLow } from "./channel-room.ts";
 import type { Clock } from "./clock.ts";
 import type { LinkKeysPort } from "./link-keys-port.ts";
@@ -82,6 +83,7 @@ export class DirectConnection {
   /** Of messages: libdatachannel's own count leaves binary ones out. */
   #receivedBytes = 0;
   #sentBytes = 0;
+  readonly #carried = new CarriedBytes();
   #state: "new" | "open" | "closed" = "new";
   #cancelDelay = () => {};
   #cancelInspect = () => {};
@@ -198,10 +200,12 @@ export class DirectConnection {
   }
 
   /** The SDP of a description that is really the peer's, without what the policy does not allow. */
-  async #checked(sdpType: "offer" | "answer", { sdp, proof }: Description): Promise<string> {
+  async #checked(sdpType: "offer" | "answer", description: Description): Promise<string> {
+    const { sdp, proof, replaces, bulk } = description;
     const { keys, self, peer, policy } = this.#init;
     const { connection } = this;
-    await checkDescription(keys, { connection, sdpType, from: peer, to: self, sdp, proof });
+    const described = { connection, sdpType, from: peer, to: self, sdp, replaces, bulk };
+    await checkDescription(keys, { ...described, proof });
     this.#remoteSdp = sdp;
     return allowedSdp(sdp, policy);
   }
@@ -212,10 +216,10 @@ export class DirectConnection {
     const { keys, self, peer, policy, offer } = this.#init;
     const { connection } = this;
     const sdp = allowedSdp(made, policy);
-    const described = { connection, sdpType, from: self, to: peer, sdp };
+    const extra = sdpType === "offer" ? offer : {};
+    const described = { connection, sdpType, from: self, to: peer, sdp, ...extra };
     const proof = await proveDescription(keys, described);
     if (this.#closed()) return;
-    const extra = sdpType === "offer" ? offer : {};
     this.#init.signal({ kind: "description", sdpType, sdp, connection, proof, ...extra });
     this.#ours.open();
   }
@@ -353,9 +357,8 @@ export class DirectConnection {
 
   #tell(pair: SelectedPair): void {
     // Statistics of a connection that the other side has closed may be gone: what the channels carried is the least.
-    const sentBytes = Math.max(pair.sentBytes, this.#sentBytes - this.#queuedBytes());
-    const receivedBytes = Math.max(pair.receivedBytes, this.#receivedBytes);
-    this.#init.onPair({ ...pair, sentBytes, receivedBytes });
+    const sent = this.#sentBytes - this.#queuedBytes();
+    this.#init.onPair(this.#carried.least(pair, sent, this.#receivedBytes));
   }
 
   /** Taken by the channels, and not sent. */

@@ -123,9 +123,11 @@ export class Negotiator {
     this.#happen({ type: "failed", connection });
   }
 
-  /** Neither the open connection nor one that is being set up may go on. */
+  /** No connection may go on: neither the open one, nor one that is being set up, nor one that it has replaced. */
   abandon(reason: string): void {
     const both = [comingOf(this.#state), servingOf(this.#state)];
+    const retiring = [...this.#entries.keys()].filter((connection) => !both.includes(connection));
+    for (const connection of retiring) this.#close(connection);
     for (const connection of both) {
       if (connection === undefined) continue;
       this.#sayWhy(connection, BYE.refused, reason);
@@ -149,6 +151,8 @@ export class Negotiator {
         return;
       case "description":
         if (data.sdpType === "rollback") return;
+        // An offer begins a connection: one of an id that is known is a repetition.
+        if (data.sdpType === "offer" && this.#entries.has(connection)) return;
         this.#description = data;
         this.#happen(
           data.sdpType === "answer"

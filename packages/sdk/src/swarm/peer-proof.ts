@@ -13,6 +13,8 @@ export type Described = {
   readonly from: PeerId;
   readonly to: PeerId;
   readonly sdp: string;
+  readonly replaces?: string | undefined;
+  readonly bulk?: boolean | undefined;
 };
 
 /** Signs a description of ours. */
@@ -40,12 +42,14 @@ export async function checkDescription(
   );
 }
 
-/** The bytes that are signed: six lines, each fingerprint in its own form, sorted. */
-function proofPayload({ connection, sdpType, from, to, sdp }: Described): Uint8Array {
+/** The bytes that are signed: eight lines, each fingerprint in its own form, sorted. */
+function proofPayload(described: Described): Uint8Array {
+  const { connection, sdpType, from, to, sdp, replaces = "", bulk = false } = described;
   const fingerprints = fingerprintsOf(sdp);
   if (fingerprints.length === 0) {
     throw new WaybillError("unauthorized", `the ${sdpType} of peer ${from} has no fingerprint`);
   }
-  const lines = ["waybill-peer.1", connection, sdpType, from, to, fingerprints.join(",")];
+  const what = [replaces, bulk ? "bulk" : ""];
+  const lines = ["waybill-peer.1", connection, sdpType, from, to, fingerprints.join(","), ...what];
   return new TextEncoder().encode(lines.join("\n"));
 }

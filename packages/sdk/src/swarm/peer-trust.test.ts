@@ -26,9 +26,9 @@ const all: PeerLinks[] = [];
 const heard: LinkMessage[] = [];
 const problems: WaybillError[] = [];
 
-const open = (webrtc: boolean): [PeerLinks, PeerLinks] => {
+const open = (webrtc: boolean, Rtc = RTCPeerConnection): [PeerLinks, PeerLinks] => {
   ports = [hub.join(one.peerId, "member", one.shown), hub.join(two.peerId, "worker", two.shown)];
-  const rtc = webrtc ? { RTCPeerConnection } : {};
+  const rtc = webrtc ? { RTCPeerConnection: Rtc } : {};
   const links: [PeerLinks, PeerLinks] = [
     createPeerLinks({ signaling: ports[0], keys: one.keys, ...rtc }),
     createPeerLinks({ signaling: ports[1], keys: two.keys, ...rtc }),
@@ -98,6 +98,45 @@ describe("a direct channel", () => {
     links.linkTo(two.peerId);
     await until(() => problems.length > 0);
     expect(problems[0]?.message).toContain("no proof");
+  });
+});
+
+describe("an offer", () => {
+  it("is refused when somebody between the peers makes it one that replaces another connection", async () => {
+    hub.tamper = (data) =>
+      data.kind === "description" && data.sdpType === "offer"
+        ? { ...data, replaces: "another" }
+        : data;
+    open(true)[0].linkTo(two.peerId);
+    await until(() => problems.length > 0);
+    expect(problems[0]).toMatchObject({ code: "unauthorized", message: /not its own/ });
+  });
+
+  it("of a connection that exists is passed over, whatever it says", async () => {
+    const made: Pick<RTCPeerConnection, "connectionState">[] = [];
+    class Counted extends polyfill.RTCPeerConnection {
+      constructor(...init: ConstructorParameters<typeof polyfill.RTCPeerConnection>) {
+        super(...init);
+        made.push(this);
+      }
+    }
+    const offers: Negotiation[] = [];
+    hub.tamper = (data) => {
+      if (data.kind === "description" && data.sdpType === "offer") offers.push(data);
+      return data;
+    };
+    const [links] = open(true, Counted);
+    const link = links.linkTo(two.peerId);
+    await until(() => link.path.kind === "webrtc");
+    const [offer] = offers;
+    if (offer?.kind !== "description") throw new Error("there is no offer");
+    const data = { ...offer, replaces: offer.connection };
+    ports[0].send({ type: "signal", to: two.peerId, data });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(made).toHaveLength(2);
+    expect(link.path.kind).toBe("webrtc");
+    for (const each of all.splice(0)) await each.stop();
+    await until(() => made.every(({ connectionState }) => connectionState === "closed"));
   });
 });
 

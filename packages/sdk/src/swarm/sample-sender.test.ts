@@ -48,6 +48,7 @@ beforeEach(() => {
         };
         streams.push(stream);
         return {
+          acknowledgedBytes: 0,
           write: async (bytes) => {
             stream.written += bytes.length;
           },

@@ -14,13 +14,13 @@ import {
 const tick = (changes: Partial<AssociationTick> = {}): AssociationTick => ({
   nowMs: 100_000,
   deliveredBytes: 0,
-  open: 1,
+  open: 16,
   busy: true,
   rttMs: 20,
   ...changes,
 });
 const before = { rate: 1e6, count: 4 };
-const base = { count: 16, idleSinceMs: undefined } as const;
+const base = { count: 16, idleSinceMs: undefined, restoredMs: undefined } as const;
 type Phase = AssociationState["phase"];
 const STATES: { readonly [P in Phase]: AssociationState } = {
   resting: NO_ASSOCIATION,
@@ -32,7 +32,8 @@ const TICKS = {
   idle: tick({ busy: false }),
   slow: tick({ deliveredBytes: 2.2e6 }),
   fast: tick({ deliveredBytes: 2.4e6 }),
-  opened: tick({ open: 16 }),
+  fewer: tick({ open: 3 }),
+  opened: tick(),
   late: tick({ nowMs: 99_000 + OPEN_MS, open: 4 }),
   some: tick({ nowMs: 99_000 + OPEN_MS, open: 9 }),
 };
@@ -43,14 +44,16 @@ const TABLE: { readonly [P in Phase]: Row } = {
     idle: ["resting", undefined],
     slow: ["opening", 1],
     fast: ["opening", 1],
+    fewer: ["opening", 1],
     opened: ["opening", 1],
     late: ["opening", 1],
     some: ["opening", 1],
   },
   opening: {
     idle: ["opening", undefined],
-    slow: ["opening", undefined],
-    fast: ["opening", undefined],
+    slow: ["measuring", undefined],
+    fast: ["measuring", undefined],
+    fewer: ["opening", undefined],
     opened: ["measuring", undefined],
     late: ["settled", 4],
     some: ["measuring", 9],
@@ -59,17 +62,19 @@ const TABLE: { readonly [P in Phase]: Row } = {
     idle: ["measuring", undefined],
     slow: ["settled", 4],
     fast: ["settled", undefined],
+    fewer: ["opening", 16],
     opened: ["settled", 4],
-    late: ["settled", 4],
-    some: ["settled", 4],
+    late: ["opening", 16],
+    some: ["opening", 16],
   },
   settled: {
     idle: ["settled", undefined],
     slow: ["settled", undefined],
     fast: ["settled", undefined],
+    fewer: ["opening", 16],
     opened: ["settled", undefined],
-    late: ["measuring", undefined],
-    some: ["measuring", undefined],
+    late: ["opening", 16],
+    some: ["opening", 16],
   },
 };
 
@@ -120,6 +125,33 @@ describe("the number of connections for bulk", () => {
     const over = nextAssociations(idle.state, tick({ busy: false, nowMs: 100_000 + IDLE_MS }));
     expect(over).toEqual({ state: NO_ASSOCIATION, want: 0 });
   });
+
+  it("opens the first connection, when there was none to be had before, once there is", () => {
+    let state: AssociationState = NO_ASSOCIATION;
+    let [nowMs, open] = [0, 0];
+    const wanted: number[] = [];
+    for (; nowMs < 60_000; nowMs += 250) {
+      const step = nextAssociations(state, tick({ nowMs, deliveredBytes: nowMs * 1000, open }));
+      state = step.state;
+      if (step.want !== undefined) wanted.push(step.want);
+      if (nowMs > 10_000) open = step.want ?? open;
+    }
+    expect(state.count).toBeGreaterThan(0);
+    expect(open).toBe(state.count);
+    // Not again and again while there is none.
+    expect(wanted.length).toBeLessThan(10);
+  });
+
+  it.each(["settled", "measuring"] as const)(
+    "opens lost connections again while %s, at most once in 20 s",
+    (phase) => {
+      const before = { ...STATES[phase], restoredMs: 100_000 - RETRY_MS + 1 };
+      const lost = tick({ open: 3 });
+      expect(nextAssociations(before, lost).state.phase).not.toBe("opening");
+      const step = nextAssociations({ ...before, restoredMs: 100_000 - RETRY_MS }, lost);
+      expect(step).toMatchObject({ state: { phase: "opening", count: 16 }, want: 16 });
+    },
+  );
 
   it("measures anew after a pause of the application", () => {
     const paused = nextAssociations(STATES.measuring, TICKS.idle);

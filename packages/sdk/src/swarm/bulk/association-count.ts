@@ -5,12 +5,19 @@
 //   resting ──busy──▶ opening ──they are open──▶ measuring ──more was worth it, or the first──▶ opening
 //      ▲                                             └──it was not, or enough──▶ settled ──after a while──▶ measuring
 //      └──idle for 30 s───────────────────────────────────┘
+//
+// Connections that broke are opened again while bulk needs them: from measuring and settled, back to opening.
+
+/** What more connections must exceed: bytes per second with fewer. */
+type Before = { readonly rate: number; readonly count: number };
 
 export type AssociationState = {
   /** Connections wanted. */
   readonly count: number;
   /** Since when nothing was sent; undefined while something is. */
   readonly idleSinceMs: number | undefined;
+  /** When connections that were lost were last opened again. */
+  readonly restoredMs: number | undefined;
 } & (
   | { readonly phase: "resting" }
   | {
@@ -18,13 +25,13 @@ export type AssociationState = {
       /** Begins in the future: what has just opened is still starting up. */
       readonly sinceMs: number;
       readonly sinceBytes: number | undefined;
-      /** Bytes per second with fewer connections, that this must exceed; undefined for the first. */
-      readonly before: { readonly rate: number; readonly count: number } | undefined;
+      /** Undefined for the first. */
+      readonly before: Before | undefined;
     }
   | {
       readonly phase: "opening";
       readonly sinceMs: number;
-      readonly before: { readonly rate: number; readonly count: number } | undefined;
+      readonly before: Before | undefined;
     }
   | { readonly phase: "settled"; readonly untilMs: number }
 );
@@ -60,7 +67,7 @@ const SETTLE_ROUND_TRIPS = 20;
 const MEASURE_MS = 1000;
 const MEASURE_ROUND_TRIPS = 16;
 export const OPEN_MS = 5000;
-/** The path may have changed. */
+/** The path may have changed; what it loses again and again is not opened again more often. */
 export const RETRY_MS = 20_000;
 export const IDLE_MS = 30_000;
 
@@ -68,6 +75,7 @@ export const NO_ASSOCIATION: AssociationState = {
   phase: "resting",
   count: 0,
   idleSinceMs: undefined,
+  restoredMs: undefined,
 };
 
 export function nextAssociations(state: AssociationState, tick: AssociationTick): AssociationStep {
@@ -85,34 +93,39 @@ export function nextAssociations(state: AssociationState, tick: AssociationTick)
   const { count } = state;
   switch (state.phase) {
     case "resting":
-      return {
-        state: {
-          phase: "opening",
-          count: 1,
-          idleSinceMs: undefined,
-          sinceMs: nowMs,
-          before: undefined,
-        },
-        want: 1,
-      };
+      return opening(state, 1, undefined, nowMs);
     case "opening": {
       const { open } = tick;
-      if (open >= count) return stay(measuring(count, state.before, tick));
+      if (open >= count) return stay(measuring(state, count, state.before, tick));
       if (nowMs - state.sinceMs < OPEN_MS) return stay(state);
       const had = state.before?.count ?? 0;
       return open > had
-        ? { state: measuring(open, state.before, tick), want: open }
-        : settle(had, nowMs, count);
+        ? { state: measuring(state, open, state.before, tick), want: open }
+        : settle(state, had, nowMs);
     }
     case "measuring":
-      return measured(state, tick);
-    case "settled":
+      return restored(state, state.before, tick) ?? measured(state, tick);
+    case "settled": {
+      const again = restored(state, undefined, tick);
+      if (again !== undefined) return again;
       return nowMs < state.untilMs
         ? stay({ ...state, idleSinceMs: undefined })
-        : stay(measuring(count, undefined, tick));
+        : stay(measuring(state, count, undefined, tick));
+    }
     default:
       return stay(state satisfies never);
   }
+}
+
+/** Opens again what was lost, or never opened. */
+function restored(
+  state: AssociationState,
+  before: Before | undefined,
+  { nowMs, open }: AssociationTick,
+): AssociationStep | undefined {
+  const wanted = Math.max(1, state.count);
+  if (open >= wanted || nowMs - (state.restoredMs ?? -Infinity) < RETRY_MS) return undefined;
+  return opening({ ...state, restoredMs: nowMs }, wanted, before, nowMs);
 }
 
 function measured(
@@ -130,25 +143,28 @@ function measured(
   if (elapsedMs < Math.max(MEASURE_MS, MEASURE_ROUND_TRIPS * rttMs)) return stay(state);
   const rate = ((deliveredBytes - state.sinceBytes) * 1000) / elapsedMs;
   if (before !== undefined && rate < before.rate * WORTH) {
-    return settle(before.count, nowMs, count);
+    return settle(state, before.count, nowMs);
   }
-  if (count >= MAX_ASSOCIATIONS || rate >= ENOUGH_BYTES_PER_S) return settle(count, nowMs, count);
-  const next = Math.min(MAX_ASSOCIATIONS, count * GROWTH);
-  return {
-    state: {
-      phase: "opening",
-      count: next,
-      idleSinceMs: undefined,
-      sinceMs: nowMs,
-      before: { rate, count },
-    },
-    want: next,
-  };
+  if (count >= MAX_ASSOCIATIONS || rate >= ENOUGH_BYTES_PER_S) return settle(state, count, nowMs);
+  // The first is there to keep out of the way of control messages, whatever it carries.
+  if (count === 0) return opening(state, 1, undefined, nowMs);
+  return opening(state, Math.min(MAX_ASSOCIATIONS, count * GROWTH), { rate, count }, nowMs);
+}
+
+function opening(
+  { restoredMs }: AssociationState,
+  count: number,
+  before: Before | undefined,
+  nowMs: number,
+): AssociationStep {
+  const common = { count, idleSinceMs: undefined, restoredMs };
+  return { state: { phase: "opening", ...common, sinceMs: nowMs, before }, want: count };
 }
 
 function measuring(
+  { restoredMs }: AssociationState,
   count: number,
-  before: { readonly rate: number; readonly count: number } | undefined,
+  before: Before | undefined,
   { nowMs, rttMs }: AssociationTick,
 ): AssociationState {
   const sinceMs = nowMs + Math.max(SETTLE_MS, SETTLE_ROUND_TRIPS * rttMs);
@@ -156,16 +172,19 @@ function measuring(
     phase: "measuring",
     count,
     idleSinceMs: undefined,
+    restoredMs,
     sinceMs,
     sinceBytes: undefined,
     before,
   };
 }
 
-function settle(count: number, nowMs: number, was: number): AssociationStep {
+function settle(state: AssociationState, count: number, nowMs: number): AssociationStep {
+  const { restoredMs } = state;
+  const untilMs = nowMs + RETRY_MS;
   return {
-    state: { phase: "settled", count, idleSinceMs: undefined, untilMs: nowMs + RETRY_MS },
-    want: count === was ? undefined : count,
+    state: { phase: "settled", count, idleSinceMs: undefined, restoredMs, untilMs },
+    want: count === state.count ? undefined : count,
   };
 }
 

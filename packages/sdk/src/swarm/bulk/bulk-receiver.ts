@@ -44,10 +44,14 @@ export class BulkReceiver {
       {
         id,
         windowBytes: () => this.#windowBytes(),
-        credit: (offset, limit) => lanes.tell({ type: "credit", stream: id, offset, limit }),
+        credit: (offset, limit, again) => {
+          const frame = { type: "credit", stream: id, offset, limit } as const;
+          if (again) lanes.tellAll(frame);
+          else lanes.tell(frame);
+        },
         onStopped: (reason) => {
           this.#remember(id, { reason });
-          lanes.tell({ type: "abort", stream: id, reason });
+          lanes.tellAll({ type: "abort", stream: id, reason });
         },
         onSettled: (finalOffset) => {
           this.#streams.delete(id);
@@ -84,6 +88,11 @@ export class BulkReceiver {
     for (const stream of this.#streams.values()) stream.fail(error);
   }
 
+  /** Ids of the peer's former process mean nothing in its next one. */
+  reset(): void {
+    this.#over.clear();
+  }
+
   close(): void {
     this.#cancelRepeat?.();
     this.#cancelRepeat = undefined;
@@ -94,13 +103,15 @@ export class BulkReceiver {
     return Math.max(MIN_WINDOW_BYTES, Math.min(STREAM_WINDOW_BYTES, share));
   }
 
-  /** To a sender that goes on with a stream that is over here. */
+  /** To a sender that goes on with a stream that is over here, or was one of an earlier link. */
   #answer(id: number): void {
     const over = this.#over.get(id);
-    if (over === undefined) return;
     const { lanes } = this.#init;
-    if ("reason" in over) lanes.tell({ type: "abort", stream: id, reason: over.reason });
-    else lanes.tell({ type: "credit", stream: id, offset: over.offset, limit: over.offset });
+    if (over === undefined) {
+      lanes.tellAll({ type: "abort", stream: id, reason: "nobody reads it" });
+    } else if ("reason" in over) {
+      lanes.tellAll({ type: "abort", stream: id, reason: over.reason });
+    } else lanes.tellAll({ type: "credit", stream: id, offset: over.offset, limit: over.offset });
   }
 
   #remember(id: number, over: Over): void {

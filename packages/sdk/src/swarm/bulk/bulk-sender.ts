@@ -10,6 +10,8 @@ import { type OutgoingFrame, OutgoingStream } from "./outgoing-stream.ts";
 
 /** A stream of bytes to the peer. */
 export type BulkWriter = {
+  /** Bytes the peer says it has. */
+  readonly acknowledgedBytes: number;
   /** Resolves when there is room for more; the bytes are copied before. */
   write(bytes: Uint8Array): Promise<void>;
   /** Resolves when the peer has received everything. */
@@ -30,7 +32,7 @@ type Credit = { readonly offset: number; readonly limit: number };
 const MAX_EARLY_CREDITS = 1024;
 /** Streams whose abort is repeated to a receiver that missed it. */
 const MAX_REMEMBERED = 1024;
-/** A frame that holds up a stream whose credit is used up goes over a second connection after so long. */
+/** A frame that a stalled connection holds, or that holds up its stream, goes over a second one after so long. */
 const REINJECT_MS = 250;
 const LOOK_MS = 100;
 const MAX_COPIES = 3;
@@ -68,7 +70,8 @@ export class BulkSender {
     options: { readonly signal?: AbortSignal | undefined; readonly live?: boolean },
   ): BulkWriter {
     const { signal, live = false } = options;
-    if (this.#streams.has(id)) throw new TypeError(`stream ${id} is open`);
+    // The id may be of the peer's choice.
+    if (this.#streams.has(id)) throw new WaybillError("invalid_request", `stream ${id} is open`);
     const { lanes } = this.#init;
     const frameBytes = () => lanes.maxFrameBytes(MAX_FRAME_BYTES);
     const stream = new OutgoingStream({ id, live, pool: this.#pool, frameBytes });
@@ -85,7 +88,7 @@ export class BulkSender {
     const abort = (error: Error, reason: string) => {
       if (this.#streams.get(id) !== stream) return;
       remember(this.#aborted, id, reason, MAX_REMEMBERED);
-      lanes.tell({ type: "abort", stream: id, reason });
+      lanes.tellAll({ type: "abort", stream: id, reason });
       stream.fail(error);
     };
     const onAbort = () => {
@@ -95,6 +98,9 @@ export class BulkSender {
     stream.done.then(forget, forget);
     if (signal?.aborted === true) onAbort();
     return {
+      get acknowledgedBytes() {
+        return stream.acknowledgedBytes;
+      },
       write: (bytes) => stream.write(bytes, signal, () => this.pump()),
       end: async () => {
         stream.finish();
@@ -114,7 +120,7 @@ export class BulkSender {
     }
     const reason = this.#aborted.get(id);
     if (reason === undefined) remember(this.#early, id, credit, MAX_EARLY_CREDITS);
-    else this.#init.lanes.tell({ type: "abort", stream: id, reason });
+    else this.#init.lanes.tellAll({ type: "abort", stream: id, reason });
   }
 
   /** The receiver takes no more of it. False when it is none of ours. */
@@ -132,6 +138,12 @@ export class BulkSender {
   fail(error: WaybillError): void {
     this.#early.clear();
     for (const stream of this.#streams.values()) stream.fail(error);
+  }
+
+  /** Ids of the peer's former process mean nothing in its next one. */
+  reset(): void {
+    this.#early.clear();
+    this.#aborted.clear();
   }
 
   close(): void {
@@ -193,17 +205,22 @@ export class BulkSender {
     return this.#order.some((stream) => stream.ready);
   }
 
-  /** There is room, but the receiver waits for frames that a slow connection holds. */
+  /** There is room and nothing new for it, but the receiver may lack frames that a slow connection holds. */
   #reinject(): void {
     const { clock, lanes, rttMs } = this.#init;
+    const lateMs = REINJECT_MS + 2 * rttMs();
     let look = false;
     for (const stream of this.#order) {
-      const { oldest } = stream;
-      if (oldest === undefined || !stream.waitsForCredit) continue;
-      look = true;
-      const late = clock.now() - oldest.sentAtMs > REINJECT_MS + 2 * rttMs();
-      const other = late && oldest.copies < MAX_COPIES ? lanes.withRoom(oldest.lane) : undefined;
-      if (other !== undefined) this.#send(oldest, other);
+      const { unacknowledged } = stream;
+      look ||= unacknowledged.length > 0;
+      for (const [i, frame] of unacknowledged.entries()) {
+        // What has arrived may be acknowledged only a second later: its connection has moved.
+        const stalled = (frame.lane?.quietMs ?? 0) > lateMs;
+        if (!stalled && !(i === 0 && stream.waitsForCredit)) continue;
+        if (clock.now() - frame.sentAtMs <= lateMs || frame.copies >= MAX_COPIES) continue;
+        const other = lanes.withRoom(frame.lane);
+        if (other !== undefined) this.#send(frame, other);
+      }
     }
     if (!look) return;
     this.#cancelLook ??= clock.after(LOOK_MS, () => {

@@ -102,6 +102,27 @@ describe("a bulk stream", () => {
     expect(new Set(ids).size).toBe(4);
   });
 
+  it("has an id of its own when the link was let go and is taken again", async () => {
+    await connect();
+    await until(() => here.bulk.connections > 0 && there.bulk.connections > 0);
+    const [first] = all;
+    const former = here.bulk.newStreamId();
+    const writer = there.bulk.openStream(former);
+    const reading = here.bulk.accept(former)[Symbol.asyncIterator]();
+    await writer.write(new Uint8Array(1000));
+    await reading.next();
+    here.release();
+    if (first !== undefined) here = first.linkTo(two.peerId);
+    const id = here.bulk.newStreamId();
+    expect(id).not.toBe(former);
+    await until(() => here.bulk.connections > 0);
+    const found = read(here.bulk.accept(id));
+    const next = there.bulk.openStream(id);
+    await next.write(bytesOf(MIB));
+    await next.end();
+    expect(await found).toBe(digest(bytesOf(MIB)));
+  });
+
   it("waits for a consumer that takes nothing (I3)", async () => {
     await connect();
     const id = here.bulk.newStreamId();

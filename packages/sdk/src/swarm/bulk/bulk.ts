@@ -19,6 +19,7 @@ import { BulkReceiver } from "./bulk-receiver.ts";
 import { BulkSender, type BulkWriter } from "./bulk-sender.ts";
 import { ExtraConnections } from "./extra-connections.ts";
 import { Lanes } from "./lanes.ts";
+import { nextStreamNumber } from "./stream-counter.ts";
 
 /** Streams to and from one peer. Ids are agreed in a control message; each is used once, in one direction. */
 export type BulkStreams = {
@@ -26,7 +27,7 @@ export type BulkStreams = {
   readonly connections: number;
   /** Whether bulk can go to the peer now. */
   readonly usable: boolean;
-  /** An id that neither side of this link has used. */
+  /** An id that neither side has used, on this link or another one between both processes. */
   newStreamId(): number;
   /**
    * Sends a stream. Nothing leaves before the peer accepts it. `live`: goes before other streams. Writing fails with
@@ -68,7 +69,6 @@ export class Bulk implements BulkStreams {
   #associations: AssociationState = NO_ASSOCIATION;
   #cancelTick: (() => void) | undefined;
   #cancelAlone: (() => void) | undefined;
-  #ids = 0;
   #connected = false;
   #closed = false;
 
@@ -101,8 +101,7 @@ export class Bulk implements BulkStreams {
   newStreamId(): number {
     // The smaller peer id has the even numbers: both sides know without asking.
     const self = this.#init.context.signaling.welcome?.peerId ?? "";
-    this.#ids += 1;
-    return this.#ids * 2 + (self < this.#init.peer ? 0 : 1);
+    return nextStreamNumber() * 2 + (self < this.#init.peer ? 0 : 1);
   }
 
   openStream(
@@ -172,6 +171,8 @@ export class Bulk implements BulkStreams {
   /** The process at the other end is another one. */
   reset(): void {
     this.#fail("the peer has started anew");
+    this.#sender.reset();
+    this.#receiver.reset();
     this.#extras.closeAll();
   }
 

@@ -33,6 +33,9 @@ type Extra = {
   cancel: () => void;
 };
 
+/** As `candidates.ts` keeps of one connection. */
+const MAX_EARLY = 128;
+
 export class ExtraConnections {
   readonly #init: ExtraConnectionsInit;
   readonly #all = new Map<string, Extra>();
@@ -69,8 +72,9 @@ export class ExtraConnections {
     }
     if (extra === undefined) return false;
     if (data.kind === "candidate") {
-      if (extra.direct === undefined) extra.early.push(data);
-      else extra.direct.addCandidate(data);
+      if (extra.direct === undefined) {
+        if (extra.early.length < MAX_EARLY) extra.early.push(data);
+      } else extra.direct.addCandidate(data);
     } else if (data.kind === "bye") this.close(connection);
     else if (data.sdpType === "answer") void extra.direct?.apply(data);
     return true;

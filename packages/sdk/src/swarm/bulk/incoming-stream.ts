@@ -10,8 +10,8 @@ export type IncomingStreamInit = {
   readonly id: number;
   /** Bytes that may be under way and waiting here, together. */
   readonly windowBytes: () => number;
-  /** Everything below `offset` is here (the end counts one), bytes below `limit` are welcome. */
-  readonly credit: (offset: number, limit: number) => void;
+  /** Everything below `offset` is here (the end counts one), bytes below `limit` are welcome; `again`: not news alone. */
+  readonly credit: (offset: number, limit: number, again: boolean) => void;
   /** The consumer stopped before the end. */
   readonly onStopped: (reason: string) => void;
   /** It has ended, one way or the other. */
@@ -20,10 +20,13 @@ export type IncomingStreamInit = {
 
 /** Acknowledgements and credit are sent when they have moved by this share of the window. */
 const CREDIT_SHARE = 1 / 16;
+/** Frames of 256 bytes fill the largest window with so many: each costs memory of its own, however small it is. */
+const MAX_FRAMES = 65_536;
 
 export class IncomingStream implements AsyncIterable<Uint8Array> {
   readonly #init: IncomingStreamInit;
   readonly #early = new Map<number, Part>();
+  #earlyBytes = 0;
   #ready: Uint8Array[] = [];
   #next = 0;
   #consumed = 0;
@@ -46,14 +49,17 @@ export class IncomingStream implements AsyncIterable<Uint8Array> {
     else this.tell();
   }
 
-  /** Takes a frame; throws `invalid_request` when it is beyond the credit given. */
+  /** Takes a frame; throws `invalid_request` when no honest sender has sent it, and ends when that would cost memory. */
   take({ offset, payload, end }: DataFrame): void {
     if (this.#settled || this.#ended) return;
     if (offset + payload.length > this.#told.limit) {
       throw new WaybillError("invalid_request", `stream ${this.#init.id} goes beyond its credit`);
     }
+    if (payload.length === 0 && !end) {
+      throw new WaybillError("invalid_request", `stream ${this.#init.id} has an empty frame`);
+    }
     if (offset > this.#next) {
-      this.#early.set(offset, { payload, end });
+      this.#keep(offset, { payload, end });
       return;
     }
     // Less: it came twice.
@@ -63,9 +69,10 @@ export class IncomingStream implements AsyncIterable<Uint8Array> {
       part !== undefined && !this.#ended;
       part = this.#early.get(this.#next)
     ) {
-      this.#early.delete(this.#next);
+      if (this.#early.delete(this.#next)) this.#earlyBytes -= part.payload.length;
       this.#append(part);
     }
+    this.#checkFrames();
     if (this.#ended) this.#settle(this.#next + 1);
     else this.#tellWhenMoved();
     this.#wake?.();
@@ -83,8 +90,7 @@ export class IncomingStream implements AsyncIterable<Uint8Array> {
   tell(): void {
     if (this.#settled) return;
     const limit = Math.max(this.#told.limit, this.#consumed + this.#init.windowBytes());
-    this.#told = { offset: this.#next, limit };
-    this.#init.credit(this.#next, limit);
+    this.#say(limit, true);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
@@ -107,6 +113,31 @@ export class IncomingStream implements AsyncIterable<Uint8Array> {
     }
   }
 
+  /** One that came before what it follows. */
+  #keep(offset: number, part: Part): void {
+    if (this.#early.has(offset)) return;
+    this.#early.set(offset, part);
+    this.#earlyBytes += part.payload.length;
+    // Frames that do not overlap fit between what is here and the limit.
+    if (this.#earlyBytes > this.#told.limit - this.#next) this.#refuse("has frames that overlap");
+    this.#checkFrames();
+  }
+
+  #checkFrames(): void {
+    if (this.#early.size + this.#ready.length > MAX_FRAMES) this.#refuse("has too small frames");
+  }
+
+  #refuse(what: string): never {
+    const error = new WaybillError("invalid_request", `stream ${this.#init.id} ${what}`);
+    this.#stop(error, what);
+    throw error;
+  }
+
+  #say(limit: number, again: boolean): void {
+    this.#told = { offset: this.#next, limit };
+    this.#init.credit(this.#next, limit, again);
+  }
+
   #append({ payload, end }: Part): void {
     if (payload.length > 0) this.#ready.push(payload);
     this.#next += payload.length;
@@ -117,7 +148,10 @@ export class IncomingStream implements AsyncIterable<Uint8Array> {
     const windowBytes = this.#init.windowBytes();
     const step = windowBytes * CREDIT_SHARE;
     const limit = this.#consumed + windowBytes;
-    if (this.#next - this.#told.offset >= step || limit - this.#told.limit >= step) this.tell();
+    if (this.#settled) return;
+    if (this.#next - this.#told.offset >= step || limit - this.#told.limit >= step) {
+      this.#say(Math.max(this.#told.limit, limit), false);
+    }
   }
 
   #stop(error: Error, reason: string): void {
@@ -133,6 +167,7 @@ export class IncomingStream implements AsyncIterable<Uint8Array> {
     if (this.#settled) return;
     this.#settled = true;
     this.#early.clear();
+    this.#earlyBytes = 0;
     this.#signal?.removeEventListener("abort", this.#onAbort);
     this.#init.onSettled(finalOffset);
   }

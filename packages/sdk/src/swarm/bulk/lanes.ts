@@ -30,6 +30,8 @@ export class Lane {
   #rateFrom: { readonly atMs: number; readonly bytes: number };
   #cancelReport: (() => void) | undefined;
   #drying = false;
+  /** Since when what is under way on it should have moved. */
+  #movedAtMs: number;
   /** It is about to be closed: takes no more. */
   retired = false;
 
@@ -38,6 +40,12 @@ export class Lane {
     this.#clock = clock;
     this.#rttMs = rttMs;
     this.#rateFrom = { atMs: clock.now(), bytes: 0 };
+    this.#movedAtMs = clock.now();
+  }
+
+  /** For how long the peer has confirmed nothing of what is under way on it. */
+  get quietMs(): number {
+    return this.outstandingBytes === 0 ? 0 : this.#clock.now() - this.#movedAtMs;
   }
 
   get outstandingBytes(): number {
@@ -58,6 +66,7 @@ export class Lane {
   /** Sends a data frame of so many payload bytes. */
   send(frame: Uint8Array<ArrayBuffer>, payloadBytes: number): void {
     this.bulk.send(frame);
+    if (this.outstandingBytes === 0) this.#movedAtMs = this.#clock.now();
     this.#sentBytes += payloadBytes;
     // usrsctp sends nothing of one stream while another's queue is never empty: control messages need gaps.
     if (this.bulk.shared && this.outstandingBytes >= this.#windowBytes) this.#drying = true;
@@ -75,9 +84,10 @@ export class Lane {
   /** The peer has received so many payload bytes on it. */
   confirmed(bytes: number): void {
     if (bytes < this.#confirmedBytes || bytes > this.#sentBytes) return;
+    const now = this.#clock.now();
+    if (bytes > this.#confirmedBytes) this.#movedAtMs = now;
     this.#confirmedBytes = bytes;
     if (this.outstandingBytes === 0) this.#drying = false;
-    const now = this.#clock.now();
     const elapsedMs = now - this.#rateFrom.atMs;
     if (elapsedMs < RATE_MS) return;
     const bytesPerMs = (bytes - this.#rateFrom.bytes) / elapsedMs;
@@ -118,6 +128,7 @@ export class Lanes {
   readonly #init: LanesInit;
   readonly #all = new Map<string, Lane>();
   #confirmedOfGone = 0;
+  #turn = 0;
 
   constructor(init: LanesInit) {
     this.#init = init;
@@ -184,13 +195,19 @@ export class Lanes {
     return best;
   }
 
-  /** Says something on one that is least full, room or not. */
+  /** Says something on one that is least full, room or not. Equals take turns: one may have stalled. */
   tell(frame: BulkFrame): void {
     const lanes = [...this.#all.values()].filter((lane) => !lane.retired);
-    const [first, ...others] = lanes.length > 0 ? lanes : [...this.#all.values()];
+    const all = lanes.length > 0 ? lanes : [...this.#all.values()];
+    this.#turn = (this.#turn + 1) % Math.max(1, all.length);
+    const [first, ...others] = [...all.slice(this.#turn), ...all.slice(0, this.#turn)];
     if (first === undefined) return;
-    const best = others.reduce((a, b) => (b.load < a.load ? b : a), first);
-    best.tell(frame);
+    others.reduce((a, b) => (b.load < a.load ? b : a), first).tell(frame);
+  }
+
+  /** Says on each what must arrive although any of them may have stalled. */
+  tellAll(frame: BulkFrame): void {
+    for (const lane of this.#all.values()) lane.tell(frame);
   }
 
   [Symbol.iterator](): Iterator<Lane> {

@@ -20,6 +20,8 @@ export type OutgoingFrame = {
 
 /** Written and not yet sent: a sender that waits finds this much ready when there is room again. */
 const QUEUE_BYTES = 1024 * 1024;
+/** Sent and not acknowledged, whatever credit a receiver gives: what ours gives at most (peer-channel.md 47). */
+const MAX_UNACKNOWLEDGED_BYTES = 16 * 1024 * 1024;
 
 export class OutgoingStream {
   readonly id: number;
@@ -31,6 +33,9 @@ export class OutgoingStream {
   #queuedBytes = 0;
   #unacknowledged: OutgoingFrame[] = [];
   #position = 0;
+  /** As `credit` counts. */
+  #sent = 0;
+  #acknowledged = 0;
   #limit = 0;
   #endWritten = false;
   #failed: Error | undefined;
@@ -56,9 +61,9 @@ export class OutgoingStream {
     return this.#done.promise;
   }
 
-  /** Oldest frame that is sent and not acknowledged. */
-  get oldest(): OutgoingFrame | undefined {
-    return this.#unacknowledged[0];
+  /** What the receiver says it has; at most what was sent. */
+  get acknowledgedBytes(): number {
+    return Math.min(this.#acknowledged, this.#position);
   }
 
   /** Whether the next frame could be sent. */
@@ -108,6 +113,7 @@ export class OutgoingStream {
     this.#queue.shift();
     this.#queuedBytes -= next.length;
     this.#unacknowledged.push(next);
+    this.#sent = endOf(next);
     if (this.#queuedBytes < QUEUE_BYTES / 2) this.#wake();
     return next;
   }
@@ -121,9 +127,10 @@ export class OutgoingStream {
   /** Its receiver has all below `offset` (the end counts one) and takes what is below `limit`. */
   credit(offset: number, limit: number): void {
     this.#limit = Math.max(this.#limit, limit);
+    this.#acknowledged = Math.max(this.#acknowledged, Math.min(offset, this.#sent));
     let known = 0;
     for (const frame of this.#unacknowledged) {
-      if (frame.offset + frame.length + (frame.end ? 1 : 0) > offset) break;
+      if (endOf(frame) > this.#acknowledged) break;
       known += 1;
     }
     for (const frame of this.#unacknowledged.splice(0, known)) this.#pool.give(frame.buffer);
@@ -133,6 +140,11 @@ export class OutgoingStream {
 
   isUnacknowledged(frame: OutgoingFrame): boolean {
     return this.#unacknowledged.includes(frame);
+  }
+
+  /** Frames that wait for their acknowledgement, the oldest first. */
+  get unacknowledged(): readonly OutgoingFrame[] {
+    return this.#unacknowledged;
   }
 
   /** Frames that went over a connection that broke. */
@@ -151,7 +163,8 @@ export class OutgoingStream {
   }
 
   #covers(frame: OutgoingFrame): boolean {
-    return frame.offset + frame.length <= this.#limit;
+    const end = frame.offset + frame.length;
+    return end <= this.#limit && end <= this.#acknowledged + MAX_UNACKNOWLEDGED_BYTES;
   }
 
   #append(bytes: Uint8Array): number {
@@ -196,6 +209,11 @@ export class OutgoingStream {
   #wake(): void {
     for (const wake of this.#waiting.splice(0)) wake();
   }
+}
+
+/** What a credit must say to acknowledge it: the end counts one. */
+function endOf({ offset, length, end }: OutgoingFrame): number {
+  return offset + length + (end ? 1 : 0);
 }
 
 function spaceOf(frame: OutgoingFrame): number {

@@ -67,14 +67,15 @@ export class PeerTreeSource implements Source {
     const id = randomText(12, cryptoRandom);
     const stream = this.#link.bulk.newStreamId();
     const failed = new AbortController();
+    const either = AbortSignal.any([signal, failed.signal]);
+    // Throws without a path for bulk: nothing is listened for before.
+    const pieces = this.#link.bulk.accept(stream, { signal: either })[Symbol.asyncIterator]();
     const off = [
       this.#link.onMessage((message) => {
         if (message.type === "tree.refused" && message.id === id) failed.abort(refusal(message));
       }),
       this.#link.onClose(() => failed.abort(this.#lost("the link was closed"))),
     ];
-    const either = AbortSignal.any([signal, failed.signal]);
-    const pieces = this.#link.bulk.accept(stream, { signal: either })[Symbol.asyncIterator]();
     let left = length;
     let isWhole = false;
     try {

@@ -7,10 +7,12 @@ import {
   runSourceTests,
   sampleArtifact,
 } from "../../transfer/source.conformance.ts";
+import { ManualClock } from "../bulk/manual-clock.fixture.ts";
 import type { Clock } from "../clock.ts";
+import type { LinkMessage } from "../peer-link.ts";
 import { PeerTreeSource } from "./peer-tree-source.ts";
 import { LinkPair, linksOf } from "./tree-links.fixture.ts";
-import { type OfferInit, type ServedTree, TreeServer } from "./tree-server.ts";
+import { type OfferInit, STALLED_MS, type ServedTree, TreeServer } from "./tree-server.ts";
 
 const reader = decodeValue(PeerId, `p_${"r".repeat(16)}_1`, "peer");
 const pusher = decodeValue(PeerId, `p_${"s".repeat(16)}_1`, "peer");
@@ -104,6 +106,69 @@ describe("a peer that serves its tree", () => {
     const { offer } = offered;
     pair.reader.send({ type: "tree.want", id: "r1", offer, stream: 1, ...range });
     expect(await refused).toMatchObject({ type: "tree.refused", id: "r1", code });
+  });
+
+  it("refuses a request whose stream cannot be opened (6)", async () => {
+    for (const [error, code] of [
+      [new WaybillError("invalid_request", "stream 1 is open"), "invalid_request"],
+      [new WaybillError("unreachable", "the budget is used up"), "unreachable"],
+    ] as const) {
+      const { pair, offered, server } = setup();
+      pair.server.bulk.openStream = () => {
+        throw error;
+      };
+      const refused = new Promise((resolve) => pair.reader.onMessage(resolve));
+      const range = { key: "a/small.txt", offset: 0, length: 1, stream: 1 };
+      pair.reader.send({ type: "tree.want", id: "r1", offer: offered.offer, ...range });
+      expect(await refused).toMatchObject({ type: "tree.refused", id: "r1", code });
+      // Nothing that was begun is left, and nothing has failed unheard.
+      await server.stop();
+    }
+  });
+
+  it("gives up a request of which the reader takes nothing for a minute (13)", async () => {
+    const sample = sampleArtifact("plain");
+    const clock = new ManualClock();
+    const pair = new LinkPair(reader, pusher);
+    const server = new TreeServer({ links: linksOf(pair.server), clock });
+    endings.push(() => server.stop());
+    const size = 1024 * 1024;
+    const tree: ServedTree = {
+      ...treeOf(sample),
+      sizeOf: () => size,
+      read: async function* (_key, start, end) {
+        for (let at = start; at < end; at += 1024) yield new Uint8Array(1024);
+      },
+    };
+    const { offer } = server.offer({ tree });
+    const stream = pair.reader.bulk.newStreamId();
+    const pieces = pair.reader.bulk.accept(stream)[Symbol.asyncIterator]();
+    const want: LinkMessage = {
+      type: "tree.want",
+      id: "r1",
+      offer,
+      key: "k",
+      offset: 0,
+      length: size,
+      stream,
+    };
+    pair.reader.send(want);
+    await pieces.next();
+    const pass = async (ms: number) => {
+      await new Promise((resolve) => setImmediate(resolve));
+      clock.advance(ms);
+    };
+    // It takes a little now and then: that is progress.
+    for (let i = 0; i < 4; i++) {
+      await pass(STALLED_MS / 2);
+      await pieces.next();
+    }
+    await pass(STALLED_MS / 2);
+    await pass(STALLED_MS);
+    const rest = async () => {
+      while ((await pieces.next()).done !== true);
+    };
+    await expect(rest()).rejects.toThrow(/nothing was taken for 60 s/);
   });
 
   it("refuses a file that is not the one that was hashed, and aborts when it changes half-way (6)", async () => {

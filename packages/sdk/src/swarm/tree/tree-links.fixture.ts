@@ -124,7 +124,11 @@ export class LinkEnd implements TreeLink {
       if (!this.#works) throw new WaybillError("unreachable", "no bulk path");
       if (stream.error !== undefined) throw stream.error;
     };
+    let written = 0;
     return {
+      get acknowledgedBytes() {
+        return written - stream.bytes;
+      },
       write: async (bytes) => {
         this.onWrite();
         assertOpen();
@@ -135,6 +139,7 @@ export class LinkEnd implements TreeLink {
         const piece = this.alter(bytes.slice());
         stream.pieces.push(piece);
         stream.bytes += piece.length;
+        written += piece.length;
         change(stream);
       },
       end: async () => {

@@ -11,6 +11,8 @@ import {
   messageOf,
 } from "../../protocol/index.ts";
 import type { RateGate } from "../../timing/index.ts";
+import type { BulkWriter } from "../bulk/bulk-sender.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import type { LinkMessage } from "../peer-link.ts";
 import { isRelayed } from "./peer-tree-source.ts";
 import { isSameSecret } from "./same-secret.ts";
@@ -52,12 +54,16 @@ export type TreeServerInit = {
       listener: (event: { readonly message: LinkMessage; readonly link: TreeLink }) => void,
     ): () => void;
   };
+  readonly clock?: Clock;
 };
 
 /** A reader's window is four; one that has cancelled may ask again before we know. */
 const MAX_PER_PEER = 16;
 /** Each holds a buffer of a quarter MiB and a file. */
 const MAX_IN_ALL = 64;
+/** A reader that takes nothing for so long gives its place to others (peer-tree.md 13). */
+export const STALLED_MS = 60_000;
+const LOOK_MS = 5000;
 
 type Offer = OfferInit & { readonly offer: TreeOffer; readonly over: AbortController };
 
@@ -66,8 +72,10 @@ export class TreeServer {
   readonly #requests = new Map<TreeLink, Map<string, AbortController>>();
   readonly #running = new Set<Promise<void>>();
   readonly #off: () => void;
+  readonly #clock: Clock;
 
-  constructor({ links }: TreeServerInit) {
+  constructor({ links, clock = systemClock }: TreeServerInit) {
+    this.#clock = clock;
     this.#off = links.onMessage(({ message, link }) => {
       if (message.type === "tree.want") this.#wanted(link, message);
       else if (message.type === "tree.cancel") this.#requests.get(link)?.get(message.id)?.abort();
@@ -143,20 +151,25 @@ export class TreeServer {
   async #serve(link: TreeLink, want: Want, offer: Offer, signal: AbortSignal): Promise<void> {
     const { key, offset, length, stream } = want;
     const { tree, gate, onServed } = offer;
-    const size = tree.sizeOf(key);
-    if (size === undefined) return refuse(link, want, "not_found", `no object ${key}`);
-    if (offset + length > size) {
-      return refuse(link, want, "invalid_request", `${key} has ${size} bytes`);
-    }
-    try {
-      await tree.check(key, offset, offset + length);
-    } catch (error) {
-      return refuse(link, want, refusalOf(error), messageOf(error));
-    }
-    if (signal.aborted) return;
     let sent = 0;
-    const out = link.bulk.openStream(stream, { signal });
+    let out: BulkWriter | undefined;
+    let unwatch = () => {};
     try {
+      const size = tree.sizeOf(key);
+      if (size === undefined) throw new WaybillError("not_found", `no object ${key}`);
+      if (offset + length > size) {
+        throw new WaybillError("invalid_request", `${key} has ${size} bytes`);
+      }
+      await tree.check(key, offset, offset + length);
+      if (signal.aborted) return;
+      // Throws as well: an id that is open, no path that bulk may take.
+      out = link.bulk.openStream(stream, { signal });
+      const writer = out;
+      unwatch = this.#watch(
+        () => sent - writer.acknowledgedBytes,
+        () => writer.acknowledgedBytes,
+        () => writer.abort(`nothing was taken for ${STALLED_MS / 1000} s`),
+      );
       for await (const piece of tree.read(key, offset, offset + length)) {
         for (let at = 0; at < piece.length;) {
           signal.throwIfAborted();
@@ -170,15 +183,39 @@ export class TreeServer {
       }
       await out.end();
     } catch (error) {
-      out.abort(messageOf(error));
+      out?.abort(messageOf(error));
       if (sent === 0 && !signal.aborted) refuse(link, want, refusalOf(error), messageOf(error));
+    } finally {
+      unwatch();
     }
+  }
+
+  /** Calls `stalled` when bytes wait for the reader and it has taken none of them for too long. */
+  #watch(waiting: () => number, taken: () => number, stalled: () => void): () => void {
+    let last = { bytes: 0, atMs: this.#clock.now() };
+    let cancel = () => {};
+    const look = () => {
+      const now = this.#clock.now();
+      if (waiting() === 0 || taken() !== last.bytes) last = { bytes: taken(), atMs: now };
+      if (now - last.atMs >= STALLED_MS) stalled();
+      else cancel = this.#clock.after(LOOK_MS, look);
+    };
+    cancel = this.#clock.after(LOOK_MS, look);
+    return () => cancel();
   }
 }
 
 function refusalOf(error: unknown): Refusal {
   const code = error instanceof WaybillError ? error.code : "unreachable";
-  return code === "source_changed" || code === "rate_limited" ? code : "unreachable";
+  switch (code) {
+    case "source_changed":
+    case "rate_limited":
+    case "not_found":
+    case "invalid_request":
+      return code;
+    default:
+      return "unreachable";
+  }
 }
 
 function refuse(link: TreeLink, { id }: Want, code: Refusal, reason: string): void {
