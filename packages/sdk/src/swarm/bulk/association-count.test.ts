@@ -145,10 +145,10 @@ describe("the number of connections for bulk", () => {
   it.each(["settled", "measuring"] as const)(
     "opens lost connections again while %s, at most once in 20 s",
     (phase) => {
-      const before = { ...STATES[phase], restoredMs: 100_000 - RETRY_MS + 1 };
+      const lately = { ...STATES[phase], restoredMs: 100_000 - RETRY_MS + 1 };
       const lost = tick({ open: 3 });
-      expect(nextAssociations(before, lost).state.phase).not.toBe("opening");
-      const step = nextAssociations({ ...before, restoredMs: 100_000 - RETRY_MS }, lost);
+      expect(nextAssociations(lately, lost).state.phase).not.toBe("opening");
+      const step = nextAssociations({ ...lately, restoredMs: 100_000 - RETRY_MS }, lost);
       expect(step).toMatchObject({ state: { phase: "opening", count: 16 }, want: 16 });
     },
   );

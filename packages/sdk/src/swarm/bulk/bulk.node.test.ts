@@ -259,4 +259,21 @@ describe("a peer that may only be relayed", () => {
     await until(() => here.path.kind === "relay");
     expect(here.bulk.connections).toBe(0);
   });
+
+  it("closes a connection that another one is replacing as well when the policy becomes relay", async () => {
+    const made: Pick<RTCPeerConnection, "connectionState">[] = [];
+    class Counted extends polyfill.RTCPeerConnection {
+      constructor(...init: ConstructorParameters<typeof polyfill.RTCPeerConnection>) {
+        super(...init);
+        made.push(this);
+      }
+    }
+    await connect({ RTCPeerConnection: Counted });
+    await until(() => here.path.kind === "webrtc" && there.path.kind === "webrtc");
+    networkChanged();
+    const open = () => made.filter(({ connectionState }) => connectionState === "connected");
+    await until(() => open().length === 4);
+    for (const { peerId } of [one, two]) hub.tell(peerId, { type: "ice.policy", policy: "relay" });
+    expect(open()).toEqual([]);
+  });
 });
