@@ -16,6 +16,12 @@ describe("a trainer's line", () => {
     }
   });
 
+  it("says Infinity of a number too great for a double, which would be written on as null", () => {
+    const data = { loss: "Infinity", low: ["-Infinity"], big: 1e300, digits: "Infinity" };
+    const line = `{"loss": 1e999, "low": [-1E+400], "big": 1e300, "digits": ${"9".repeat(310)}}`;
+    expect(parseTrainerLine(line)).toEqual({ kind: "metric", data });
+  });
+
   it("names samples, checkpoints and results", () => {
     expect(parseTrainerLine('{"type":"sample","file":"a.png"}')).toMatchObject({
       kind: "sample",

@@ -54,7 +54,7 @@ export function parseTrainerLine(line: string): TrainerMessage {
   if (!text.startsWith("{") || !text.endsWith("}")) return log;
   let printed: unknown;
   try {
-    printed = JSON.parse(text);
+    printed = JSON.parse(text, MAY_OVERFLOW.test(text) ? finite : undefined);
   } catch {
     return log;
   }
@@ -75,6 +75,14 @@ export function parseTrainerLine(line: string): TrainerMessage {
     return { kind: "metric", data };
   }
   return log;
+}
+
+/** An exponent or a run of digits that long; few lines have one, and the others are read faster. */
+const MAY_OVERFLOW = /[eE]\+?\d{3}|\d{309}/;
+
+/** A number too great for a double (`1e999`) would be written on as `null`. */
+function finite(_key: string, value: unknown): unknown {
+  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
 }
 
 /** Numbers, and the texts that stand for those JSON has none for: a diverging loss is a metric above all. */

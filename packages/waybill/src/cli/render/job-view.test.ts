@@ -56,6 +56,13 @@ describe("job view", () => {
     );
   });
 
+  it("calls a sample what its trainer called it", () => {
+    const view = new JobView("j_x", () => 0);
+    const sample = { type: "sample", file: `${"a".repeat(64)}.png`, mime: "image/png" } as const;
+    const line = view.feed(event({ ...sample, bytes: 5, data: { file: "epoch3.png" } }));
+    expect(line).toBe("sample   epoch3.png (image/png, 5 B)");
+  });
+
   it("tells a checkpoint that was written from one that is safe", () => {
     const view = new JobView("j_x", () => 0);
     const data = { type: "checkpoint", epoch: 54 };

@@ -69,7 +69,7 @@ export class JobView {
       case "metric":
         return this.#metric(event.data);
       case "sample":
-        return `sample   ${event.file} (${event.mime}, ${formatBytes(event.bytes)})`;
+        return `sample   ${nameOf(event)} (${event.mime}, ${formatBytes(event.bytes)})`;
       case "checkpoint":
         return `checkpoint ${pairs(event.data)}${event.artifact === undefined ? "" : ` is safe in the room (${formatBytes(event.bytes ?? 0)})`}`;
       case "system":
@@ -137,6 +137,12 @@ export class JobView {
   get metricCount(): number {
     return this.#metricCount;
   }
+}
+
+/** As the trainer calls it; the event's own name is the image's digest. */
+function nameOf({ data, file }: JobEventOf<"sample">): string {
+  const printed = data["file"];
+  return typeof printed === "string" ? printed : file;
 }
 
 /** `dataset ↓ 3.0 MiB of 23.0 MiB` */

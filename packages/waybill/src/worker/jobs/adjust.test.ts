@@ -34,7 +34,8 @@ describe("a trainer that is told something", () => {
       WAIT,
     );
     const saved = lab.feed.command({ id: "k1", job, name: "checkpoint" });
-    await vi.waitFor(() => expect(saved.at(-1)?.stage).toBe("applied"), WAIT);
+    const wrote = { stage: "applied", message: "the trainer wrote model.bin" };
+    await vi.waitFor(() => expect(saved.at(-1)).toEqual(wrote), WAIT);
     expect(lab.feed.command({ id: "a1", job, name: "adjust", values: { lr: 0.01 } })).toMatchObject(
       [{ stage: "applied" }],
     );

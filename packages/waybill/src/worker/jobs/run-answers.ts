@@ -21,7 +21,8 @@ export function answered(state: Telling, event: Answer): Step {
     }
     case "checkpointed": {
       const asked = state.waiting.filter(({ name }) => name === "checkpoint");
-      return without(state, asked, (one) => ack(one, "applied"));
+      const what = event.path === undefined ? undefined : `the trainer wrote ${event.path}`;
+      return without(state, asked, (one) => ack(one, "applied", what));
     }
     case "tell.failed": {
       const asked = state.waiting.filter(({ id }) => id === event.id);

@@ -315,7 +315,7 @@ export class RunTrainer {
           this.#answers = true;
           if (path !== undefined && parts.checkpoints === undefined) this.#look.take(path);
           else if (path !== undefined) parts.checkpoints?.take(path, data);
-          dispatch({ type: "checkpointed" });
+          dispatch({ type: "checkpointed", path: path?.slice(0, MAX_REASON / 2) });
         },
       },
     });

@@ -72,7 +72,7 @@ export type RunEvent =
       readonly values: Readonly<Record<string, unknown>>;
     }
   /** The trainer says that it has written a checkpoint. */
-  | { readonly type: "checkpointed" }
+  | { readonly type: "checkpointed"; readonly path?: string | undefined }
   /** The trainer could not be told. */
   | { readonly type: "tell.failed"; readonly id: string; readonly reason: string }
   /** The trainer has not answered in time. */
