@@ -1,9 +1,10 @@
 // Carries one subscription: reads the log after what was sent, as far as the subscriber's credit and the
 // path's buffer allow, and waits for whichever of the three is missing.
-import { type JobEvent, type JobId, isAbort, messageOf } from "../protocol/index.ts";
+import { type JobEvent, type JobId, isAbort } from "../protocol/index.ts";
 import type { Clock } from "./clock.ts";
 import { splitItems } from "./control-codec.ts";
 import type { EventLogReader } from "./event-log.ts";
+import { PUMP_BATCH, PumpLoop, type Round } from "./pump-loop.ts";
 
 export type EventPumpInit = {
   readonly job: JobId;
@@ -35,31 +36,25 @@ export type Pump = {
   stop(): void;
 };
 
-/** Events read at once: bounds memory to this times `LIMITS.eventBytes` per subscriber at worst. */
-export const PUMP_BATCH = 128;
-/** After a loss; a subscriber that is alive asks again sooner, one that is overrun has time to catch up. */
-export const PUMP_REST_MS = 500;
-
 export class EventPump implements Pump {
   readonly job: JobId;
   readonly #init: EventPumpInit;
-  readonly #stop = new AbortController();
+  readonly #loop: PumpLoop;
   #sent: number;
   #taken: number;
-  #finishing = false;
-  #cancelRest: (() => void) | undefined;
-  #wake: (() => void) | undefined;
-  #awake = false;
+  #greeted = false;
 
   constructor(init: EventPumpInit) {
     this.#init = init;
     this.job = init.job;
     this.#sent = init.sinceSeq;
     this.#taken = init.sinceSeq;
+    const { log, clock, onEnd } = init;
+    this.#loop = new PumpLoop({ log, clock, onEnd, round: () => this.#round() });
   }
 
   start(): void {
-    void this.#pump();
+    this.#loop.start();
   }
 
   taken(seq: number): void {
@@ -67,70 +62,47 @@ export class EventPump implements Pump {
     this.#taken = seq;
     // After a rewind: it did arrive.
     this.#sent = Math.max(this.#sent, seq);
-    this.#poke();
+    this.#loop.poke();
   }
 
   rewind(): void {
     this.#sent = this.#taken;
-    this.#cancelRest ??= this.#init.clock.after(PUMP_REST_MS, () => {
-      this.#cancelRest = undefined;
-      this.#poke();
-    });
+    this.#loop.rest();
   }
 
   finish(): void {
-    this.#finishing = true;
-    this.#poke();
+    this.#loop.finish();
   }
 
   stop(): void {
-    this.#stop.abort();
-    this.#poke();
+    this.#loop.stop();
   }
 
-  async #pump(): Promise<void> {
-    const off = this.#init.log.subscribe(() => this.#poke());
-    let reason: string | undefined;
-    try {
+  async #round(): Promise<Round> {
+    const { log, window } = this.#init;
+    if (!this.#greeted) {
+      this.#greeted = true;
       // Tells the subscriber that it is served, before anything happens.
       await this.#send([], this.#sent);
-      reason = await this.#run();
-    } catch (error) {
-      reason = messageOf(error);
+      return "again";
     }
-    off();
-    this.#cancelRest?.();
-    if (!this.#stop.signal.aborted) this.#init.onEnd(reason);
-  }
-
-  /** Runs until stopped, or gives the reason why there is nothing more to send. */
-  async #run(): Promise<string | undefined> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      const { log, window } = this.#init;
-      const credit = this.#taken + window - this.#sent;
-      if (this.#cancelRest !== undefined) {
-        // Resting after a loss.
-      } else if (log.lastSeq > this.#sent && credit > 0) {
-        const from = this.#sent;
-        const events = await log.read(from, Math.min(credit, PUMP_BATCH));
-        if (signal.aborted) return undefined;
-        if (events.length > 0) {
-          await this.#sendAll(events, from);
-          continue;
-        }
-      } else if (this.#finishing && log.lastSeq <= this.#sent) {
-        return "the worker has ended the job";
-      }
-      await this.#poked();
+    if (this.#loop.resting) return "wait";
+    const credit = this.#taken + window - this.#sent;
+    if (log.lastSeq > this.#sent && credit > 0) {
+      const from = this.#sent;
+      const events = await log.read(from, Math.min(credit, PUMP_BATCH));
+      if (this.#loop.signal.aborted || events.length === 0) return "wait";
+      await this.#sendAll(events, from);
+      return "again";
     }
-    return undefined;
+    const done = this.#loop.finishing && log.lastSeq <= this.#sent;
+    return done ? { over: "the worker has ended the job" } : "wait";
   }
 
   /** Sends what was read after `from`, a message's worth at a time, unless the pump is rewound meanwhile. */
   async #sendAll(events: readonly JobEvent[], from: number): Promise<void> {
     for (const piece of splitItems(events)) {
-      if (this.#sent !== from || this.#cancelRest !== undefined) return;
+      if (this.#sent !== from || this.#loop.resting) return;
       from = await this.#send(piece, from);
     }
   }
@@ -138,7 +110,7 @@ export class EventPump implements Pump {
   /** Gives the number of the last event sent. */
   async #send(events: JobEvent[], from: number): Promise<number> {
     const { outlet } = this.#init;
-    const { signal } = this.#stop;
+    const { signal } = this.#loop;
     try {
       const room = outlet.drain(signal);
       if (room !== undefined) await room;
@@ -150,20 +122,5 @@ export class EventPump implements Pump {
       if (!isAbort(error) && !signal.aborted) this.rewind();
     }
     return this.#sent;
-  }
-
-  #poke(): void {
-    this.#awake = true;
-    this.#wake?.();
-  }
-
-  async #poked(): Promise<void> {
-    if (!this.#awake) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      this.#wake = undefined;
-    }
-    this.#awake = false;
   }
 }

@@ -2,12 +2,13 @@
 // (peer-channel.md §5), so that a slow viewer sees the present, and everything that must be seen.
 //
 //   log ─▶ backlog (thinned above a bound) ─▶ pieces (one message each) ─▶ path
-import { type JobEvent, type JobId, type LeftOut, isAbort, messageOf } from "../protocol/index.ts";
+import { type JobEvent, type JobId, type LeftOut, isAbort } from "../protocol/index.ts";
 import type { Clock } from "./clock.ts";
 import { splitItems } from "./control-codec.ts";
 import { type BacklogItem, EventBacklog } from "./event-backlog.ts";
 import type { EventLogReader } from "./event-log.ts";
-import { PUMP_BATCH, PUMP_REST_MS, type Pump } from "./event-pump.ts";
+import type { Pump } from "./event-pump.ts";
+import { PUMP_BATCH, PumpLoop, type Round } from "./pump-loop.ts";
 
 export type LatestPumpInit = {
   readonly job: JobId;
@@ -30,7 +31,7 @@ const UNDER_WAY = 128;
 export class LatestPump implements Pump {
   readonly job: JobId;
   readonly #init: LatestPumpInit;
-  readonly #stop = new AbortController();
+  readonly #loop: PumpLoop;
   readonly #backlog: EventBacklog;
   #pieces: BacklogItem[][] = [];
   /** Numbers of the events sent and not taken. */
@@ -39,11 +40,7 @@ export class LatestPump implements Pump {
   #gathered: number;
   #taken: number;
   #greeted = false;
-  #finishing = false;
   #draining = false;
-  #cancelRest: (() => void) | undefined;
-  #wake: (() => void) | undefined;
-  #awake = false;
 
   constructor(init: LatestPumpInit) {
     this.#init = init;
@@ -51,10 +48,12 @@ export class LatestPump implements Pump {
     this.#gathered = init.sinceSeq;
     this.#taken = init.sinceSeq;
     this.#backlog = new EventBacklog(init.sinceSeq);
+    const { log, clock, onEnd } = init;
+    this.#loop = new PumpLoop({ log, clock, onEnd, round: () => this.#round() });
   }
 
   start(): void {
-    void this.#pump();
+    this.#loop.start();
   }
 
   taken(seq: number): void {
@@ -62,26 +61,21 @@ export class LatestPump implements Pump {
     this.#taken = seq;
     this.#underWay = this.#underWay.filter((sent) => sent > seq);
     // After a loss: it did arrive.
-    if (this.#cancelRest !== undefined) this.#goBack(seq);
-    this.#poke();
+    if (this.#loop.resting) this.#goBack(seq);
+    this.#loop.poke();
   }
 
   rewind(): void {
     this.#goBack(this.#taken);
-    this.#cancelRest ??= this.#init.clock.after(PUMP_REST_MS, () => {
-      this.#cancelRest = undefined;
-      this.#poke();
-    });
+    this.#loop.rest();
   }
 
   finish(): void {
-    this.#finishing = true;
-    this.#poke();
+    this.#loop.finish();
   }
 
   stop(): void {
-    this.#stop.abort();
-    this.#poke();
+    this.#loop.stop();
   }
 
   #goBack(seq: number): void {
@@ -91,30 +85,12 @@ export class LatestPump implements Pump {
     this.#underWay = [];
   }
 
-  async #pump(): Promise<void> {
-    const off = this.#init.log.subscribe(() => this.#poke());
-    let reason: string | undefined;
-    try {
-      reason = await this.#run();
-    } catch (error) {
-      reason = messageOf(error);
-    }
-    off();
-    this.#cancelRest?.();
-    if (!this.#stop.signal.aborted) this.#init.onEnd(reason);
-  }
-
-  /** Runs until stopped, or gives the reason why there is nothing more to send. */
-  async #run(): Promise<string | undefined> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      await this.#gather();
-      if (signal.aborted) return undefined;
-      this.#sendWhatMay();
-      if (this.#finishing && this.#done) return "the worker has ended the job";
-      await this.#poked();
-    }
-    return undefined;
+  async #round(): Promise<Round> {
+    await this.#gather();
+    if (this.#loop.signal.aborted) return "wait";
+    this.#sendWhatMay();
+    const done = this.#loop.finishing && this.#done;
+    return done ? { over: "the worker has ended the job" } : "wait";
   }
 
   get #done(): boolean {
@@ -125,7 +101,7 @@ export class LatestPump implements Pump {
   /** Takes what the log has into the backlog; a full one is emptied into pieces first, when those are gone. */
   async #gather(): Promise<void> {
     const { log } = this.#init;
-    while (!this.#stop.signal.aborted && this.#cancelRest === undefined) {
+    while (!this.#loop.signal.aborted && !this.#loop.resting) {
       if (this.#backlog.full) {
         this.#sendWhatMay();
         if (this.#backlog.full) return;
@@ -145,7 +121,7 @@ export class LatestPump implements Pump {
   }
 
   #sendWhatMay(): void {
-    while (this.#cancelRest === undefined && !this.#stop.signal.aborted) {
+    while (!this.#loop.resting && !this.#loop.signal.aborted) {
       const more = !this.#backlog.empty && this.#underWay.length < UNDER_WAY;
       if (this.#greeted && this.#pieces.length === 0 && !more) return;
       // Until the path takes it, it may still be thinned out.
@@ -160,7 +136,7 @@ export class LatestPump implements Pump {
     if (this.#draining) return false;
     let room: Promise<void> | undefined;
     try {
-      room = this.#init.outlet.drain(this.#stop.signal);
+      room = this.#init.outlet.drain(this.#loop.signal);
     } catch {
       this.rewind();
       return false;
@@ -169,11 +145,11 @@ export class LatestPump implements Pump {
     this.#draining = true;
     room
       .catch((error: unknown) => {
-        if (!isAbort(error) && !this.#stop.signal.aborted) this.rewind();
+        if (!isAbort(error) && !this.#loop.signal.aborted) this.rewind();
       })
       .finally(() => {
         this.#draining = false;
-        this.#poke();
+        this.#loop.poke();
       });
     return false;
   }
@@ -194,20 +170,5 @@ export class LatestPump implements Pump {
     this.#greeted = true;
     if (this.#pieces[0] === piece) this.#pieces.shift();
     for (const { seq } of events) this.#underWay.push(seq);
-  }
-
-  #poke(): void {
-    this.#awake = true;
-    this.#wake?.();
-  }
-
-  async #poked(): Promise<void> {
-    if (!this.#awake) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      this.#wake = undefined;
-    }
-    this.#awake = false;
   }
 }
