@@ -153,6 +153,8 @@ describe("a trainer that is told something", () => {
     );
     lab.feed.command({ id: "x", job, name: "cancel" });
     await lab.outcome(job);
+    const rejected = lab.ofType(job, "command").find(({ stage }) => stage === "rejected");
+    expect(rejected).toMatchObject({ id: "a1", values: { lr: 1 } });
   });
 
   it("that names a checkpoint that is not there is told so, and one without a path is not", async () => {

@@ -279,6 +279,8 @@ export class JobRun {
   #ack({ command, stage, message, values }: Extract<RunEffect, { type: "ack" }>): void {
     const by = this.#askedBy.get(command.id) ?? "unknown";
     const { append, events } = this.#parts;
+    // A rejection far below its request says what it is about.
+    const told = values ?? (stage === "rejected" ? command.values : undefined);
     const logged = append({
       type: "command",
       id: command.id,
@@ -286,7 +288,7 @@ export class JobRun {
       stage,
       by,
       ...(message === undefined ? {} : { message }),
-      ...(values === undefined ? {} : { values }),
+      ...(told === undefined ? {} : { values: told }),
     });
     if (stage !== "received") this.#askedBy.delete(command.id);
     // Nobody is told of what a daemon that is killed now would not know of.
