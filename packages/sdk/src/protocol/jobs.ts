@@ -15,7 +15,7 @@ import {
   Tag,
   Timestamp,
 } from "./ids.ts";
-import { Requirements } from "./workers.ts";
+import { Requirements, WorkerKind } from "./workers.ts";
 
 const Environment = v.record(
   v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/)),
@@ -129,6 +129,8 @@ export const JobDoc = v.object({
   /** Counts tries; only the current attempt's worker may write (I11). 0 until first assigned. */
   attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   worker: v.optional(PeerId),
+  /** What the worker said of itself when it was given the job: it may be away when that matters (events.md §5). */
+  assignee: v.optional(v.object({ name: Label, kind: WorkerKind })),
   leaseUntil: v.optional(Timestamp),
   /** Highest sequence number the current writer may have used; whoever writes next starts above it. */
   seqReserved: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),

@@ -13,6 +13,7 @@ import {
   stateEvent,
   timestamp,
 } from "./job-ending.ts";
+import { lastHeardOf, nameOfWorker } from "./silent-worker.ts";
 
 /** The worker said that it was interrupted; its `interrupted` event is the last of the log. */
 export function interruptedByWorker(
@@ -34,8 +35,8 @@ export function interruptedByWorker(
 }
 
 /** The worker was not heard of in time: the hub writes what the worker could not. */
-export function workerLost(doc: JobDoc, nowMs: number): Transition {
-  const reason = lostReason(doc);
+export function workerLost(doc: JobDoc, nowMs: number, leaseMs: number): Transition {
+  const reason = `worker lost: ${nameOfWorker(doc)} has not been heard of since ${lastHeardOf(doc, leaseMs)}`;
   const counted: JobDoc = { ...doc, fruitless: fruitlessAfter(doc) };
   if (doc.wish?.name === "cancel") return cancelled(counted, doc.wish.by, nowMs);
   const why = whyNoMore(counted);
@@ -87,8 +88,4 @@ function nextAttempt({ attempt, resume }: JobDoc): string {
 
 function cancelled(doc: JobDoc, by: string, nowMs: number): Transition {
   return endByHub(doc, "cancelled", `cancelled by ${by}`, nowMs);
-}
-
-function lostReason({ worker, leaseUntil }: JobDoc): string {
-  return `worker lost: ${worker ?? "it"} has not been heard of since before ${leaseUntil ?? "its lease"}`;
 }

@@ -9,15 +9,20 @@ import {
   messageOf,
 } from "@waybill/sdk/protocol";
 import type { Caller } from "../http/handler.ts";
-import type { Log } from "../log.ts";
+import type { Clock, Log } from "../log.ts";
 import type { Command, CommandAnswer, CommandRelay } from "./commands.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import { leaseOver } from "./job-state.ts";
 import type { JobStore } from "./job-store.ts";
+import type { LiveJobs } from "./live-jobs.ts";
 
 export type CommandDeps = {
   readonly store: Pick<JobStore, "read" | "apply">;
   readonly dispatcher: Pick<Dispatcher, "forget">;
   readonly commands: Pick<CommandRelay, "send">;
+  /** Looks at the room's live jobs soon. */
+  readonly live: Pick<LiveJobs, "requestReview">;
+  readonly clock: Clock;
   readonly log: Log;
 };
 
@@ -98,7 +103,11 @@ async function noted(deps: CommandDeps, doc: JobDoc, command: Command): Promise<
   if (after.state === "queued" || isTerminal(after.state)) {
     return runCommand(deps, after.room, after.job, command);
   }
-  const { worker, leaseUntil: until } = after;
+  const { worker, leaseUntil } = after;
+  const isOver = leaseOver(after, deps.clock());
+  // A silent worker keeps its job only while nobody wants it to end.
+  if (isOver) deps.live.requestReview(after.room);
+  const until = isOver ? new Date(deps.clock()).toISOString() : leaseUntil;
   return {
     stage: "noted",
     ...(worker === undefined ? {} : { worker }),

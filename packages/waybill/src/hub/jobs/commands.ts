@@ -162,7 +162,7 @@ export class CommandRelay {
         ? `since this hub started at ${new Date(this.#startedMs).toISOString()}`
         : `since ${new Date(leftMs).toISOString()}`;
     return new WaybillError("unreachable", `worker ${worker} is not connected ${since}`, {
-      hint: "it may come back by itself; its job ends when its lease runs out",
+      hint: "it may come back by itself and go on; cancel works without it",
     });
   }
 }

@@ -4,21 +4,26 @@ import type { HubToPeer, JobDoc, JobId, PeerId, RoomId, WorkerInfo } from "@wayb
 import type { Signaling } from "../signaling/index.ts";
 import { type Outlook, type Refusal, outlookOf } from "./matching.ts";
 import { wantedOf } from "./job-queue.ts";
+import { leaseOver } from "./job-state.ts";
+import { ServiceTimes } from "./service-times.ts";
+import { silenceReason } from "./silent-worker.ts";
 import { RoomDispatch, type RoomDispatchDeps } from "./room-dispatch.ts";
 
 export type DispatcherDeps = Omit<RoomDispatchDeps, "send" | "requeue" | "acceptTimeoutMs"> & {
   readonly signaling: Pick<Signaling, "listen" | "send" | "peers">;
-  /** Asks for a look at the room's live jobs in the bucket. */
-  readonly requestReview: (room: RoomId) => void;
   readonly acceptTimeoutMs?: number;
 };
 
 /** `docs/protocol/signaling.md` §5. */
 const ACCEPT_TIMEOUT_MS = 10_000;
+/** Rooms whose turns are remembered after their last worker left: far more than have workers that come and go. */
+const MAX_ROOMS = 4096;
 
 export class Dispatcher {
   readonly #deps: DispatcherDeps;
   readonly #rooms = new Map<RoomId, RoomDispatch>();
+  /** Outlive a room's dispatch: its only worker may come and go. */
+  readonly #service = new Map<RoomId, ServiceTimes>();
   #unlisten: (() => void) | undefined;
 
   constructor(deps: DispatcherDeps) {
@@ -91,9 +96,21 @@ export class Dispatcher {
     this.#deps.signaling.send(room, worker, { type: "job.revoke", job, attempt, reason });
   }
 
-  /** A queued job's document with the reason why it waits, as far as this hub knows. */
+  /** A job's document with the reason why it waits, or what becomes of it while its worker is silent, as far as is known here. */
   withReason(doc: JobDoc): JobDoc {
-    return doc.state === "queued" ? { ...doc, reason: this.outlook(doc).reason } : doc;
+    if (doc.state === "queued") return { ...doc, reason: this.outlook(doc).reason };
+    const nowMs = this.#deps.clock();
+    if (!leaseOver(doc, nowMs)) return doc;
+    const times = { nowMs, leaseMs: this.#deps.store.leaseMs };
+    const reason =
+      this.#rooms.get(doc.room)?.silenceReason(doc, times) ??
+      silenceReason(doc, [], () => new Map(), times);
+    return { ...doc, reason };
+  }
+
+  /** See `RoomDispatch.servedNow`. */
+  servedNow(room: RoomId, silent: readonly JobDoc[]): ReadonlySet<JobId> {
+    return this.#rooms.get(room)?.servedNow(silent) ?? new Set();
   }
 
   /** What a queued job can expect of the workers connected here. */
@@ -126,12 +143,15 @@ export class Dispatcher {
     const { signaling, acceptTimeoutMs = ACCEPT_TIMEOUT_MS, ...deps } = this.#deps;
     const send = (to: RoomId, worker: PeerId, message: HubToPeer) =>
       signaling.send(to, worker, message);
-    const made = new RoomDispatch(room, {
-      ...deps,
-      send,
-      requeue: (doc) => this.enqueue(room, [doc]),
-      acceptTimeoutMs,
-    });
+    const service = this.#service.get(room) ?? new ServiceTimes();
+    this.#service.delete(room);
+    this.#service.set(room, service);
+    for (const oldest of this.#service.keys()) {
+      if (this.#service.size <= MAX_ROOMS) break;
+      this.#service.delete(oldest);
+    }
+    const own = { ...deps, send, requeue: (doc: JobDoc) => this.enqueue(room, [doc]) };
+    const made = new RoomDispatch(room, { ...own, acceptTimeoutMs }, service);
     this.#rooms.set(room, made);
     return made;
   }

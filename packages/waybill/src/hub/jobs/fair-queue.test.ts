@@ -19,13 +19,18 @@ const jobsOf = (submitters: readonly string[]): QueuedJob[] =>
 function offered(
   submitters: string,
   slots: number,
-  options: { running?: Record<string, number>; unfit?: readonly number[] } = {},
+  options: {
+    running?: Record<string, number>;
+    served?: Record<string, number>;
+    unfit?: readonly number[];
+  } = {},
 ): number[] {
   const placed: number[] = [];
   const unfit = new Set<JobId>((options.unfit ?? []).map(jobIdAt));
   offerFairly(
     jobsOf(submitters.split(" ")),
     new Map(Object.entries(options.running ?? {})),
+    new Map(Object.entries(options.served ?? {})),
     ({ job }) => {
       if (placed.length === slots) return "full";
       if (unfit.has(job)) return "unfit";
@@ -43,6 +48,15 @@ describe("a fair queue", () => {
     ["whoever has fewer running goes first", "ada bo", 1, { running: { ada: 1 } }, [2]],
     ["and catches up", "ada ada bo bo bo", 3, { running: { ada: 2 } }, [3, 4, 1]],
     ["with as many, the oldest job goes first", "bo ada", 1, { running: { ada: 1, bo: 1 } }, [1]],
+    [
+      "of those, whoever was served longest ago",
+      "ada ada bo",
+      1,
+      { served: { ada: 9, bo: 8 } },
+      [3],
+    ],
+    ["and before them who never was", "ada bo", 1, { served: { ada: 9 } }, [2]],
+    ["but not before who has fewer", "ada bo", 1, { running: { bo: 1 }, served: { ada: 9 } }, [1]],
     ["what fits nobody holds back nobody", "ada ada bo", 3, { unfit: [1] }, [2, 3]],
     ["whose jobs fit nobody loses no turn", "ada bo bo", 2, { unfit: [1] }, [2, 3]],
   ] as const)("%s", (_, submitters, slots, options, expected) => {

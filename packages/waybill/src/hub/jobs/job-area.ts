@@ -15,6 +15,7 @@ import { EventLog } from "./event-log.ts";
 import { type JobHandlerDeps, jobHandlers } from "./job-handlers.ts";
 import { JobStore } from "./job-store.ts";
 import { LiveJobs } from "./live-jobs.ts";
+import { AWAY_MS } from "./silent-worker.ts";
 import { WorkerModes } from "./worker-modes.ts";
 import { workerHandlers } from "./worker-handlers.ts";
 
@@ -39,6 +40,8 @@ export type JobAreaDeps = {
   readonly sweepMs?: number;
   /** A worker that has not renewed for this long loses its job. Default 60 s. */
   readonly leaseMs?: number;
+  /** How long a silent worker keeps a job that nobody else would do. Default 24 h. */
+  readonly awayMs?: number;
 };
 
 export type JobRoute =
@@ -124,6 +127,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     clock,
     log,
     leaseMs,
+    awayMs: deps.awayMs ?? AWAY_MS,
     activeRooms,
   });
   const commands = new CommandRelay({

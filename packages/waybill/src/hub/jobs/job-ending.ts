@@ -37,7 +37,7 @@ export function backInQueue(
   nowMs: number,
   before: readonly StateEvent[] = [],
 ): Transition {
-  const { worker: _, leaseUntil: __, startedAt: ___, reason: ____, ...rest } = doc;
+  const { worker: _, assignee: __, leaseUntil: ___, startedAt: ____, reason: _____, ...rest } = doc;
   const seqReserved = (before.at(-1)?.seq ?? doc.seqReserved) + 1;
   const queued: JobDoc = { ...rest, state: "queued", seqReserved };
   const event = stateEvent(queued, seqReserved, timestamp(nowMs));

@@ -33,7 +33,8 @@ export const START_MS = Date.parse("2026-01-02T03:04:05.678Z");
 const UNET = "unet" as ModelType;
 
 const CAPABILITIES: WorkerCapabilities = {
-  kind: "desktop",
+  // What is silent is gone: most tests want no more of a lost worker.
+  kind: "ephemeral",
   platform: "linux",
   arch: "x64",
   cpus: 4,

@@ -299,6 +299,20 @@ describe("an attempt that was interrupted", () => {
     expect(doc).toMatchObject({ state: "queued", fruitless: 1, seqReserved: 100_004 });
   });
 
+  it.each([
+    ["kept by a desktop nobody can stand in for", "desktop", { served: false }, "same"],
+    ["taken from it when somebody can", "desktop", { served: true }, "queued"],
+    ["kept on a shared machine", "shared", { served: false }, "same"],
+    ["taken from an ephemeral one", "ephemeral", { served: false }, "queued"],
+    ["taken after too long", "desktop", { served: false, awayMs: 1000 }, "queued"],
+  ] as const)("is %s when its lease is over", (_, kind, silence, outcome) => {
+    const doc = { ...running, assignee: { name: "desk", kind } };
+    expect(outcomeOf(doc, { type: "expire", ...silence })).toBe(outcome);
+    const wish = { name: "stop", id: "c1", by: "ada" } as const;
+    const wanted = next(doc, { type: "wish", wish }, START_MS).doc;
+    expect(outcomeOf(wanted, { type: "expire", ...silence })).toBe("failed");
+  });
+
   it("answers its worker the same when it asks again, whatever has become of the job", () => {
     const { doc } = next(running, HAPPENINGS.interrupt, LATER_MS);
     expect(next(doc, HAPPENINGS.interrupt, LATER_MS).doc).toBe(doc);

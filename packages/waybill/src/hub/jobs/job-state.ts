@@ -29,6 +29,7 @@ import type { Caller } from "../http/handler.ts";
 import { ownsPeer } from "../signaling/peer-id.ts";
 import { interruptedByWorker, notTaken, workerLost } from "./attempt-over.ts";
 import { assertCurrent, assertHolder } from "./fence.ts";
+import { type Silence, isLost } from "./silent-worker.ts";
 import {
   type EndState,
   type StateEvent,
@@ -45,7 +46,7 @@ type LiveState = "assigned" | "running" | "paused" | "stopping";
 /** What can happen to a job. */
 export type Happening =
   /** A hub gives it to a worker. */
-  | { readonly type: "assign"; readonly worker: PeerId }
+  | { readonly type: "assign"; readonly worker: PeerId; readonly assignee?: JobDoc["assignee"] }
   /** The worker declined or left before it accepted. */
   | { readonly type: "return"; readonly attempt: number; readonly reason: string }
   /** Somebody cancels it by the command `id`; applies while queued only. */
@@ -82,8 +83,8 @@ export type Happening =
     }
   /** Somebody wants an end while a worker has the job. */
   | { readonly type: "wish"; readonly wish: Omit<JobWish, "at"> }
-  /** Time has passed; applies when the lease has run out. */
-  | { readonly type: "expire" }
+  /** Time has passed; applies when the lease has run out and taking the job serves something. */
+  | ({ readonly type: "expire" } & Silence)
   /** The lease has run out, but the log holds the attempt's end: the hub was killed inside `endJob`. */
   | { readonly type: "recover"; readonly end: StateEvent; readonly model?: ModelId | undefined };
 
@@ -132,7 +133,7 @@ export function next(
 ): Transition {
   switch (happening.type) {
     case "assign":
-      return doc.state === "queued" ? assign(doc, happening.worker, nowMs, leaseMs) : { doc };
+      return doc.state === "queued" ? assign(doc, happening, nowMs, leaseMs) : { doc };
     case "return":
       return doc.state === "assigned" && doc.attempt === happening.attempt
         ? notTaken(doc, happening.reason, nowMs)
@@ -150,7 +151,9 @@ export function next(
     case "wish":
       return wish(doc, happening.wish, nowMs);
     case "expire":
-      return leaseOver(doc, nowMs) ? workerLost(doc, nowMs) : { doc };
+      return leaseOver(doc, nowMs) && isLost(doc, happening, nowMs)
+        ? workerLost(doc, nowMs, leaseMs)
+        : { doc };
     case "recover":
       return recover(doc, happening, nowMs);
     default:
@@ -186,13 +189,19 @@ export function leaseOver(doc: JobDoc, nowMs: number): boolean {
   );
 }
 
-function assign(doc: JobDoc, worker: PeerId, nowMs: number, leaseMs: number): Transition {
+function assign(
+  doc: JobDoc,
+  { worker, assignee }: Extract<Happening, { type: "assign" }>,
+  nowMs: number,
+  leaseMs: number,
+): Transition {
   const seq = doc.seqReserved + 1;
   const assigned: JobDoc = {
     ...doc,
     state: "assigned",
     attempt: doc.attempt + 1,
     worker,
+    ...(assignee === undefined ? {} : { assignee }),
     startedAt: timestamp(nowMs),
     leaseUntil: timestamp(nowMs + leaseMs),
     seqReserved: seq + LIMITS.seqReserve,

@@ -31,6 +31,8 @@ export type LiveJobsDeps = {
   readonly clock: Clock;
   readonly log: Log;
   readonly leaseMs: number;
+  /** As `Silence.awayMs`. */
+  readonly awayMs: number;
   /** Rooms with peers connected here. */
   readonly activeRooms: () => readonly RoomId[];
 };
@@ -49,6 +51,8 @@ export class LiveJobs {
   readonly #reviews = new Map<RoomId, { again: boolean }>();
   /** Rooms that had live jobs when last looked at. */
   readonly #busyRooms = new Set<RoomId>();
+  /** Jobs with a silent worker whose logs were looked at, by the end of the lease. */
+  readonly #lookedAt = new Map<JobId, string>();
   #allRoomsAtMs = Number.NEGATIVE_INFINITY;
   /** No lease is taken to be over before this. */
   #trustLeasesFromMs: number;
@@ -117,22 +121,44 @@ export class LiveJobs {
     const markers = await this.#deps.store.markers(room);
     if (markers.length > 0) this.#busyRooms.add(room);
     else this.#busyRooms.delete(room);
-    const queued = await mapParallel(markers, PARALLEL_JOBS, (marker) =>
-      this.#look(room, marker, nowMs).catch((error: unknown): JobDoc[] => {
-        this.#deps.log("warn", `job ${marker.job}: ${messageOf(error)}`, { room });
-        return [];
-      }),
+    const { dispatcher } = this.#deps;
+    const none = (job: JobId) => (error: unknown) => {
+      this.#deps.log("warn", `job ${job}: ${messageOf(error)}`, { room });
+      return undefined;
+    };
+    const looks = await mapParallel(markers, PARALLEL_JOBS, (marker) =>
+      this.#look(room, marker, nowMs).catch(none(marker.job)),
     );
+    const docs = looks.filter((doc) => doc !== undefined);
+    const [queued, silent] = [
+      docs.filter(({ state }) => state === "queued"),
+      docs.filter(({ state }) => state !== "queued"),
+    ];
     // All at once, so that the dispatcher sees their order before it offers the first.
-    this.#deps.dispatcher.enqueue(room, queued.flat());
+    dispatcher.enqueue(room, queued);
+    // Those that wait go first: only who is free after that may take a job from a silent worker.
+    const served = dispatcher.servedNow(room, silent);
+    const taken = await mapParallel(silent, PARALLEL_JOBS, (doc) =>
+      this.#expire(doc, served.has(doc.job)).catch(none(doc.job)),
+    );
+    dispatcher.enqueue(
+      room,
+      taken.filter((doc) => doc !== undefined),
+    );
   }
 
-  /** Does what one job needs; answers it when it waits and the dispatcher does not know yet. */
-  async #look(room: RoomId, { job, modifiedMs }: Marker, nowMs: number): Promise<JobDoc[]> {
+  /** Does what one job needs; answers it when it waits and the dispatcher does not know yet, and when its worker is silent. */
+  async #look(
+    room: RoomId,
+    { job, modifiedMs }: Marker,
+    nowMs: number,
+  ): Promise<JobDoc | undefined> {
     const { store, dispatcher, events } = this.#deps;
     const known = dispatcher.knows(room, job);
     const maxAgeMs = known ? Number.POSITIVE_INFINITY : FOREIGN_MAX_AGE_MS;
     const doc = await store.find(room, job, { maxAgeMs });
+    const isSilent = doc !== undefined && leaseOver(doc, nowMs);
+    if (!isSilent) this.#lookedAt.delete(job);
     if (doc === undefined) {
       if (nowMs - modifiedMs > ORPHAN_MS) await store.removeMarker(room, job);
     } else if (isTerminal(doc.state)) {
@@ -140,35 +166,42 @@ export class LiveJobs {
       await store.removeMarker(room, job);
     } else if (doc.state === "queued") {
       // A slot of an attempt that is over (its worker was cut off) does not keep the next one waiting.
-      if (dispatcher.knows(room, job, doc.attempt)) return [];
+      if (dispatcher.knows(room, job, doc.attempt)) return undefined;
       // The submitting hub may have been killed before it wrote this.
       if (doc.attempt === 0) await events.put(room, job, queuedEvent(doc));
-      return [doc];
-    } else if (leaseOver(doc, nowMs) && nowMs >= this.#trustLeasesFromMs) {
-      return this.#expire(doc);
+      return doc;
+    } else if (isSilent && nowMs >= this.#trustLeasesFromMs) {
+      return doc;
     } else {
       dispatcher.reclaim(doc);
     }
-    return [];
+    return undefined;
   }
 
-  /** Takes a job from its worker; answers it when it waits again. */
-  async #expire(remembered: JobDoc): Promise<JobDoc[]> {
+  /** Takes a job from its worker if that serves something; answers it when it waits again. */
+  async #expire(remembered: JobDoc, served: boolean): Promise<JobDoc | undefined> {
     const { store, dispatcher } = this.#deps;
     const { room, job } = remembered;
-    const happening = await this.#howItEnded(remembered);
-    await store.noteLoggedWish(remembered);
+    const leaseUntil = remembered.leaseUntil ?? "";
+    let happening: Happening = { type: "expire", served, awayMs: this.#deps.awayMs };
+    // Nobody adds to the log of a silent worker: once is enough while it keeps its job.
+    if (served || this.#lookedAt.get(job) !== leaseUntil) {
+      happening = (await this.#loggedEnd(remembered)) ?? happening;
+      await store.noteLoggedWish(remembered);
+      this.#lookedAt.set(job, leaseUntil);
+    }
     const { doc, changed } = await store.apply(room, job, happening);
-    if (!changed) return [];
+    if (!changed) return undefined;
+    this.#lookedAt.delete(job);
     dispatcher.revoke(remembered, doc.reason ?? "its lease ran out");
-    return doc.state === "queued" ? [doc] : [];
+    return doc.state === "queued" ? doc : undefined;
   }
 
-  /** Lost, unless the log holds its end: then the hub was killed between the last events and the document. */
-  async #howItEnded({ room, job, attempt }: JobDoc): Promise<Happening> {
+  /** The end that the log holds when the hub was killed between the last events and the document. */
+  async #loggedEnd({ room, job, attempt }: JobDoc): Promise<Happening | undefined> {
     const last = (await this.#deps.events.tail(room, job))?.last;
     if (last?.type !== "state" || !isTerminal(last.state) || last.attempt !== attempt) {
-      return { type: "expire" };
+      return undefined;
     }
     const model = last.state === "completed" ? await this.#deps.modelOf(room, job) : undefined;
     return { type: "recover", end: last, model };

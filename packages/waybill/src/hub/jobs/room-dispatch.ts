@@ -34,6 +34,8 @@ import {
   outlookOf,
   refusedAgain,
 } from "./matching.ts";
+import type { ServiceTimes } from "./service-times.ts";
+import { type Present, servedNow, silenceReason } from "./silent-worker.ts";
 
 export type RoomDispatchDeps = {
   readonly store: JobStore;
@@ -42,6 +44,8 @@ export type RoomDispatchDeps = {
   readonly log: Log;
   /** Where a job that is queued again goes; this room's dispatch may be another by then. */
   readonly requeue: (doc: JobDoc) => void;
+  /** Asks for a look at the room's live jobs in the bucket. */
+  readonly requestReview: (room: RoomId) => void;
   /** What is wanted of the room's workers; those without an entry are active. */
   readonly modes: (room: RoomId) => Promise<Readonly<Record<PeerId, WorkerMode>>>;
   /** Tells a worker that has come back what somebody wants of its job. */
@@ -67,7 +71,7 @@ type Slot = {
 };
 
 /** A connected worker as matching sees it. */
-class WorkerSlots implements Candidate {
+class WorkerSlots implements Present {
   readonly peer: ConnectedPeer;
   readonly capabilities: Candidate["capabilities"];
   readonly slots = new Map<JobId, Slot>();
@@ -95,6 +99,10 @@ class WorkerSlots implements Candidate {
   get busy(): number {
     return this.slots.size;
   }
+
+  has(job: JobId, attempt: number): boolean {
+    return this.slots.get(job)?.attempt === attempt;
+  }
 }
 
 const ACTIVE: WorkerMode = { mode: "active" };
@@ -108,10 +116,14 @@ export class RoomDispatch {
   readonly #deps: RoomDispatchDeps;
   readonly #workers = new Map<PeerId, WorkerSlots>();
   readonly #queue = new JobQueue();
+  readonly #service: ServiceTimes;
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** Jobs that silent workers keep because nobody else is free. */
+  #kept: readonly JobDoc[] = [];
 
-  constructor(room: RoomId, deps: RoomDispatchDeps) {
+  constructor(room: RoomId, deps: RoomDispatchDeps, service: ServiceTimes) {
     this.#room = room;
+    this.#service = service;
     this.#deps = deps;
   }
 
@@ -212,6 +224,21 @@ export class RoomDispatch {
     return outlookOf(job, [...this.#workers.values()], this.#deps.clock());
   }
 
+  /** Which jobs with a silent worker are served by taking them now; the others are looked at again when somebody is free. */
+  servedNow(silent: readonly JobDoc[]): Set<JobId> {
+    const served = servedNow(silent, this.#present(), this.#refusalsOf, this.#deps.clock());
+    this.#kept = silent.filter(({ job }) => !served.has(job));
+    return served;
+  }
+
+  /** See `silenceReason`. */
+  silenceReason(doc: JobDoc, times: { nowMs: number; leaseMs: number }): string {
+    return silenceReason(doc, this.#present(), this.#refusalsOf, times);
+  }
+
+  readonly #present = () => [...this.#workers.values()];
+  readonly #refusalsOf = (job: JobId) => this.#queue.refusals(job);
+
   jobsOf(worker: PeerId): JobId[] {
     return [...(this.#workers.get(worker)?.slots.keys() ?? [])];
   }
@@ -228,17 +255,22 @@ export class RoomDispatch {
     if (this.#deps.stopping.aborted) return;
     const free = new Set([...this.#workers.values()].filter(isFree));
     if (free.size === 0) return;
-    offerFairly(this.#queue.all(), this.#running(), (queued) => {
+    offerFairly(this.#queue.all(), this.#running(), this.#service.lastMs, (queued) => {
       if (free.size === 0) return "full";
       const worker = chooseWorker(queued, free, this.#deps.clock());
       if (worker === undefined) return "unfit";
       const { job, submitter } = queued;
       this.#queue.take(job);
       worker.slots.set(job, { attempt: undefined, accepted: false, timer: undefined, submitter });
+      this.#service.serve(submitter, this.#deps.clock());
       if (!isFree(worker)) free.delete(worker);
       this.#deps.tasks.run("assign a job", () => this.#assign(worker, job));
       return "placed";
     });
+    const { clock, requestReview } = this.#deps;
+    if (servedNow(this.#kept, this.#present(), this.#refusalsOf, clock()).size === 0) return;
+    this.#kept = [];
+    requestReview(this.#room);
   }
 
   /** Jobs that are running here or going out, by submitter. */
@@ -253,7 +285,9 @@ export class RoomDispatch {
   }
 
   async #assign(worker: WorkerSlots, job: JobId): Promise<void> {
-    const happening = { type: "assign", worker: worker.workerId } as const;
+    const { name, capabilities, workerId } = worker;
+    const assignee = { name, kind: capabilities.kind };
+    const happening = { type: "assign", worker: workerId, assignee } as const;
     try {
       const applied = await this.#deps.store.apply(this.#room, job, happening, (stored) =>
         this.#offer(worker, stored),
@@ -365,6 +399,9 @@ export class RoomDispatch {
     } else {
       const slot = worker.slots.get(job);
       if (slot !== undefined) slot.submitter = submitterOf(doc);
+      if (doc.startedAt !== undefined) {
+        this.#service.learn(submitterOf(doc), Date.parse(doc.startedAt));
+      }
       this.#deps.remind(doc);
     }
   }
