@@ -66,6 +66,7 @@ export {
   WorkerInfo,
   WorkerMode,
   Requirements,
+  broughtBy,
   unmetRequirement,
 } from "./workers.ts";
 export { type Condition, parseCondition, unmetCondition } from "./where.ts";

@@ -88,6 +88,10 @@ describe("conditions that cannot be read point at the place", () => {
     ["trainers hassleap", 10, /trainers is compared with has/],
     ["cpus >= ", 9, /a value is missing/],
     ["cpus >= 16GB", 9, /16GB is not a number/],
+    ["kind == desktop && labels.site == lab", 17, /^one condition each; repeat --where$/],
+    ["labels.site == lab||x", 19, /one condition each/],
+    ["cpus >= 8 and gpus >= 1", 10, /one condition each/],
+    ["kind == laptop", 9, /^kind is desktop, ephemeral, shared, never laptop$/],
     ["memoryBytes >= 16 parsecs", 16, /not a size such as 16GB/],
   ])("%j", (text, at, message) => {
     expect(parseCondition(text)).toMatchObject({ at, message: expect.stringMatching(message) });

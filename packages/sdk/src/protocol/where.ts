@@ -2,7 +2,7 @@
 // checked against what a worker says of itself, and explained when they do not hold. Pure.
 //
 //   condition := field operator value        field := one of FIELDS, or labels.NAME
-import type { Gpu, WorkerCapabilities } from "./workers.ts";
+import type { Gpu, WorkerCapabilities, WorkerKind } from "./workers.ts";
 
 type FieldKind = "text" | "number" | "bytes" | "set";
 type Operator = "==" | "!=" | ">=" | "<=" | ">" | "<" | "~" | "has";
@@ -67,6 +67,14 @@ const UNITS: Readonly<Record<string, number>> = {
   tib: 1024 ** 4,
 };
 
+/** What would join two conditions, were there such a thing. */
+const JOINT = /&&|\|\||\s(?:and|or)\s/i;
+
+/** Values there are, of fields that have no others. */
+const VALUES: Readonly<Record<string, readonly string[]>> = {
+  kind: ["desktop", "ephemeral", "shared"] satisfies WorkerKind[],
+};
+
 /** Reads one condition. */
 export function parseCondition(text: string): Condition | WhereProblem {
   const start = text.length - text.trimStart().length;
@@ -84,7 +92,12 @@ export function parseCondition(text: string): Condition | WhereProblem {
   const afterOperator = operatorAt + operator.length;
   const given = text.slice(afterOperator);
   const valueAt = afterOperator + given.length - given.trimStart().length;
-  const value = valueOf(unquoted(given.trim()), kind);
+  const written = given.trim();
+  const joint = isQuoted(written) ? undefined : JOINT.exec(written);
+  if (joint !== null && joint !== undefined) {
+    return { at: valueAt + 1 + joint.index, message: "one condition each; repeat --where" };
+  }
+  const value = checked(field, operator, valueOf(unquoted(written), kind));
   if (typeof value === "object") return { at: valueAt + 1, message: value.message };
   return { text: text.trim(), field, operator, value };
 }
@@ -214,6 +227,23 @@ function valueOf(text: string, kind: FieldKind): string | number | { readonly me
     return { message: `${text} is not ${example}` };
   }
   return Number(digits) * factor;
+}
+
+/** The value, unless the field can never be it. */
+function checked(
+  field: string,
+  operator: Operator,
+  value: ReturnType<typeof valueOf>,
+): ReturnType<typeof valueOf> {
+  const values = Object.hasOwn(VALUES, field) ? VALUES[field] : undefined;
+  if (operator === "~" || typeof value !== "string" || values?.includes(value) !== false) {
+    return value;
+  }
+  return { message: `${field} is ${values.join(", ")}, never ${value}` };
+}
+
+function isQuoted(text: string): boolean {
+  return /^".*"$/.test(text);
 }
 
 function unquoted(text: string): string {

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { describe, expect, it } from "vitest";
 import { PeerId } from "./ids.ts";
-import { Requirements, type WorkerCapabilities, unmetRequirement } from "./workers.ts";
+import { Requirements, type WorkerCapabilities, broughtBy, unmetRequirement } from "./workers.ts";
 
 const workerId = v.parse(PeerId, "p_0123456789abcdef_one");
 const capabilities: WorkerCapabilities = {
@@ -54,6 +54,19 @@ describe("a job's requirements", () => {
     expect(unmet({ labels: { site: "cloud" } })).toContain("site=cloud");
     expect(unmet({ worker: "p_0123456789abcdef_two" })).toContain("not the worker");
     expect(unmet({}, "other")).toContain("no trainer named other");
+  });
+
+  it("keep code and environment away from it, too, with their name", () => {
+    const wanted = { trainer: "sleap", requirements: {} };
+    const of = (brings: "code" | "environment") =>
+      unmetRequirement({ workerId, capabilities }, { ...wanted, brings });
+    expect(of("code")).toBe("runs named trainers only, without code of the job's own");
+    expect(of("environment")).toContain("without environment");
+    expect(broughtBy({ env: { A: "b" } })).toBe("environment");
+    expect(broughtBy({ code: "c", env: {} })).toBe("code");
+    expect(broughtBy({ env: {} })).toBeUndefined();
+    const any = { workerId, capabilities: { ...capabilities, commands: true } };
+    expect(unmetRequirement(any, { ...wanted, brings: "code" })).toBeUndefined();
   });
 
   it("keep commands away from a worker that runs named trainers only", () => {

@@ -83,7 +83,21 @@ export const Requirements = v.object({
 });
 export type Requirements = v.InferOutput<typeof Requirements>;
 
-type Wanted = { readonly trainer?: string | undefined; readonly requirements: Requirements };
+type Wanted = {
+  readonly trainer?: string | undefined;
+  /** What a job brings that can make any program do anything: `code` or `environment`. */
+  readonly brings?: "code" | "environment" | undefined;
+  readonly requirements: Requirements;
+};
+
+/** Code and environment need the same permission as a command (docs/protocol/events.md §6). */
+export function broughtBy(spec: {
+  readonly code?: string | undefined;
+  readonly env: Readonly<Record<string, string>>;
+}): Wanted["brings"] {
+  if (spec.code !== undefined) return "code";
+  return Object.keys(spec.env).length > 0 ? "environment" : undefined;
+}
 
 /** The first reason why a worker cannot take a job, or `undefined` when it can. Ignores whether it is busy. */
 export function unmetRequirement(
@@ -95,6 +109,9 @@ export function unmetRequirement(
   if (job.trainer === undefined && !has.commands) return "runs named trainers only";
   if (job.trainer !== undefined && !has.trainers.includes(job.trainer)) {
     return `has no trainer named ${job.trainer}`;
+  }
+  if (job.brings !== undefined && !has.commands) {
+    return `runs named trainers only, without ${job.brings} of the job's own`;
   }
   if (wants.worker !== undefined && wants.worker !== worker.workerId)
     return "is not the worker asked for";

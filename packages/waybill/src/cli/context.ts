@@ -153,7 +153,12 @@ export class Context {
     const worker = saved.find((one) => one.room === room && one.role === "worker");
     if (worker !== undefined && token === undefined) return { token: worker.token, identity };
     const owner = token ?? saved.find((one) => one.room === room && one.role === "owner")?.token;
-    if (owner === undefined) throw await this.#noToken(room);
+    if (owner === undefined) {
+      const other = saved.find((one) => one.room === room);
+      throw other === undefined ? await this.#noToken(room) : notAWorkers(room, other.role);
+    }
+    const { role } = peekToken(owner);
+    if (role !== "owner") throw notAWorkers(room, role);
     const client = new HubClient({
       url: this.hubUrl,
       credential: { token: owner, identity },
@@ -196,6 +201,14 @@ export class Context {
   async #saved() {
     return (await savedRooms(this.dataDir)).filter((one) => one.hub === this.hubUrl);
   }
+}
+
+function notAWorkers(room: RoomId, role: Role): WaybillError {
+  return new WaybillError(
+    "forbidden",
+    `this machine's token for ${room} is a ${role}'s; a worker needs the role worker`,
+    { hint: "ask its owner for a code: `waybill room invite --role worker`" },
+  );
 }
 
 function hubUrlOf(text: string): string {

@@ -11,9 +11,9 @@ import {
   type RoomId,
   type RouteOutput,
   cryptoRandom,
-  decodeValue,
   randomText,
 } from "@waybill/sdk/protocol";
+import * as v from "valibot";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { openLive, personName } from "../live.ts";
@@ -42,16 +42,18 @@ export function waiting(command: Command): Command {
     .option("--no-wait", "return when the worker has received it, not when it is applied");
 }
 
-/** `lr=0.01 mixed=true name=x` as values: JSON scalars, and text for what is none. */
-export function adjustmentOf(pairs: readonly string[]): Adjustment {
-  const values = Object.fromEntries(
-    pairs.map((pair) => {
-      const at = pair.indexOf("=");
-      if (at < 1) throw new InvalidArgumentError(`${pair}: it looks like key=value`);
-      return [pair.slice(0, at), scalarOf(pair.slice(at + 1))];
-    }),
-  );
-  return decodeValue(Adjustment, values, "the values");
+/** One more of `lr=0.01 mixed=true name=x`: JSON scalars, and text for what is none. Throws commander's usage errors. */
+export function collectAdjustment(pair: string, earlier: Adjustment = {}): Adjustment {
+  const at = pair.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("it looks like key=value");
+  const value = scalarOf(pair.slice(at + 1));
+  if (typeof value === "object" && value !== null) {
+    throw new InvalidArgumentError("a value is a number, true, false, null or text");
+  }
+  const values = { ...earlier, [pair.slice(0, at)]: value };
+  const read = v.safeParse(Adjustment, values);
+  if (!read.success) throw new InvalidArgumentError(read.issues[0].message);
+  return read.output;
 }
 
 function scalarOf(text: string): unknown {

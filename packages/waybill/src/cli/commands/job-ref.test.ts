@@ -1,7 +1,6 @@
 import type { JobId } from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
-import { adjustmentOf } from "./job-commands.ts";
-import { jobsMeant } from "./job-ref.ts";
+import { jobsMeant, partOf } from "./job-ref.ts";
 
 const ids = ["j_01h2xcejqtf2nbrx", "j_01h2xcejzzzzzzzz", "j_01h9aaaaaaaf2nbr"] as JobId[];
 
@@ -14,22 +13,8 @@ describe("a cut job id", () => {
   });
 });
 
-describe("values of an adjustment", () => {
-  it("are JSON scalars, and text for what is none", () => {
-    const pairs = ["lr=0.01", "batch=32", "mixed=true", "warmup=null", "name=a=b", "v=1.2.3"];
-    expect(adjustmentOf(pairs)).toEqual({
-      lr: 0.01,
-      batch: 32,
-      mixed: true,
-      warmup: null,
-      name: "a=b",
-      v: "1.2.3",
-    });
-  });
-
-  it("are refused where no trainer could take them", () => {
-    expect(() => adjustmentOf(["lr"])).toThrow(/key=value/);
-    expect(() => adjustmentOf(["lr=[1,2]"])).toThrow(/the values/);
-    expect(() => adjustmentOf(["9lives=1"])).toThrow(/not a key/);
-  });
+it("of too few characters is said to be such", () => {
+  expect(() => partOf("ab")).toThrow(/at least 3 characters/);
+  expect(partOf("J_01H9")).toBe("01h9");
+  expect(() => partOf("!!!")).toThrow(/not a job id/);
 });

@@ -25,11 +25,7 @@ async function abbreviated(
   room: RoomId,
   text: string,
 ): Promise<JobId> {
-  const part = text.toLowerCase().replace(/^j_/, "");
-  // Words that are no part of any id get the format's own message.
-  if (part.length < LEAST || !/^[0-9a-hjkmnp-tv-z]+$/.test(part)) {
-    return decodeValue(JobId, text, `job "${text}"`);
-  }
+  const part = partOf(text);
   const query = { limit: String(RECENT) };
   const { jobs } = await hub.call("listJobs", { params: { room }, query }, { signal });
   const matches = jobsMeant(
@@ -52,6 +48,18 @@ async function abbreviated(
   throw new WaybillError("conflict", `${text} may be ${shown}${rest}`, {
     hint: "give more characters",
   });
+}
+
+/** What a cut id is compared by. Throws `invalid_request` for what is part of no id, or of too many. */
+export function partOf(text: string): string {
+  const part = text.toLowerCase().replace(/^j_/, "");
+  // Words that are no part of any id get the format's own message.
+  if (!/^[0-9a-hjkmnp-tv-z]+$/.test(part)) decodeValue(JobId, text, `job "${text}"`);
+  if (part.length >= LEAST) return part;
+  throw new WaybillError(
+    "invalid_request",
+    `"${text}" may be many jobs: give at least ${LEAST} characters of its id`,
+  );
 }
 
 /** Ids that begin or end with `part`, without their `j_`. */

@@ -1,18 +1,20 @@
 // waybill job …: what runs, what ran, and commands to it.
 import { Command } from "commander";
 import {
+  type Adjustment,
   type CommandName,
   type JobDoc,
   JobState,
   type ResumePoint,
   decodeValue,
+  isTerminal,
 } from "@waybill/sdk/protocol";
 import type { Context } from "../context.ts";
 import { wholeNumber, withRoom } from "../options.ts";
 import { formatBytes, formatTime, formatValue, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
-import { type WaitOptions, adjustmentOf, sendCommand, waiting } from "./job-commands.ts";
 import { describeMove } from "../render/job-view.ts";
+import { type WaitOptions, collectAdjustment, sendCommand, waiting } from "./job-commands.ts";
 import { roomAndJob } from "./job-ref.ts";
 import { followJob } from "./job-watch.ts";
 
@@ -67,13 +69,14 @@ export function jobCommand(run: Runner): Command {
     );
   }
   job.addCommand(
-    waiting(withRoom(new Command("adjust")).argument("<job>").argument("<key=value...>"))
+    waiting(withRoom(new Command("adjust")).argument("<job>"))
+      .argument("<key=value...>", "what to set", collectAdjustment)
       .description(
         "give the trainer other values while it runs (numbers, true, false, null or text)",
       )
       .action(
-        run<[string, string[]], WaitOptions>((context, [id, pairs], options) =>
-          sendCommand(context, id, { name: "adjust", values: adjustmentOf(pairs) }, options),
+        run<[string, Adjustment], WaitOptions>((context, [id, values], options) =>
+          sendCommand(context, id, { name: "adjust", values }, options),
         ),
       ),
   );
@@ -105,12 +108,18 @@ async function list(
     one.state,
     formatTime(one.submittedAt),
     one.spec.alias ?? "–",
-    one.worker ?? "–",
+    one.assignee?.name ?? one.worker ?? "–",
     (one.spec.command?.join(" ") ?? one.spec.trainer ?? "").slice(0, 48),
   ]);
   context.output.line(
     table([["JOB", "STATE", "SUBMITTED (UTC)", "ALIAS", "WORKER", "COMMAND"], ...rows]),
   );
+  for (const { job, state, worker, reason } of jobs) {
+    // Of a job that a worker has, it is about the worker.
+    if (worker !== undefined && reason !== undefined && !isTerminal(state)) {
+      context.output.line(`${job}: ${reason}`);
+    }
+  }
 }
 
 async function show(context: Context, [text]: [string]): Promise<void> {
@@ -125,7 +134,7 @@ async function show(context: Context, [text]: [string]): Promise<void> {
     ["submitted", `${formatTime(job.submittedAt)} UTC by ${job.submittedBy}`],
     ["started", job.startedAt === undefined ? undefined : `${formatTime(job.startedAt)} UTC`],
     ["ended", job.endedAt === undefined ? undefined : `${formatTime(job.endedAt)} UTC`],
-    ["worker", job.worker],
+    ["worker", workerOf(job)],
     ["attempt", String(job.attempt)],
     ["now", moving],
     ["resume", job.resume === undefined ? undefined : describeResume(job.resume)],
@@ -166,6 +175,11 @@ async function fetchingNow(
   );
   if (latest?.type === "log") return latest.line;
   return latest?.type === "transfer" ? describeMove(latest) : undefined;
+}
+
+/** `desk (p_3VyV…)` */
+function workerOf({ worker, assignee }: JobDoc): string | undefined {
+  return assignee === undefined ? worker : `${assignee.name} (${worker})`;
 }
 
 /** `epoch=7, 12.0 MiB (attempt 1, 2026-01-02 03:04:05 UTC)` */

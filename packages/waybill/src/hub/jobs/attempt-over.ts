@@ -78,12 +78,14 @@ function whyNoMore({ spec, fruitless = 0, wish }: JobDoc): string | undefined {
     : `not tried again: ${fruitless} attempts in a row ended without a new checkpoint`;
 }
 
-function nextAttempt({ attempt, resume }: JobDoc): string {
+function nextAttempt({ attempt, resume, state }: JobDoc): string {
   const from =
     resume === undefined
       ? "begins anew, for no checkpoint is stored"
       : `resumes from ${placeOfResume(resume)}`;
-  return `attempt ${attempt} was interrupted; attempt ${attempt + 1} ${from}`;
+  // Nothing but its last checkpoint survives an attempt.
+  const paused = state === "paused" ? "; it was paused; it runs again" : "";
+  return `attempt ${attempt} was interrupted; attempt ${attempt + 1} ${from}${paused}`;
 }
 
 function cancelled(doc: JobDoc, by: string, nowMs: number): Transition {

@@ -1,5 +1,5 @@
 // The jobs of one room that wait for a worker, in order of submission. Memory only: a hint of what the bucket holds.
-import type { JobDoc, JobId, PeerId } from "@waybill/sdk/protocol";
+import { type JobDoc, type JobId, type PeerId, broughtBy } from "@waybill/sdk/protocol";
 import { type QueuedJob, type Refusal, bySubmission } from "./matching.ts";
 
 export class JobQueue {
@@ -69,6 +69,7 @@ export class JobQueue {
 /** What matching needs of a job's spec. */
 export function wantedOf(doc: JobDoc): QueuedJob["wanted"] {
   const { trainer, requirements, dataset, code } = doc.spec;
+  const brings = broughtBy(doc.spec);
   const { submittedBy, submitter, resume, parentArtifact } = doc;
   return {
     requirements,
@@ -76,6 +77,7 @@ export function wantedOf(doc: JobDoc): QueuedJob["wanted"] {
     submitter,
     artifacts: [dataset, code, resume?.artifact, parentArtifact].filter((id) => id !== undefined),
     ...(trainer === undefined ? {} : { trainer }),
+    ...(brings === undefined ? {} : { brings }),
   };
 }
 

@@ -313,6 +313,12 @@ describe("an attempt that was interrupted", () => {
     expect(outcomeOf(wanted, { type: "expire", ...silence })).toBe("failed");
   });
 
+  it.each(["interrupt", "expire"] as const)("says on %s that a pause is over", (how) => {
+    const reasonOf = (doc: JobDoc) => next(doc, HAPPENINGS[how], LATER_MS).events?.at(-1)?.reason;
+    expect(reasonOf({ ...running, state: "paused" })).toMatch(/; it was paused; it runs again$/);
+    expect(reasonOf(running)).not.toMatch(/paused/);
+  });
+
   it("answers its worker the same when it asks again, whatever has become of the job", () => {
     const { doc } = next(running, HAPPENINGS.interrupt, LATER_MS);
     expect(next(doc, HAPPENINGS.interrupt, LATER_MS).doc).toBe(doc);

@@ -12,6 +12,7 @@ import {
 
 /** What matching needs to know of a job; specs stay in the bucket. */
 type Wanted = Pick<JobDoc["spec"], "trainer" | "requirements"> & {
+  readonly brings?: "code" | "environment";
   /** What the submitter is called, and by which key that is. */
   readonly submittedBy: string;
   readonly submitter: string | undefined;

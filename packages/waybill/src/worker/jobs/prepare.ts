@@ -18,6 +18,7 @@ import {
   type NewJobEvent,
   type WorkerCapabilities,
   WaybillError,
+  broughtBy,
 } from "@waybill/sdk/protocol";
 import type { ArtifactCache, CacheLease } from "../cache/artifact-cache.ts";
 import { removeTree } from "../data-dir/data-dir.ts";
@@ -174,10 +175,8 @@ function commandOf({ assignment, trainers, capabilities }: PrepareInit): readonl
   if (command === undefined || !Object.hasOwn(trainers, spec.trainer)) {
     throw new WaybillError("not_found", `this worker has no trainer named ${spec.trainer}`);
   }
-  // Code and environment can make any program do anything: they need the same permission as a command.
-  const brings =
-    spec.code === undefined ? (Object.keys(spec.env).length > 0 ? "environment" : "") : "code";
-  if (brings !== "" && !capabilities.commands) {
+  const brings = broughtBy(spec);
+  if (brings !== undefined && !capabilities.commands) {
     throw new WaybillError(
       "forbidden",
       `this worker runs its named trainers only; a job may not bring ${brings} of its own`,
