@@ -114,9 +114,9 @@ async function list(
   context.output.line(
     table([["JOB", "STATE", "SUBMITTED (UTC)", "ALIAS", "WORKER", "COMMAND"], ...rows]),
   );
-  for (const { job, state, worker, reason } of jobs) {
+  for (const { job, worker, reason, ...one } of jobs) {
     // Of a job that a worker has, it is about the worker.
-    if (worker !== undefined && reason !== undefined && !isTerminal(state)) {
+    if (worker !== undefined && reason !== undefined && !isTerminal(one.state)) {
       context.output.line(`${job}: ${reason}`);
     }
   }
