@@ -29,8 +29,8 @@ export type UsageReport = Counters & {
 
 /** Processes of a room that relay on one day; a lab has tens. Those above are not counted. */
 const MAX_PEERS = 1024;
-/** Connections of one peer that are remembered; it has a few to each of the peers it talks to. */
-const MAX_CONNECTIONS = 128;
+/** Connections of one peer that are remembered: up to 17 to each of the peers it talks to, replaced now and then. */
+const MAX_CONNECTIONS = 2048;
 
 /** One hub's account of one room. */
 export class RelayUsage {
@@ -76,7 +76,7 @@ export class RelayUsage {
   count({ peerId, name, connection, sent, received }: UsageReport): boolean {
     const known = this.#peers.get(peerId);
     if (known === undefined && this.#peers.size >= MAX_PEERS) return false;
-    const last = this.#last.get(peerId)?.get(connection) ?? ZERO;
+    const last = this.#startOf(peerId, connection) ?? { sent, received };
     const grown = {
       sent: Math.max(0, sent - last.sent),
       received: Math.max(0, received - last.received),
@@ -107,6 +107,17 @@ export class RelayUsage {
   /** Per peer, over all hubs; who moved most comes first. */
   byPeer(): PeerSums {
     return peerSums([...this.#others, this.part()]);
+  }
+
+  /**
+   * Where to count a connection from: what it reported last, nothing for a new one. Undefined for one that may have been
+   * forgotten, or will not be remembered: its counters, which are cumulative, must not count a second time.
+   */
+  #startOf(peer: PeerId, connection: string): Counters | undefined {
+    const connections = this.#last.get(peer);
+    if (connections === undefined) return this.#last.size < MAX_PEERS ? ZERO : undefined;
+    const known = connections.get(connection);
+    return known ?? (connections.size < MAX_CONNECTIONS ? ZERO : undefined);
   }
 
   #resume(own: UsagePart | undefined): void {

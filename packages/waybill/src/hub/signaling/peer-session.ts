@@ -59,6 +59,7 @@ export type PeerSessionDeps = {
 
 /** Messages that may arrive behind a hello before the token is checked; more than a chunk of TCP holds. */
 const MAX_EARLY_MESSAGES = 1024;
+const MAX_EARLY_CHARS = 1024 * 1024;
 
 export class PeerSession implements Connection {
   readonly #deps: PeerSessionDeps;
@@ -67,6 +68,7 @@ export class PeerSession implements Connection {
   readonly #helloTimer: NodeJS.Timeout;
   #state: "opened" | "authenticating" | "accepted" | "closed" = "opened";
   #early: string[] = [];
+  #earlyChars = 0;
   #peer: ConnectedPeer | undefined;
 
   constructor(open: (events: WireEvents) => Wire, room: RoomId, deps: PeerSessionDeps) {
@@ -102,7 +104,7 @@ export class PeerSession implements Connection {
         void this.#authenticate(text);
         return;
       case "authenticating":
-        if (this.#early.push(text) > MAX_EARLY_MESSAGES) this.close(1008, "waits for no welcome");
+        this.#keepEarly(text);
         return;
       case "accepted":
         this.#onMessage(text);
@@ -112,6 +114,14 @@ export class PeerSession implements Connection {
       default:
         assertNever(this.#state);
     }
+  }
+
+  #keepEarly(text: string): void {
+    this.#earlyChars += text.length;
+    const isTooMuch =
+      this.#early.length === MAX_EARLY_MESSAGES || this.#earlyChars > MAX_EARLY_CHARS;
+    if (isTooMuch) this.close(1008, "waits for no welcome");
+    else this.#early.push(text);
   }
 
   async #authenticate(text: string): Promise<void> {

@@ -25,10 +25,18 @@ export type PollArea = {
 };
 
 const WAIT_MS = 25_000;
+/** A repetition that comes while its original waits comes again after so long; it waits for less. */
+const SLOWED_MS = 1000;
 /** 1000: the peer left. */
 const GOING = 1000;
 
-type Poll = { readonly room: RoomId; readonly key: string; readonly wire: PollWire };
+type Poll = {
+  readonly room: RoomId;
+  readonly key: string;
+  readonly wire: PollWire;
+  /** What its peer has said too much is being waited off. */
+  isSlowed: boolean;
+};
 
 /** Composes the area. */
 export function createPollArea(deps: PollAreaDeps): PollArea {
@@ -72,16 +80,27 @@ export function createPollArea(deps: PollAreaDeps): PollArea {
       return (wire = new PollWire({ ...events, onClose, keepAliveMs, waitMs, now }));
     });
     if (wire === undefined) throw new WaybillError("internal", "a poll was not opened");
-    const poll = { room, key, wire };
+    const poll: Poll = { room, key, wire, isSlowed: false };
     polls.set(id, poll);
     checking ??= setInterval(check, keepAliveMs);
     return poll;
   }
 
   async function say(poll: Poll, first: number, messages: readonly string[]) {
+    if (poll.isSlowed) {
+      throw new WaybillError("rate_limited", "this poll says too much at once", {
+        retryAfterMs: SLOWED_MS,
+      });
+    }
     const { next, slowMs } = poll.wire.accept(first, messages);
+    if (slowMs === 0) return { next };
     // Its peer sends one request after another, so it is slowed, and nothing is dropped.
-    if (slowMs > 0) await delay(slowMs);
+    poll.isSlowed = true;
+    try {
+      await delay(slowMs);
+    } finally {
+      poll.isSlowed = false;
+    }
     return { next };
   }
 
