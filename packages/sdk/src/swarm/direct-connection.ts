@@ -25,7 +25,8 @@ import type { Clock } from "./clock.ts";
 import type { LinkKeysPort } from "./link-keys-port.ts";
 import { checkDescription, proveDescription } from "./peer-proof.ts";
 import type { PeerConnection, PeerConnectionConstructor } from "./rtc-types.ts";
-import { allowedSdp, maxMessageBytes } from "./sdp.ts";
+import { RelayGate } from "./relay-gate.ts";
+import { allowedSdp, maxMessageBytes, withoutCandidates } from "./sdp.ts";
 import { type SelectedPair, isRelayed, readSelectedPair } from "./selected-pair.ts";
 
 export type Description = Extract<Negotiation, { kind: "description" }>;
@@ -74,6 +75,8 @@ export class DirectConnection {
   readonly #init: DirectConnectionInit;
   readonly #pc: PeerConnection;
   readonly #ours: CandidateGate;
+  /** Where the stack does not keep to the policy: what of the peer's may be given to it. */
+  readonly #relays: RelayGate | undefined;
   readonly #theirs: CandidateGate;
   #control: RTCDataChannel | undefined;
   #bulk: RTCDataChannel | undefined;
@@ -97,13 +100,20 @@ export class DirectConnection {
       mtu: MTU,
     });
     this.#ours = new CandidateGate(init.policy, (candidate) => this.#signal(candidate));
-    this.#theirs = new CandidateGate(init.policy, ({ candidate, mid }) => {
+    const isEnforced = init.policy === "all" || init.RTCPeerConnection === platformsOwn();
+    const give = ({ candidate, mid }: Candidate) => {
       // Those that cannot be used are no failure, others may do.
       this.#pc.addIceCandidate({ candidate, sdpMid: mid ?? "0" }).catch(() => undefined);
-    });
+    };
+    const relays = isEnforced ? undefined : new RelayGate(init.iceServers, give);
+    this.#relays = relays;
+    this.#theirs = new CandidateGate(init.policy, (theirs) =>
+      relays === undefined ? give(theirs) : relays.take(theirs),
+    );
     this.#pc.addEventListener("icecandidate", ({ candidate: found }) => {
       if (found === null || this.#state === "closed") return;
       const { candidate, sdpMid } = found;
+      relays?.learn(candidate);
       this.#ours.take({ kind: "candidate", candidate, mid: sdpMid, connection: this.connection });
     });
     this.#pc.addEventListener("datachannel", ({ channel }) => this.#offeredChannel(channel));
@@ -207,7 +217,13 @@ export class DirectConnection {
     const described = { connection, sdpType, from: peer, to: self, sdp, replaces, bulk };
     await checkDescription(keys, { ...described, proof });
     this.#remoteSdp = sdp;
-    return allowedSdp(sdp, policy);
+    const allowed = allowedSdp(sdp, policy);
+    if (this.#relays === undefined) return allowed;
+    const parts = withoutCandidates(allowed);
+    for (const candidate of parts.candidates) {
+      this.#theirs.take({ kind: "candidate", candidate, connection });
+    }
+    return parts.sdp;
   }
 
   async #describe(sdpType: "offer" | "answer", made: string | undefined): Promise<void> {
@@ -380,6 +396,11 @@ export class DirectConnection {
     this.close();
     this.#init.onClosed(reason, code);
   }
+}
+
+/** Browsers keep to `iceTransportPolicy`; stacks that are brought along may not. */
+function platformsOwn(): unknown {
+  return globalThis.RTCPeerConnection;
 }
 
 const CONTROL_LABEL = "control";

@@ -7,7 +7,7 @@ import { type TestPeer, makePeers } from "../testing/test-peers.ts";
 import { MemoryHub, type MemoryPort } from "./memory-signaling.ts";
 import type { LinkMessage } from "./peer-link.ts";
 import { type PeerLinks, createPeerLinks } from "./peer-links.ts";
-import { SealedMessage } from "./relay-box.ts";
+import { RelayBox, SealedMessage } from "./relay-box.ts";
 import type { PeerConnectionConstructor } from "./rtc-types.ts";
 
 const RTCPeerConnection: PeerConnectionConstructor = polyfill.RTCPeerConnection;
@@ -178,6 +178,30 @@ describe("a relayed message", () => {
     hub.show = ({ publicKey: _, agreement: __, ...peer }) => peer;
     links.linkTo(mallory.peerId).send(subscribe(2));
     expect(relayed()).toEqual([]);
+  });
+
+  it("cannot be repeated after messages of more processes than can be remembered", async () => {
+    const boxOf = ({ keys, peerId }: TestPeer, maxCounters?: number) =>
+      new RelayBox({ keys, self: () => peerId, ...(maxCounters && { maxCounters }) });
+    const infoOf = ({ peerId, shown }: TestPeer) =>
+      ({
+        peerId,
+        name: "n",
+        role: "member",
+        joinedAt: "2026-01-01T00:00:00.000Z",
+        ...shown,
+      }) as const;
+    const box = boxOf(one, 1);
+    const others = [two, mallory].map((peer) => ({ peer, box: boxOf(peer) }));
+    const messages = [];
+    for (const other of others) {
+      box.learn(infoOf(other.peer));
+      other.box.learn(infoOf(one));
+      messages.push(await other.box.seal(one.peerId, "hello"));
+    }
+    expect(await box.open(two.peerId, messages[0])).toBe("hello");
+    await expect(box.open(mallory.peerId, messages[1])).rejects.toThrow(/can be remembered/);
+    await expect(box.open(two.peerId, messages[0])).rejects.toThrow(/second time/);
   });
 
   it("cannot be repeated after the hub has shown another key in between", async () => {

@@ -16,8 +16,10 @@ import type { LinkKeysPort } from "./link-keys-port.ts";
 const KEY_ID_CHARS = 16;
 /** GCM's tag, and base64's growth, on the largest control message. */
 const MAX_BOX_CHARS = Math.ceil(((LIMITS.controlMessageBytes + 16) * 4) / 3);
-/** Peers whose keys and counters are remembered: more than a room holds. The one unused for longest goes first. */
+/** Peers whose keys are remembered: more than a room holds. The one unused for longest goes first. */
 const MAX_PEERS = 10_000;
+/** Keys whose counters are remembered for good, at a hundred bytes each: of more processes than any other one ever hears. */
+const MAX_COUNTERS = 200_000;
 
 export const SealedMessage = v.object({
   type: v.literal("sealed"),
@@ -39,6 +41,7 @@ export type RelayBoxInit = {
   readonly keys: LinkKeysPort;
   /** Our own id, as the hub last said. */
   readonly self: () => PeerId | undefined;
+  readonly maxCounters?: number;
 };
 
 export class RelayBox {
@@ -48,9 +51,11 @@ export class RelayBox {
   readonly #opened = new Map<string, number>();
   /** One for all peers: no key ever sees a number twice, whatever links come and go. */
   #n = 0;
+  readonly #maxCounters: number;
 
   constructor(init: RelayBoxInit) {
     this.#init = init;
+    this.#maxCounters = init.maxCounters ?? MAX_COUNTERS;
   }
 
   /** What the hub says of a peer; a new agreement key replaces the old one. True when it is a new process. */
@@ -94,8 +99,14 @@ export class RelayBox {
       throw new WaybillError("unauthorized", `a message of peer ${from} uses a key it has not`);
     }
     const counter = `${from} ${known.key}`;
-    if (message.n <= (this.#opened.get(counter) ?? 0)) {
+    const highest = this.#opened.get(counter);
+    if (message.n <= (highest ?? 0)) {
       throw new WaybillError("unauthorized", `a message of peer ${from} came a second time`);
+    }
+    // A counter that was forgotten would let copies pass.
+    if (highest === undefined && this.#opened.size >= this.#maxCounters) {
+      const text = `a message of peer ${from} is one of more processes than can be remembered`;
+      throw new WaybillError("unauthorized", text);
     }
     const { open } = await known.pair;
     try {
@@ -103,9 +114,7 @@ export class RelayBox {
       const box = fromBase64Url(message.box);
       const text = await crypto.subtle.decrypt({ name: "AES-GCM", iv }, open, box);
       // Only what was really the peer's may move the counter.
-      this.#opened.delete(counter);
       this.#opened.set(counter, message.n);
-      forgetOldest(this.#opened);
       return new TextDecoder("utf-8", { fatal: true }).decode(text);
     } catch (cause) {
       throw new WaybillError(

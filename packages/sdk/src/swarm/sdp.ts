@@ -40,6 +40,19 @@ export function allowedCandidate(candidate: string, policy: IcePolicy): string |
   return text.replace(/ raddr \S+/, " raddr 0.0.0.0").replace(/ rport \S+/, " rport 9");
 }
 
+/** A description without its candidates, and those, which are then given one by one. */
+export function withoutCandidates(sdp: string): {
+  readonly sdp: string;
+  readonly candidates: readonly string[];
+} {
+  const lines = sdp.split(/\r?\n/);
+  const isCandidate = (line: string) => line.startsWith("a=candidate:");
+  return {
+    sdp: lines.filter((line) => !isCandidate(line)).join("\r\n"),
+    candidates: lines.filter(isCandidate).map((line) => line.slice(2)),
+  };
+}
+
 /** A description as it may cross between peers: under `relay` it names no address but relayed candidates'. */
 export function allowedSdp(sdp: string, policy: IcePolicy): string {
   if (policy === "all") return sdp;
