@@ -79,9 +79,8 @@ describe("a job on a worker that may vanish", () => {
     await pod("pod-2");
     seen.push(...(await viewer.until(({ line }) => String(line).startsWith("resumed at"))));
     const safe = dataOf(seen.findLast((line) => isSafe(line)))["step"];
-    // One may have become safe of which its worker could not tell any more.
-    const resumedAt = stepIn(seen.at(-1));
-    expect([safe, Number(safe) + 25]).toContain(resumedAt);
+    // Others may have become safe of which their worker could not tell any more.
+    expect(stepIn(seen.at(-1))).toBeGreaterThanOrEqual(Number(safe));
     seen.push(...(await viewer.until(({ line }) => String(line).startsWith('{"adjusted"'))));
     await release();
     await toEnd(viewer, seen);
