@@ -86,10 +86,11 @@ export async function pathOf(link: HeldLink, kind: LinkPath["kind"]): Promise<Li
   return link.path;
 }
 
-/** Streams bytes there and reads what comes; its digest. Each end knows the other's stream by its own. */
+/** Streams bytes there and reads what comes; its digest. Once for two processes: the ids are agreed beforehand. */
 export async function stream(link: HeldLink, self: PeerId): Promise<string> {
-  const own = link.bulk.newStreamId();
-  const reading = Array.fromAsync(link.bulk.accept(own ^ 1), (piece) => piece.slice());
+  const [even, odd] = [2 ** 20, 2 ** 20 + 1];
+  const [own, other] = self < link.peerId ? [even, odd] : [odd, even];
+  const reading = Array.fromAsync(link.bulk.accept(other), (piece) => piece.slice());
   const writer = link.bulk.openStream(own);
   const bytes = bytesOf(self);
   for (let at = 0; at < bytes.length; at += 500_000) {
