@@ -9,10 +9,7 @@ import {
   BYE,
   type ByeCode,
   CONTROL_CHANNEL,
-  type IcePolicy,
   type IceServer,
-  type Negotiation,
-  type PeerId,
   WaybillError,
   messageOf,
 } from "../protocol/index.ts";
@@ -21,15 +18,12 @@ import { type BulkLane, LANE_LOW_BYTES, createBulkLane } from "./bulk-lane.ts";
 import { type Candidate, CandidateGate } from "./candidates.ts";
 import { CarriedBytes } from "./carried-bytes.ts";
 import { whenChannelLow } from "./channel-room.ts";
-import type { Clock } from "./clock.ts";
-import type { LinkKeysPort } from "./link-keys-port.ts";
+import type { Description, DirectConnectionInit } from "./connection-init.ts";
 import { checkDescription, proveDescription } from "./peer-proof.ts";
-import type { PeerConnection, PeerConnectionConstructor } from "./rtc-types.ts";
+import type { PeerConnection } from "./rtc-types.ts";
 import { RelayGate } from "./relay-gate.ts";
 import { allowedSdp, maxMessageBytes, withoutCandidates } from "./sdp.ts";
 import { type SelectedPair, isRelayed, readSelectedPair } from "./selected-pair.ts";
-
-export type Description = Extract<Negotiation, { kind: "description" }>;
 
 /** The offerer's checks are paced 50 ms apart; two of them come before the first of ours. */
 const ANSWERER_DELAY_MS = 100;
@@ -40,35 +34,6 @@ const PAIR_TRIES = 10;
 const PAIR_TRY_MS = 50;
 /** Of IP packets: DESIGN measured 14 % more than the default of 1280; every path of today's carries it. */
 const MTU = 1450;
-
-export type DirectConnectionInit = {
-  readonly RTCPeerConnection: PeerConnectionConstructor;
-  readonly iceServers: readonly IceServer[];
-  readonly policy: IcePolicy;
-  readonly connection: string;
-  /** Only a bulk channel: a further connection of a link. */
-  readonly bulkOnly: boolean;
-  readonly keys: LinkKeysPort;
-  readonly self: PeerId;
-  readonly peer: PeerId;
-  readonly clock: Clock;
-  /** Goes with an offer. */
-  readonly offer?: Pick<Description, "replaces" | "bulk">;
-  readonly signal: (message: Negotiation) => void;
-  /** The control channel is open, or the bulk channel of a connection that has no other. */
-  readonly onOpen: (pair: SelectedPair | undefined) => void;
-  readonly onControl: (data: unknown) => void;
-  readonly onLane: (lane: BulkLane) => void;
-  readonly onFrame: (data: unknown, lane: BulkLane) => void;
-  /** Every 5 s, and once more when it closes. */
-  readonly onPair: (pair: SelectedPair) => void;
-  /** It is closed; its last count is told when this resolves. */
-  readonly onClosing: (counted: Promise<void>) => void;
-  /** It may be about to fail. */
-  readonly onShaky: () => void;
-  /** Called once, when it failed or the peer closed it; not after `close()`. */
-  readonly onClosed: (reason: WaybillError, code: ByeCode) => void;
-};
 
 export class DirectConnection {
   readonly connection: string;

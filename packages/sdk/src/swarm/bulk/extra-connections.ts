@@ -10,7 +10,8 @@ import {
 } from "../../protocol/index.ts";
 import type { BulkLane } from "../bulk-lane.ts";
 import type { Candidate } from "../candidates.ts";
-import { type Description, DirectConnection } from "../direct-connection.ts";
+import type { Description } from "../connection-init.ts";
+import { DirectConnection } from "../direct-connection.ts";
 import type { IceNow } from "../ice-source.ts";
 import type { LinkContext } from "../link-context.ts";
 import { NEGOTIATE_MS } from "../negotiation-state.ts";
