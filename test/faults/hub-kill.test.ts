@@ -14,7 +14,7 @@ describe("a hub that is SIGKILLed", () => {
   });
   afterEach(() => lab[Symbol.asyncDispose]());
 
-  /** Starts a job whose trainer runs until `release` exists; gives its id and a viewer that saw it train. */
+  /** Starts a job whose trainer runs until `release` exists; gives its id and a viewer that sees it train, without the hub. */
   async function startHeldJob() {
     await lab.startWorker("desk");
     await mkdir(lab.path("code"));
@@ -35,7 +35,9 @@ describe("a hub that is SIGKILLed", () => {
     ];
     const { job } = await lab.ask(words);
     const viewer = lab.start(["job", "watch", String(job)], "owner");
-    const seen = await viewer.until((line) => line["type"] === "metric");
+    const seen = await viewer.until(
+      (line) => line["type"] === "metric" && line["via"] === "webrtc",
+    );
     return { job: String(job), viewer, seen, release: () => writeFile(release, "") };
   }
 
