@@ -100,7 +100,17 @@ export {
   type TrainerMessage,
   type TrainerRequest,
 } from "./trainer.ts";
-export { ModelEntry, AliasMove, Registry, ModelPublication } from "./registry.ts";
+export {
+  ModelEntry,
+  AliasMove,
+  Registry,
+  ModelPublication,
+  Pipeline,
+  Pin,
+  Reason,
+  Retention,
+  Tombstone,
+} from "./registry.ts";
 export {
   directModelPrefix,
   ObjectKey,
@@ -151,6 +161,7 @@ export {
   Negotiation,
   IceServer,
   RelayBudget,
+  Serving,
   BYE,
   type ByeCode,
   CLOSE,

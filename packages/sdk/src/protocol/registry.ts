@@ -16,13 +16,55 @@ import {
 import { REGISTRY_FORMAT_VERSION } from "./version.ts";
 
 const Metrics = v.record(v.string(), v.unknown());
+/** Why somebody did something, in their own words. */
+export const Reason = v.pipe(v.string(), v.maxLength(1024));
+
+/** Models that work together and are published together, such as `topdown` of a centroid and a centered_instance model. */
+export const Pipeline = v.object({
+  /** In the order they run in. */
+  parts: v.pipe(
+    v.array(v.object({ model_type: ModelType, model: ModelId })),
+    v.minLength(1),
+    v.maxLength(8),
+  ),
+});
+export type Pipeline = v.InferOutput<typeof Pipeline>;
+
+/** Keeps a model from retention, whatever its rules say. */
+export const Pin = v.object({ who: v.string(), when: Timestamp, why: v.optional(Reason) });
+export type Pin = v.InferOutput<typeof Pin>;
+
+/** Lower-case hex BLAKE3-256 of the canonical JSON of a configuration. */
+const ConfigDigest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+
+/** Where a model comes from, as its publisher tells it. */
+const lineage = {
+  job: v.optional(JobId),
+  dataset: v.optional(ArtifactId),
+  dataset_name: v.optional(ArtifactName),
+  /** What it was fine-tuned from. */
+  parent_model: v.optional(ModelId),
+  /** Files the trainer ran from. */
+  code: v.optional(ArtifactId),
+  config_digest: v.optional(ConfigDigest),
+  run_name: v.optional(v.string()),
+  trained_by: v.string(),
+  stopped_early: v.optional(v.boolean()),
+  /** Brought from elsewhere: the format it had there, and what it was called. */
+  imported: v.optional(v.object({ format: v.string(), from: v.string() })),
+  metrics: Metrics,
+  config: Metrics,
+};
 
 export const ModelEntry = v.object({
   id: ModelId,
+  /** One user alias that points at it now, the one given last. */
   alias: v.optional(Alias),
   model_type: ModelType,
   tags: v.array(Tag),
   notes: v.optional(v.string()),
+  pipeline: v.optional(Pipeline),
+  pinned: v.optional(Pin),
   artifact: ArtifactId,
   storage: v.object({
     s3_path: v.string(),
@@ -30,17 +72,11 @@ export const ModelEntry = v.object({
     files: v.array(v.string()),
   }),
   training: v.object({
-    job: v.optional(JobId),
-    dataset: v.optional(ArtifactId),
-    dataset_name: v.optional(ArtifactName),
-    parent_model: v.optional(ModelId),
-    trained_by: v.string(),
+    ...lineage,
     trained_at: Timestamp,
     worker: v.optional(PeerId),
-    stopped_early: v.optional(v.boolean()),
-    metrics: Metrics,
-    config: Metrics,
   }),
+  /** As stored: `in_s3` alone. Who has it cached is presence, which hubs add to what they answer. */
   availability: v.object({
     in_s3: v.boolean(),
     torrent: v.optional(v.object({ magnet_link: v.string(), seeders: v.number() })),
@@ -57,17 +93,62 @@ export const AliasMove = v.object({
   who: v.string(),
   when: Timestamp,
   why: v.optional(v.string()),
+  /** The condition the move was made under, such as `val_loss < current`, and the metric's values then. */
+  gate: v.optional(
+    v.object({
+      condition: v.string(),
+      candidate: v.optional(v.number()),
+      current: v.optional(v.number()),
+    }),
+  ),
 });
 export type AliasMove = v.InferOutput<typeof AliasMove>;
 
+const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+/** Which models a room keeps. Aliased, pinned and protected ones, and parts of kept pipelines, are kept always. */
+export const Retention = v.object({
+  /** The newest so many of every type; `per_type` overrides. */
+  keep_per_type: v.optional(Count),
+  per_type: v.optional(v.record(v.string(), Count), {}),
+  /** Models without tags given by people go after so many days. */
+  untagged_days: v.optional(v.pipe(v.number(), v.minValue(0))),
+  /** Hours between a model's removal and that of its bytes, during which it can be restored. */
+  grace_hours: v.optional(v.pipe(v.number(), v.minValue(0)), 168),
+});
+export type Retention = v.InferOutput<typeof Retention>;
+
+/** A removed model: what it was and why it went stays for ever; its bytes go after `bytes_until`. */
+export const Tombstone = v.object({
+  entry: ModelEntry,
+  who: v.string(),
+  when: Timestamp,
+  why: v.string(),
+  bytes_until: Timestamp,
+  /** `held`: it can be restored. `purging`: its bytes are being removed. `purged`: they are gone. */
+  state: v.picklist(["held", "purging", "purged"]),
+  purged_at: v.optional(Timestamp),
+});
+export type Tombstone = v.InferOutput<typeof Tombstone>;
+
 export const Registry = v.object({
-  format: v.literal(REGISTRY_FORMAT_VERSION),
+  /** Documents of format 1 lack what has a default here, and are written again as the newest format. */
+  format: v.pipe(
+    v.picklist([1, REGISTRY_FORMAT_VERSION]),
+    v.transform((): typeof REGISTRY_FORMAT_VERSION => REGISTRY_FORMAT_VERSION),
+  ),
   room: RoomId,
+  /** Counts the writes of the document. */
+  revision: v.optional(Count, 0),
+  /** Names the write that made this revision, and its record in the journal. */
+  write: v.optional(v.string(), ""),
   models: v.record(v.string(), ModelEntry),
   /** User aliases and the automatic `latest-{type}`. */
   aliases: v.record(v.string(), ModelId),
   protected_aliases: v.array(Alias),
   alias_history: v.array(AliasMove),
+  tombstones: v.optional(v.record(v.string(), Tombstone), {}),
+  retention: v.optional(Retention, {}),
 });
 export type Registry = v.InferOutput<typeof Registry>;
 
@@ -79,16 +160,6 @@ export const ModelPublication = v.object({
   alias: v.optional(Alias),
   tags: v.array(Tag),
   notes: v.optional(v.string()),
-  training: v.object({
-    job: v.optional(JobId),
-    attempt: v.optional(v.number()),
-    dataset: v.optional(ArtifactId),
-    dataset_name: v.optional(ArtifactName),
-    parent_model: v.optional(ModelId),
-    trained_by: v.string(),
-    stopped_early: v.optional(v.boolean()),
-    metrics: Metrics,
-    config: Metrics,
-  }),
+  training: v.object({ ...lineage, attempt: v.optional(v.number()) }),
 });
 export type ModelPublication = v.InferOutput<typeof ModelPublication>;

@@ -8,7 +8,7 @@ export const PROTOCOL_VERSION = 1;
 export const ARTIFACT_FORMAT_VERSION = 1;
 
 /** Version of a room's registry document. */
-export const REGISTRY_FORMAT_VERSION = 1;
+export const REGISTRY_FORMAT_VERSION = 2;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

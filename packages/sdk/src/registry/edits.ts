@@ -34,10 +34,14 @@ export function emptyRegistry(room: RoomId): Registry {
   return {
     format: REGISTRY_FORMAT_VERSION,
     room,
+    revision: 0,
+    write: "",
     models: {},
     aliases: {},
     protected_aliases: [],
     alias_history: [],
+    tombstones: {},
+    retention: { per_type: {}, grace_hours: 168 },
   };
 }
 
