@@ -26,7 +26,6 @@ import { JobQueue, submitterOf, wantedOf } from "./job-queue.ts";
 import { assignmentOf } from "./job-state.ts";
 import type { Applied, JobStore } from "./job-store.ts";
 import {
-  type Candidate,
   type Outlook,
   type Refusal,
   chooseWorker,
@@ -35,7 +34,8 @@ import {
   refusedAgain,
 } from "./matching.ts";
 import type { ServiceTimes } from "./service-times.ts";
-import { type Present, servedNow, silenceReason } from "./silent-worker.ts";
+import { servedNow, silenceReason } from "./silent-worker.ts";
+import { WorkerSlots } from "./worker-slots.ts";
 
 export type RoomDispatchDeps = {
   readonly store: JobStore;
@@ -58,52 +58,6 @@ export type RoomDispatchDeps = {
 };
 
 type WorkerMessageOf<T extends WorkerMessage["type"]> = Extract<WorkerMessage, { type: T }>;
-
-/** A job a worker has, or is being given. */
-type Slot = {
-  /** Unknown while the assignment is being stored. */
-  attempt: number | undefined;
-  /** Whose share of the queue it counts for; unknown until a held job was looked at. */
-  submitter?: string;
-  accepted: boolean;
-  /** Runs while an offer is unanswered. */
-  timer: NodeJS.Timeout | undefined;
-};
-
-/** A connected worker as matching sees it. */
-class WorkerSlots implements Present {
-  readonly peer: ConnectedPeer;
-  readonly capabilities: Candidate["capabilities"];
-  readonly slots = new Map<JobId, Slot>();
-  mode: WorkerMode | undefined;
-  idleSinceMs: number;
-
-  constructor(peer: ConnectedPeer, capabilities: Candidate["capabilities"], nowMs: number) {
-    this.peer = peer;
-    this.capabilities = capabilities;
-    this.idleSinceMs = nowMs;
-  }
-
-  get workerId(): PeerId {
-    return this.peer.info.peerId;
-  }
-
-  get name(): string {
-    return this.peer.info.name;
-  }
-
-  get cached(): Candidate["cached"] {
-    return this.peer.worker?.cached ?? [];
-  }
-
-  get busy(): number {
-    return this.slots.size;
-  }
-
-  has(job: JobId, attempt: number): boolean {
-    return this.slots.get(job)?.attempt === attempt;
-  }
-}
 
 const ACTIVE: WorkerMode = { mode: "active" };
 /** Tries to give an unaccepted job back end after this; then its lease does. */
