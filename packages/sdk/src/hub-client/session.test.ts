@@ -224,9 +224,10 @@ describe("a signaling session", () => {
     const pong = () =>
       new Promise<void>((resolve) => {
         hub.sockets[0]?.once("message", () => {
-          hub.sockets[0]?.send(JSON.stringify({ type: "pong", t: 1 }), () =>
-            setTimeout(resolve, 5),
-          );
+          hub.sockets[0]?.send(JSON.stringify({ type: "pong", t: 1 }));
+          // Its answer says that what was sent before has been read.
+          hub.sockets[0]?.once("pong", () => resolve());
+          hub.sockets[0]?.ping();
         });
       });
     for (const restMs of [7500, 2500]) {

@@ -76,10 +76,8 @@ const seqs = (heard: readonly LinkMessage[], id = "s1") =>
 const range = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, i) => from + i);
 /** Lets everything that is under way arrive. */
-const settle = async (until: () => boolean) => {
-  for (let i = 0; i < 2000 && !until(); i++) await new Promise((resolve) => setTimeout(resolve, 1));
-  expect(until()).toBe(true);
-};
+const settle = (until: () => boolean) =>
+  vi.waitFor(() => expect(until()).toBe(true), { timeout: 10_000, interval: 2 });
 
 beforeEach(() => {
   hub = new MemoryHub();

@@ -1,7 +1,7 @@
 // What a hub, or anybody else between two peers, cannot do (peer-channel.md §4, §7).
 import * as polyfill from "node-datachannel/polyfill";
 import * as v from "valibot";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { JobId, type Negotiation, type WaybillError } from "../protocol/index.ts";
 import { type TestPeer, makePeers } from "../testing/test-peers.ts";
 import { MemoryHub, type MemoryPort } from "./memory-signaling.ts";
@@ -38,10 +38,8 @@ const open = (webrtc: boolean, Rtc = RTCPeerConnection): [PeerLinks, PeerLinks] 
   links[1].onMessage(({ message }) => heard.push(message));
   return links;
 };
-const until = async (done: () => boolean) => {
-  for (let i = 0; i < 5000 && !done(); i++) await new Promise((resolve) => setTimeout(resolve, 1));
-  expect(done()).toBe(true);
-};
+const until = (done: () => boolean) =>
+  vi.waitFor(() => expect(done()).toBe(true), { timeout: 20_000, interval: 2 });
 const relayed = () =>
   hub.passed.flatMap((m) => (m.type === "relay" && m.to === two.peerId ? [m.data] : []));
 
@@ -132,8 +130,11 @@ describe("an offer", () => {
     if (offer?.kind !== "description") throw new Error("there is no offer");
     const data = { ...offer, replaces: offer.connection };
     ports[0].send({ type: "signal", to: two.peerId, data });
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    expect(made).toHaveLength(2);
+    // What came after it has been looked at, and was refused: the link's two, and that one.
+    const misnamed = { ...offer, connection: "other" };
+    ports[0].send({ type: "signal", to: two.peerId, data: misnamed });
+    await until(() => problems.length > 0);
+    expect(made).toHaveLength(3);
     expect(link.path.kind).toBe("webrtc");
     for (const each of all.splice(0)) await each.stop();
     await until(() => made.every(({ connectionState }) => connectionState === "closed"));

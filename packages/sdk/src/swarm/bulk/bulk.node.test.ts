@@ -1,7 +1,7 @@
 // Bulk streams, replacement and policy over real connections of node-datachannel.
 import { createHash } from "node:crypto";
 import * as polyfill from "node-datachannel/polyfill";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type WaybillError, randomText, cryptoRandom } from "../../protocol/index.ts";
 import { type TestPeer, makePeers } from "../../testing/test-peers.ts";
 import { MemoryHub, type MemoryPort } from "../memory-signaling.ts";
@@ -46,10 +46,28 @@ const connect = async (more: Partial<PeerLinksInit> = {}) => {
   here = links[0].linkTo(two.peerId);
   there = links[1].linkTo(one.peerId);
 };
-const until = async (done: () => boolean) => {
-  for (let i = 0; i < 10_000 && !done(); i++)
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  expect(done()).toBe(true);
+const until = (done: () => boolean) =>
+  vi.waitFor(() => expect(done()).toBe(true), { timeout: 20_000, interval: 2 });
+/** Waits until a number has stood still for ten looks in a row. */
+const untilStill = async (read: () => number) => {
+  let same = 0;
+  let last = read();
+  await until(() => {
+    same = read() === last ? same + 1 : 0;
+    last = read();
+    return same >= 10;
+  });
+};
+/** A class of connections that remembers those it makes. */
+const watched = () => {
+  const made: Pick<RTCPeerConnection, "connectionState" | "iceGatheringState" | "close">[] = [];
+  class Watched extends polyfill.RTCPeerConnection {
+    constructor(...init: ConstructorParameters<typeof polyfill.RTCPeerConnection>) {
+      super(...init);
+      made.push(this);
+    }
+  }
+  return { made, Watched };
 };
 const bytesOf = (size: number) => {
   const bytes = new Uint8Array(size);
@@ -134,7 +152,8 @@ describe("a bulk stream", () => {
       await writer.end();
     })();
     await stream.next();
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await until(() => written > 0);
+    await untilStill(() => written);
     expect(written).toBeLessThan(24);
     while ((await stream.next()).done !== true);
     await writing;
@@ -201,13 +220,7 @@ describe("a bulk stream", () => {
   });
 
   it("arrives whole and in order when one of its connections breaks half-way", async () => {
-    const made: { readonly connectionState: string; close(): void }[] = [];
-    class Watched extends RTCPeerConnection {
-      constructor(config: ConstructorParameters<PeerConnectionConstructor>[0]) {
-        super(config);
-        made.push(this);
-      }
-    }
+    const { made, Watched } = watched();
     await connect({ RTCPeerConnection: Watched });
     await until(() => here.path.kind === "webrtc" && there.path.kind === "webrtc");
     const id = here.bulk.newStreamId();
@@ -241,11 +254,12 @@ describe("a bulk stream", () => {
 describe("a peer that may only be relayed", () => {
   it("signals no address of its own, takes none of the peer's, and stays on the hub's relay without TURN", async () => {
     hub.icePolicy = "relay";
-    await connect();
+    const { made, Watched } = watched();
+    await connect({ RTCPeerConnection: Watched });
     const offered = () =>
       hub.passed.filter(({ data }) => (data as { sdpType?: string }).sdpType === "offer");
     await until(() => offered().length > 0);
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await until(() => made.every(({ iceGatheringState }) => iceGatheringState === "complete"));
     const signaled = hub.passed.flatMap(({ type, data }) => (type === "signal" ? [data] : []));
     expect(JSON.stringify(signaled)).not.toMatch(/typ (host|srflx|prflx)/);
     expect(JSON.stringify(signaled)).not.toMatch(/c=IN IP4 (?!0\.0\.0\.0)/);
@@ -261,14 +275,8 @@ describe("a peer that may only be relayed", () => {
   });
 
   it("closes a connection that another one is replacing as well when the policy becomes relay", async () => {
-    const made: Pick<RTCPeerConnection, "connectionState">[] = [];
-    class Counted extends polyfill.RTCPeerConnection {
-      constructor(...init: ConstructorParameters<typeof polyfill.RTCPeerConnection>) {
-        super(...init);
-        made.push(this);
-      }
-    }
-    await connect({ RTCPeerConnection: Counted });
+    const { made, Watched } = watched();
+    await connect({ RTCPeerConnection: Watched });
     await until(() => here.path.kind === "webrtc" && there.path.kind === "webrtc");
     networkChanged();
     const open = () => made.filter(({ connectionState }) => connectionState === "connected");
