@@ -130,9 +130,9 @@ describe("an offer", () => {
     if (offer?.kind !== "description") throw new Error("there is no offer");
     const data = { ...offer, replaces: offer.connection };
     ports[0].send({ type: "signal", to: two.peerId, data });
-    // What came after it has been looked at, and was refused: the link's two, and that one.
-    const misnamed = { ...offer, connection: "other" };
-    ports[0].send({ type: "signal", to: two.peerId, data: misnamed });
+    // What came after it, from somebody else, has been looked at: the link's two connections, and that one.
+    const port = hub.join(mallory.peerId, "member", mallory.shown);
+    port.send({ type: "signal", to: two.peerId, data: offer });
     await until(() => problems.length > 0);
     expect(made).toHaveLength(3);
     expect(link.path.kind).toBe("webrtc");
