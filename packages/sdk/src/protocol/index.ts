@@ -35,6 +35,13 @@ export {
   randomText,
   cryptoRandom,
 } from "./ids.ts";
+export {
+  BEST_OF_SWEEP_TAG,
+  INTERRUPTED_TAG,
+  datasetTag,
+  isAutomaticTag,
+} from "./automatic-tags.ts";
+export { KNOWN_MODEL_TYPES, meantModelType, partTypesOf } from "./model-types.ts";
 export { decodeJson, decodeValue, describeIssues } from "./codec.ts";
 export {
   ROLES,
