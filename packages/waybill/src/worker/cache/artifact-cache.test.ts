@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import * as v from "valibot";
-import { decodeManifest } from "@waybill/sdk/artifact";
+import { artifactId, decodeManifest } from "@waybill/sdk/artifact";
 import { ArtifactId } from "@waybill/sdk/protocol";
 import { emptyManifest } from "../fakes.fixture.ts";
 import { removeTree } from "../data-dir/data-dir.ts";
@@ -106,5 +106,35 @@ describe("the artifact cache", () => {
     });
     await expect(failing).rejects.toThrow("broken off");
     expect((await cache.open(id("a"), pull)).sources).toEqual({ s3: 100 });
+  });
+
+  it("lists what is whole, shows it to readers, and keeps what they read", async () => {
+    const cache = cacheOf(150);
+    let changes = 0;
+    const off = cache.onChange(() => (changes += 1));
+    expect(await cache.hold(id("a"))).toBeUndefined();
+    const manifest = emptyManifest("digits");
+    const empty = artifactId(manifest);
+    (await cache.open(empty, pull)).release();
+    const held = await cache.hold(empty);
+    expect(held).toMatchObject({ bytes: 100, manifest });
+    (await cache.open(id("b"), pull)).release();
+    expect((await cache.list()).map(({ artifact }) => artifact)).toEqual([id("b"), empty]);
+    held?.release();
+    expect(changes).toBe(2);
+    off();
+  });
+
+  it("does not serve what a reader found damaged until it was pulled again", async () => {
+    const cache = cacheOf();
+    const empty = artifactId(emptyManifest("digits"));
+    (await cache.open(empty, pull)).release();
+    cache.damaged(empty);
+    expect(await cache.hold(empty)).toBeUndefined();
+    expect(await cache.list()).toEqual([]);
+    (await cache.open(empty, pull)).release();
+    expect(pulls).toBe(2);
+    (await cache.hold(empty))?.release();
+    expect(await cache.list()).toHaveLength(1);
   });
 });

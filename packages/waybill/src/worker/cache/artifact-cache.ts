@@ -7,17 +7,13 @@
 import { chmod, mkdir, readdir, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
-import { manifestPieces } from "@waybill/sdk/artifact";
-import {
-  type ArtifactId,
-  type ArtifactManifest,
-  MANIFEST_KEY,
-  messageOf,
-} from "@waybill/sdk/protocol";
+import { decodeManifest, manifestPieces } from "@waybill/sdk/artifact";
+import { ArtifactId, type ArtifactManifest, MANIFEST_KEY, messageOf } from "@waybill/sdk/protocol";
 import { abortReason } from "@waybill/sdk/timing";
 import { makeWritable, removeTree } from "../data-dir/data-dir.ts";
 import { readIfThere, replaceFile } from "../data-dir/files.ts";
 import type { Log } from "../ports.ts";
+import type { CachedTree, CachedTrees, HeldTree } from "./cached-trees.ts";
 import { treeState } from "./tree-state.ts";
 
 export type PullInto = (dir: string) => Promise<{
@@ -46,12 +42,15 @@ export type ArtifactCacheInit = {
 
 const Ready = v.object({ bytes: v.number(), state: v.string() });
 
-export class ArtifactCache {
+export class ArtifactCache implements CachedTrees {
   readonly #init: ArtifactCacheInit;
   readonly #dir: string;
   readonly #inUse = new Map<string, number>();
   /** One at a time for each artifact: two jobs that start together pull once. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #listeners = new Set<() => void>();
+  /** Found wrong by a reader: the next job that needs it pulls it again. */
+  readonly #damaged = new Set<string>();
 
   constructor(init: ArtifactCacheInit) {
     this.#init = init;
@@ -81,18 +80,60 @@ export class ArtifactCache {
   }
 
   /** Keeps an artifact from giving way that something uses without having opened it here; returns who lets it go. */
-  hold(artifact: ArtifactId): () => void {
+  keep(artifact: ArtifactId): () => void {
     this.#inUse.set(artifact, (this.#inUse.get(artifact) ?? 0) + 1);
     return once(() => this.#release(artifact));
   }
 
-  async #fill(artifact: string, pull: PullInto): Promise<Omit<CacheLease, "release">> {
+  async list(): Promise<readonly CachedTree[]> {
+    const kept = await this.#list();
+    return kept
+      .filter(({ artifact }) => !this.#damaged.has(artifact))
+      .sort((a, b) => b.usedMs - a.usedMs);
+  }
+
+  async hold(artifact: ArtifactId): Promise<HeldTree | undefined> {
+    const letGo = this.keep(artifact);
+    try {
+      const place = join(this.#dir, artifact);
+      const dir = join(place, "files");
+      const ready = parseReady(await readIfThere(join(place, "ready.json")));
+      const text = await readIfThere(join(place, MANIFEST_KEY));
+      if (ready === undefined || text === undefined || this.#damaged.has(artifact)) {
+        letGo();
+        return undefined;
+      }
+      const manifest = decodeManifest(text, artifact);
+      return { dir, manifest, bytes: ready.bytes, release: letGo };
+    } catch (error) {
+      letGo();
+      throw error;
+    }
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  damaged(artifact: ArtifactId): void {
+    this.#damaged.add(artifact);
+    this.#init.log("warn", `cache: ${artifact.slice(0, 12)} is damaged; not served any more`);
+    this.#changed();
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  async #fill(artifact: ArtifactId, pull: PullInto): Promise<Omit<CacheLease, "release">> {
     const place = join(this.#dir, artifact);
     const dir = join(place, "files");
     const marker = join(place, "ready.json");
     const startMs = performance.now();
     const ready = parseReady(await readIfThere(marker));
-    if (ready !== undefined && (await treeState(dir)) === ready.state) {
+    const isSound = ready !== undefined && !this.#damaged.has(artifact);
+    if (isSound && (await treeState(dir)) === ready.state) {
       const now = new Date();
       await utimes(marker, now, now);
       const seconds = (performance.now() - startMs) / 1000;
@@ -116,7 +157,9 @@ export class ArtifactCache {
     if (!(spoilt && shared)) {
       await replaceFile(marker, JSON.stringify({ bytes: pulled.bytes, state }));
     }
+    this.#damaged.delete(artifact);
     await this.#evict(artifact);
+    this.#changed();
     return { dir, bytes: pulled.bytes, seconds: pulled.seconds, sources: pulled.sources };
   }
 
@@ -145,14 +188,17 @@ export class ArtifactCache {
     }
   }
 
-  async #list(): Promise<{ artifact: string; bytes: number; usedMs: number }[]> {
-    const found = [];
-    for (const artifact of await readdir(this.#dir)) {
+  async #list(): Promise<CachedTree[]> {
+    const found: CachedTree[] = [];
+    const names = await readdir(this.#dir).catch(() => []);
+    for (const name of names) {
+      if (!/^[0-9a-f]{64}$/.test(name)) continue;
+      const artifact = v.parse(ArtifactId, name);
       const marker = join(this.#dir, artifact, "ready.json");
       const ready = parseReady(await readIfThere(marker));
       if (ready === undefined) continue;
       const { mtimeMs } = await stat(marker);
-      found.push({ artifact, bytes: ready.bytes, usedMs: mtimeMs });
+      found.push({ artifact, bytes: ready.bytes, usedMs: mtimeMs, pinned: false });
     }
     return found;
   }

@@ -151,7 +151,7 @@ export class JobRun {
   #hold(): void {
     const { spec, resume } = this.assignment;
     for (const artifact of [spec.dataset, spec.code, resume?.artifact]) {
-      if (artifact !== undefined) this.#held.push(this.#context.cache.hold(artifact));
+      if (artifact !== undefined) this.#held.push(this.#context.cache.keep(artifact));
     }
   }
 
