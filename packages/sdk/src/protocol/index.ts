@@ -154,6 +154,7 @@ export {
   SignedSegment,
   SegmentToTake,
 } from "./arriving.ts";
+export { canonicalJson, type JsonValue } from "./canonical-json.ts";
 export {
   RECEIPT_TYP,
   ReceiptPayload,

@@ -83,6 +83,8 @@ export const JobSpec = v.pipe(
     modelType: v.optional(ModelType, "model"),
     /** Distinguishes trainings that are otherwise described alike; the job's id when absent. */
     runName: v.optional(Label),
+    /** Part of what identifies the training, and told to the trainer as `WAYBILL_SEED`. */
+    seed: v.optional(v.pipe(v.number(), v.safeInteger())),
     alias: v.optional(Alias),
     tags: v.optional(v.pipe(v.array(Tag), v.maxLength(64)), []),
     notes: v.optional(v.pipe(v.string(), v.maxLength(4096))),

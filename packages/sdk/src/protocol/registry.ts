@@ -46,8 +46,11 @@ const lineage = {
   parent_model: v.optional(ModelId),
   /** Files the trainer ran from. */
   code: v.optional(ArtifactId),
+  /** Of `config`; the hub computes it. */
   config_digest: v.optional(ConfigDigest),
   run_name: v.optional(v.string()),
+  /** What the trainer's randomness began with, where it was told. */
+  seed: v.optional(v.pipe(v.number(), v.safeInteger())),
   trained_by: v.string(),
   stopped_early: v.optional(v.boolean()),
   /** Brought from elsewhere: the format it had there, and what it was called. */

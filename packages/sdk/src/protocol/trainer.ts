@@ -10,6 +10,7 @@ export const TRAINER_ENV = {
   job: "WAYBILL_JOB",
   attempt: "WAYBILL_ATTEMPT",
   resume: "WAYBILL_RESUME",
+  seed: "WAYBILL_SEED",
 } as const;
 
 const Keys = v.record(v.string(), v.unknown());

@@ -1,5 +1,4 @@
 // Receipts: proof of a push or pull, and checks of a folder against one.
-export { canonicalJson, type JsonValue } from "./canonical-json.ts";
 export {
   checkSignature,
   decodePayload,

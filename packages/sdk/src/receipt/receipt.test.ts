@@ -12,7 +12,6 @@ import {
   ArtifactManifest as Schema,
   decodeValue,
 } from "../protocol/index.ts";
-import { canonicalJson } from "./canonical-json.ts";
 import { type TransferFacts, issueReceipt } from "./issue-receipt.ts";
 import { type Receipt, judgeReceipt, receiptPieces } from "./receipt.ts";
 import { checkSignature, encodePayload, signAsHub } from "./signature.ts";
@@ -195,14 +194,6 @@ describe("a receipt", () => {
 
   const issue = () => issueReceipt(facts, manifest, { identity: client, hub: hubDouble(hub) });
   const faultsOf = async (jws: unknown) => (await judgeReceipt(JSON.stringify(jws))).faults;
-});
-
-describe("canonical JSON", () => {
-  it("sorts members, leaves out what is undefined, and writes no white space", () => {
-    expect(canonicalJson({ b: [1, "ü", null], a: { d: true, c: undefined }, "€": 1e21 })).toBe(
-      '{"a":{"d":true},"b":[1,"ü",null],"€":1e+21}',
-    );
-  });
 });
 
 /** The text with the lowest bit of one character turned over, which stays in base64url's alphabet mostly. */

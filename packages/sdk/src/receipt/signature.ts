@@ -8,9 +8,9 @@ import {
   ReceiptPayload as PayloadSchema,
   type ReceiptSignature,
   WaybillError,
+  canonicalJson,
   decodeJson,
 } from "../protocol/index.ts";
-import { canonicalJson } from "./canonical-json.ts";
 
 /** Far above a payload with full tables of 32 entries. */
 const MAX_PAYLOAD_BYTES = 48 * 1024;

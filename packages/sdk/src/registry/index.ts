@@ -16,6 +16,13 @@ export {
   type TagEdit,
 } from "./edits.ts";
 export {
+  configText,
+  describeJob,
+  describeTraining,
+  seedOf,
+  type TrainingDescription,
+} from "./training-description.ts";
+export {
   casUpdate,
   type CasEdit,
   type CasOptions,

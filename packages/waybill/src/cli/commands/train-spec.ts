@@ -13,6 +13,7 @@ export type SpecOptions = {
   readonly env?: Record<string, string>;
   readonly modelType?: string;
   readonly runName?: string;
+  readonly seed?: number;
   readonly notes?: string;
   readonly kind?: string;
   readonly label?: Record<string, string>;
@@ -49,6 +50,7 @@ export async function specOf(command: readonly string[], options: SpecOptions): 
     env: options.env ?? {},
     modelType: options.modelType,
     runName: options.runName,
+    seed: options.seed,
     alias: options.alias,
     tags: options.tag ?? [],
     notes: options.notes,

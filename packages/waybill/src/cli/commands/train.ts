@@ -68,6 +68,7 @@ export function trainCommand(run: Runner): Command {
     )
     .option("--model-type <type>", "kind of model", "model")
     .option("--run-name <name>", "tells trainings apart that are otherwise alike")
+    .option("--seed <n>", "told to the trainer as WAYBILL_SEED; tells trainings apart, too", Number)
     .option("--notes <text>", "kept with the model")
     .addOption(
       new Option("--kind <kind>", "only on such a worker").choices([

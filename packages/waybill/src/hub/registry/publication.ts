@@ -13,6 +13,8 @@ import {
   WaybillError,
   decodeJson,
 } from "@waybill/sdk/protocol";
+import { blake3Hex } from "@waybill/sdk/platform";
+import { configText } from "@waybill/sdk/registry";
 import * as v from "valibot";
 import type { Bucket } from "../bucket/bucket.ts";
 import type { Documents } from "../bucket/documents.ts";
@@ -46,6 +48,7 @@ export async function entryOfPublication(
     assertReserved(deps.documents, room, { id, modelType: model_type, job: training.job }),
   ]);
   const { attempt: _, ...told } = training;
+  const config_digest = configDigest(training);
   return {
     id,
     ...(alias === undefined ? {} : { alias }),
@@ -56,11 +59,23 @@ export async function entryOfPublication(
     storage,
     training: {
       ...told,
+      config_digest,
       trained_at: new Date(nowMs).toISOString(),
       ...(worker === undefined ? {} : { worker }),
     },
     availability: { in_s3: true, cached_on_workers: [] },
   };
+}
+
+/** BLAKE3 of the configuration's canonical JSON. Throws `invalid_request` when the publisher says another. */
+function configDigest({ config, config_digest: told }: ModelPublication["training"]): string {
+  const digest = blake3Hex(new TextEncoder().encode(configText(config)));
+  if (told === undefined || told === digest) return digest;
+  throw new WaybillError(
+    "invalid_request",
+    `the configuration's digest is ${digest.slice(0, 12)}…, not ${told.slice(0, 12)}…`,
+    { hint: "it is the BLAKE3 of its canonical JSON (RFC 8785)" },
+  );
 }
 
 async function storedModel(

@@ -10,6 +10,7 @@ import {
   Registry,
   type Tag,
 } from "@waybill/sdk/protocol";
+import { blake3Hex } from "@waybill/sdk/platform";
 import { emptyRegistry } from "@waybill/sdk/registry";
 import { describe, expect, it } from "vitest";
 import { Documents } from "../bucket/documents.ts";
@@ -147,6 +148,26 @@ describe("publishing", () => {
       const shown = await hub.showModel(callOf(member, { params: { model } }));
       expect(shown).toEqual({ model: entry, aliases: ["latest-unet", "prod"] });
     }
+  });
+
+  it("keeps what the model was made of, and computes the digest of its configuration", async () => {
+    const { hub: makeHub, hold } = setUp();
+    const hub = makeHub();
+    const id = await reserve(hub, "aaaaaaaa");
+    await hold(id);
+    const told = {
+      trained_by: "ada",
+      metrics: {},
+      config: { lr: 0.1, seed: 3 },
+      code: artifactOf("cccccccc"),
+      run_name: "run-1",
+      seed: 3,
+    };
+    const wrong = publication(id, { training: { ...told, config_digest: "0".repeat(64) } });
+    await expect(publish(hub, wrong)).rejects.toMatchObject({ code: "invalid_request" });
+    const { training } = await publish(hub, publication(id, { training: told }));
+    const text = new TextEncoder().encode('{"lr":0.1,"seed":3}');
+    expect(training).toMatchObject({ ...told, config_digest: blake3Hex(text) });
   });
 
   it("costs one PUT once the room has a registry, and no GET of it", async () => {

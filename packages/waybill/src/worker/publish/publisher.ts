@@ -11,11 +11,11 @@ import {
   directModelPrefix,
 } from "@waybill/sdk/protocol";
 import * as v from "valibot";
+import { describeJob, seedOf } from "@waybill/sdk/registry";
 import { delay } from "@waybill/sdk/timing";
 import { isStale } from "../errors.ts";
 import type { HubCalls, StorePort, TransferPort, TransferProgress } from "../ports.ts";
 import { hubLost } from "./hub-lost.ts";
-import { describeModel } from "./model-description.ts";
 
 export type PublisherInit = {
   readonly hub: HubCalls;
@@ -136,7 +136,7 @@ export class Publisher {
   async #reserve(signal: AbortSignal, attempt?: number): Promise<ModelId> {
     const { hub, assignment, digest } = this.#init;
     const { room, job, spec } = assignment;
-    const description = new TextEncoder().encode(describeModel(assignment, attempt));
+    const description = new TextEncoder().encode(describeJob(assignment, attempt));
     const body = { digest: digest(description), owner: job, modelType: spec.modelType };
     const options = { signal, retryForMs: FOREVER };
     const { model } = await hub.call("reserveModel", { params: { room }, body }, options);
@@ -258,6 +258,7 @@ export class Publisher {
   ): Promise<ModelEntry> {
     const { hub, assignment } = this.#init;
     const { room, job, attempt, spec } = assignment;
+    const seed = seedOf(spec);
     return hub.call(
       "publishModel",
       {
@@ -275,6 +276,9 @@ export class Publisher {
             ...(spec.dataset === undefined ? {} : { dataset: spec.dataset }),
             ...(spec.datasetName === undefined ? {} : { dataset_name: spec.datasetName }),
             ...(spec.parent === undefined ? {} : { parent_model: spec.parent }),
+            ...(spec.code === undefined ? {} : { code: spec.code }),
+            ...(spec.runName === undefined ? {} : { run_name: spec.runName }),
+            ...(seed === undefined ? {} : { seed }),
             trained_by: assignment.submittedBy,
             stopped_early: request.stoppedEarly,
             metrics: { ...request.data },

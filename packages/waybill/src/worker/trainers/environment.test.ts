@@ -5,6 +5,14 @@ import { trainerEnvironment } from "./environment.ts";
 const paths = { dataset: undefined, output: "/o", config: "/c" };
 
 describe("a trainer's environment", () => {
+  it("has the job's seed, and no other", () => {
+    const seedOf = (seed?: number) =>
+      trainerEnvironment({ WAYBILL_SEED: "9" }, assign({ command: ["x"], seed }), paths, [])[
+        "WAYBILL_SEED"
+      ];
+    expect([seedOf(7), seedOf()]).toEqual(["7", undefined]);
+  });
+
   it("has the worker's variables but none that may hold a secret (I10)", () => {
     const own = {
       PATH: "/bin",

@@ -48,6 +48,8 @@ export function trainerEnvironment(
   env[TRAINER_ENV.config] = paths.config;
   env[TRAINER_ENV.job] = assignment.job;
   env[TRAINER_ENV.attempt] = String(assignment.attempt);
+  if (assignment.spec.seed === undefined) delete env[TRAINER_ENV.seed];
+  else env[TRAINER_ENV.seed] = String(assignment.spec.seed);
   if (paths.resume === undefined) delete env[TRAINER_ENV.resume];
   else env[TRAINER_ENV.resume] = paths.resume;
   if (paths.dataset === undefined) delete env[TRAINER_ENV.dataset];

@@ -1,4 +1,4 @@
-// RFC 8785: the one JSON text of a value, so that what is signed can be written down again anywhere.
+// RFC 8785: the one JSON text of a value, so that what is signed or hashed can be written down again anywhere.
 
 /** A value that JSON can hold; numbers must be finite, strings well-formed. */
 export type JsonValue =
