@@ -1,9 +1,11 @@
 // The tree of a push under way, served from this machine: over HTTP to whoever can reach it, and to the peers of the
 // room over their links (docs/protocol/arriving.md §4, §7).
+import { artifactId } from "@waybill/sdk/artifact";
 import { type DirectAddress, type PeerId, messageOf } from "@waybill/sdk/protocol";
 import { TreeServer } from "@waybill/sdk/swarm";
 import type { RateGate } from "@waybill/sdk/timing";
 import { type DataServer, startDataServer } from "../data-server/data-server.ts";
+import { pushedTree } from "../data-server/pushed-tree.ts";
 import { TreeObjects } from "../data-server/tree-objects.ts";
 import type { LiveRoom } from "./live.ts";
 
@@ -25,6 +27,8 @@ export type ServedTreeInit = {
 
 /** Addresses in an announcement; one is the peer's. */
 const MAX_HTTP_ADDRESSES = 15;
+/** Requests at once: a worker uses eight, and several share what a push has to spare. */
+const READERS = 64;
 /** A hub that welcomes later than this leaves the peer's address out. */
 const WELCOME_MS = 3000;
 
@@ -53,7 +57,11 @@ export class ServedTree implements AsyncDisposable {
     const objects = new TreeObjects(tree);
     let http: DataServer | undefined;
     try {
-      if (overHttp) http = await startDataServer({ objects, gate, onServed });
+      if (overHttp) {
+        const announced = artifactId(tree.manifest);
+        const trees = pushedTree(announced, { ...tree, objects });
+        http = await startDataServer({ trees, announced, gate, onServed, maxRequests: READERS });
+      }
     } catch (error) {
       note(`note: not served from here over HTTP: ${messageOf(error)}`);
     }

@@ -1,10 +1,10 @@
-// docs/protocol/arriving.md §4: what the pushing machine gives, to whom, and what it does not.
+// docs/protocol/data-server.md §1: what is given, to whom, and what is not; and how a push is served (arriving.md §4).
 import { mkdtemp, mkdir, rm, utimes, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { type Socket, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { manifestObjects, scanTree } from "@waybill/sdk/artifact";
+import { artifactId, decodeManifest, manifestObjects, scanTree } from "@waybill/sdk/artifact";
 import { helloProof } from "@waybill/sdk/client";
 import { ArtifactName, type Layout, decodeValue } from "@waybill/sdk/protocol";
 import { RateGate, parseRateLimit } from "@waybill/sdk/timing";
@@ -12,6 +12,7 @@ import { hashTree } from "@waybill/sdk/transfer";
 import { afterEach, describe, expect, it } from "vitest";
 import { addressesOf } from "./addresses.ts";
 import { parseRange } from "./byte-range.ts";
+import { pushedTree } from "./pushed-tree.ts";
 import { type DataServerInit, startDataServer } from "./data-server.ts";
 import { TreeObjects } from "./tree-objects.ts";
 
@@ -22,7 +23,7 @@ afterEach(async () => {
 
 const big = Buffer.from(Array.from({ length: 700_000 }, (_, at) => (at * 7 + (at >> 8)) & 255));
 
-async function setup(options: Omit<DataServerInit, "objects"> & { readonly layout?: Layout } = {}) {
+async function setup(options: Omit<DataServerInit, "trees"> & { readonly layout?: Layout } = {}) {
   const root = await mkdtemp(join(tmpdir(), "waybill-data-"));
   endings.push(() => rm(root, { recursive: true }));
   const tree = join(root, "tree");
@@ -35,13 +36,17 @@ async function setup(options: Omit<DataServerInit, "objects"> & { readonly layou
   const name = decodeValue(ArtifactName, "tree", "name");
   const { manifest } = await hashTree(scan, { name });
   const { layout = "plain", ...init } = options;
-  const objects = new TreeObjects({ scan, manifest: { ...manifest, layout } });
-  const server = await startDataServer({ objects, listen: { host: "127.0.0.1" }, ...init });
+  const laidOut = { ...manifest, layout };
+  const objects = new TreeObjects({ scan, manifest: laidOut });
+  const artifact = artifactId(laidOut);
+  const trees = pushedTree(artifact, { manifest: laidOut, objects });
+  const listen = { host: "127.0.0.1" };
+  const server = await startDataServer({ trees, announced: artifact, listen, ...init });
   endings.push(() => server.stop());
   const { url, token } = server.addresses[0] ?? { url: "", token: "" };
   const get = (path: string, headers: Record<string, string> = {}, method = "GET") =>
     fetch(url + path, { method, headers: { authorization: `Bearer ${token}`, ...headers } });
-  return { tree, scan, server, url, token, get, manifest };
+  return { tree, scan, server, url, token, get, manifest, artifact };
 }
 
 async function bytesOf(response: Response): Promise<Buffer> {
@@ -90,6 +95,39 @@ describe("a data server", () => {
     const across = await get("/objects/pack.bin", { range: `bytes=${big.length - 3}-` });
     expect((await bytesOf(across)).equals(pack.subarray(-8))).toBe(true);
     expect((await get("/objects/big.bin")).status).toBe(404);
+  });
+
+  it("serves what it has by the artifact's id, with its manifest", async () => {
+    const { get, artifact, manifest } = await setup();
+    const list: unknown = await (await get("/v1/artifacts")).json();
+    expect(list).toEqual({ artifacts: [{ artifact, bytes: big.length + 5 }] });
+    const document = await get(`/v1/artifacts/${artifact}/artifact.json`);
+    expect(decodeManifest(await document.text(), artifact)).toEqual(manifest);
+    const object = await get(`/v1/artifacts/${artifact}/objects/sub/%C3%A4%20b%23c.txt`);
+    expect(await object.text()).toBe("hello");
+    for (const path of ["", "/", "/objects/none", "/objects", "/other"]) {
+      expect((await get(`/v1/artifacts/${artifact}${path}`)).status).toBe(404);
+    }
+    expect((await get(`/v1/artifacts/${"0".repeat(64)}/artifact.json`)).status).toBe(404);
+    expect((await get("/v1/artifacts/..%2f/artifact.json")).status).toBe(404);
+  });
+
+  it("answers If-None-Match and If-Range by the etag, which another server gives, too", async () => {
+    const [one, other] = [await setup(), await setup()];
+    const etag = (await one.get("/objects/big.bin", {}, "HEAD")).headers.get("etag") ?? "";
+    const there = await other.get(`/v1/artifacts/${other.artifact}/objects/big.bin`, {}, "HEAD");
+    expect(there.headers.get("etag")).toBe(etag);
+    for (const given of [etag, `W/${etag}`, `"x", ${etag}`, "*"]) {
+      const same = await one.get("/objects/big.bin", { "if-none-match": given });
+      expect(same.status).toBe(304);
+    }
+    expect((await one.get("/objects/big.bin", { "if-none-match": '"x"' })).status).toBe(200);
+    const range = "bytes=0-9";
+    const go = await one.get("/objects/big.bin", { range, "if-range": etag });
+    expect(go.status).toBe(206);
+    const anew = await one.get("/objects/big.bin", { range, "if-range": '"x"' });
+    expect(anew.status).toBe(200);
+    expect((await bytesOf(anew)).length).toBe(big.length);
   });
 
   it("answers HEAD without a body", async () => {
@@ -195,7 +233,7 @@ describe("a data server", () => {
   });
 
   it("bounds its connections", async () => {
-    const { get } = await setup({ maxConnections: 2, gate: new RateGate(parseRateLimit("64K")) });
+    const { get } = await setup({ maxRequests: 2, gate: new RateGate(parseRateLimit("64K")) });
     const slow = [1, 2].map(async () => get("/objects/big.bin", {}));
     const answers = await Promise.all(slow);
     const refused = await get("/objects/big.bin");
@@ -270,10 +308,14 @@ describe("addresses", () => {
       lo: [info("127.0.0.1", "IPv4", true), info("::1", "IPv6", true)],
       eth0: [info("192.0.2.7", "IPv4"), info("fe80::1", "IPv6"), info("2001:db8::7", "IPv6")],
     };
-    expect(addressesOf(4711, cards as Parameters<typeof addressesOf>[1])).toEqual([
+    expect(addressesOf(4711, undefined, cards as Parameters<typeof addressesOf>[2])).toEqual([
       "http://127.0.0.1:4711",
       "http://192.0.2.7:4711",
       "http://[2001:db8::7]:4711",
     ]);
+    const only = (host: string) => addressesOf(1, host, cards as Parameters<typeof addressesOf>[2]);
+    expect(only("192.0.2.7")).toEqual(["http://192.0.2.7:1"]);
+    expect(only("::1")).toEqual(["http://[::1]:1"]);
+    expect(only("0.0.0.0")).toEqual(["http://127.0.0.1:1", "http://192.0.2.7:1"]);
   });
 });

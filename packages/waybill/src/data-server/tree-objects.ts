@@ -1,13 +1,16 @@
-// The objects of an artifact as they would be stored, read from the files of the tree that is being pushed: a file each,
-// or all of them end to end. A file is given only while it is the one that was hashed.
+// The objects of an artifact as they would be stored plain, read from the files of a tree: a file each, or all of them end
+// to end. A file that was looked at when it was hashed is given only while it is still that one.
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
-import { type ScannedFile, type TreeScan, manifestObjects } from "@waybill/sdk/artifact";
+import { type ScannedFile, type SizedFile, storedObjects } from "@waybill/sdk/artifact";
 import { type ArtifactManifest, PACK_KEY, WaybillError } from "@waybill/sdk/protocol";
 
+/** A file, and the state in which it was hashed, where that is known. */
+type TreeFile = SizedFile & Partial<Pick<ScannedFile, "mtimeMs" | "inode">>;
+
 export type TreeObjectsInit = {
-  readonly scan: TreeScan;
-  /** Of the tree as it was hashed, without encodings. */
+  /** The files of the manifest, in its order. */
+  readonly scan: { readonly root: string; readonly files: readonly TreeFile[] };
   readonly manifest: ArtifactManifest;
 };
 
@@ -15,9 +18,9 @@ export type TreeObjectsInit = {
 const READ_BYTES = 256 * 1024;
 
 export class TreeObjects {
-  readonly #scan: TreeScan;
+  readonly #scan: TreeObjectsInit["scan"];
   readonly #sizes: ReadonlyMap<string, number>;
-  readonly #files: ReadonlyMap<string, ScannedFile>;
+  readonly #files: ReadonlyMap<string, TreeFile>;
   /** Where each file begins in the pack. */
   readonly #starts: readonly number[];
   readonly #isPacked: boolean;
@@ -25,7 +28,9 @@ export class TreeObjects {
   constructor({ scan, manifest }: TreeObjectsInit) {
     this.#scan = scan;
     this.#isPacked = manifest.layout === "packed";
-    this.#sizes = new Map(manifestObjects(manifest).map(({ key, size }) => [key, size]));
+    this.#sizes = new Map(
+      storedObjects(manifest.layout, manifest.files).map(({ key, size }) => [key, size]),
+    );
     this.#files = new Map(scan.files.map((file) => [file.path, file]));
     let start = 0;
     this.#starts = scan.files.map(({ size }) => (start += size) - size);
@@ -94,7 +99,7 @@ export class TreeObjects {
     return low;
   }
 
-  async #open(file: ScannedFile): Promise<FileHandle> {
+  async #open(file: TreeFile): Promise<FileHandle> {
     const path = join(this.#scan.root, file.path);
     let handle: FileHandle;
     try {
@@ -104,7 +109,9 @@ export class TreeObjects {
     }
     try {
       const { size, mtimeMs, ino } = await handle.stat();
-      if (size !== file.size || mtimeMs !== file.mtimeMs || ino !== file.inode) throw changed(file);
+      const isSame =
+        size === file.size && mtimeMs === (file.mtimeMs ?? mtimeMs) && ino === (file.inode ?? ino);
+      if (!isSame) throw changed(file);
     } catch (error) {
       await handle.close();
       throw error;
@@ -113,9 +120,9 @@ export class TreeObjects {
   }
 }
 
-type Slice = { readonly file: ScannedFile; readonly from: number; readonly to: number };
+type Slice = { readonly file: TreeFile; readonly from: number; readonly to: number };
 
-function changed({ path }: ScannedFile): WaybillError {
+function changed({ path }: TreeFile): WaybillError {
   return new WaybillError("source_changed", `${path} is not the file that was hashed any more`, {
     hint: "push again",
   });
