@@ -57,6 +57,11 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   ],
   "artifact ls": ["waybill artifact ls --room lab"],
   "artifact show": ["waybill artifact show digits --room lab"],
+  simulate: [
+    "waybill simulate",
+    "waybill simulate --set workers.desktopShare=0.1 --set peers.reachableShare=0.5",
+    "waybill simulate --write costs.json && waybill simulate --assumptions costs.json --json",
+  ],
   train: [
     "waybill train --room lab --dataset ./data --alias prod-v1 --tag baseline -- python3 train.py",
     "waybill train --room lab --dataset digits --code . --gpus 1 --detach -- python3 -m trainer --epochs 5",

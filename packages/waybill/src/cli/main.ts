@@ -8,6 +8,7 @@ import { modelCommand } from "./commands/model.ts";
 import { pullCommand } from "./commands/pull.ts";
 import { pushCommand } from "./commands/push.ts";
 import { roomCommand } from "./commands/room.ts";
+import { simulateCommand } from "./commands/simulate.ts";
 import { trainCommand } from "./commands/train.ts";
 import { uploadsCommand } from "./commands/uploads.ts";
 import { verifyCommand } from "./commands/verify.ts";
@@ -51,6 +52,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
     trainCommand,
     jobCommand,
     modelCommand,
+    simulateCommand,
   ]) {
     program.addCommand(make(run));
   }
