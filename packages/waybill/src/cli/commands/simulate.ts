@@ -10,7 +10,7 @@ import {
 } from "../../simulate/assumptions.ts";
 import { simulate } from "../../simulate/simulate.ts";
 import type { Context } from "../context.ts";
-import { collect, filePath } from "../options.ts";
+import { collect, filePath, withCommon } from "../options.ts";
 import { outcomeLines } from "../render/simulation.ts";
 import type { Runner } from "../runner.ts";
 
@@ -21,7 +21,7 @@ type SimulateOptions = {
 };
 
 export function simulateCommand(run: Runner): Command {
-  return new Command("simulate")
+  return withCommon(new Command("simulate"))
     .option("--assumptions <file>", "JSON; what it leaves out is as in the defaults", filePath)
     .option(
       "--set <key=value>",
@@ -29,8 +29,6 @@ export function simulateCommand(run: Runner): Command {
       collect,
     )
     .option("--write <file>", "write the assumptions to a new file instead, to be edited", filePath)
-    .option("--json", "one JSON object a line")
-    .option("--debug", "show the stack of errors")
     .description("replay a year of 2,000 users and compare what it costs by where models come from")
     .action(run<[], SimulateOptions>(show));
 }
