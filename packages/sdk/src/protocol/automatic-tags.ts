@@ -1,4 +1,4 @@
-// Tags that Waybill gives by itself (docs/protocol/registry.md §6). Their names are reserved, so that whoever reads a tag
+// Tags that Waybill gives by itself (docs/protocol/registry.md, Automatic tags). Their names are reserved, so that whoever reads a tag
 // knows who gave it: nobody else adds or removes one of these.
 import { type ArtifactId, Tag } from "./ids.ts";
 import * as v from "valibot";

@@ -15,6 +15,7 @@ import {
   Tag,
   Timestamp,
 } from "./ids.ts";
+import { Sweep } from "./sweep.ts";
 import { Requirements, WorkerKind } from "./workers.ts";
 
 const Environment = v.record(
@@ -89,6 +90,8 @@ export const JobSpec = v.pipe(
     tags: v.optional(v.pipe(v.array(Tag), v.maxLength(64)), []),
     notes: v.optional(v.pipe(v.string(), v.maxLength(4096))),
     parent: v.optional(ModelId),
+    /** Jobs with the same one are compared: the best model is tagged (registry.md, Automatic tags). */
+    sweep: v.optional(Sweep),
     requirements: v.optional(Requirements, {}),
     /** Names for people; resolved to ids before submission. */
     datasetName: v.optional(ArtifactName),

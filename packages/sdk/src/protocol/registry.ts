@@ -13,6 +13,7 @@ import {
   Tag,
   Timestamp,
 } from "./ids.ts";
+import { Sweep } from "./sweep.ts";
 import { REGISTRY_FORMAT_VERSION } from "./version.ts";
 
 const Metrics = v.record(v.string(), v.unknown());
@@ -53,6 +54,7 @@ const lineage = {
   seed: v.optional(v.pipe(v.number(), v.safeInteger())),
   trained_by: v.string(),
   stopped_early: v.optional(v.boolean()),
+  sweep: v.optional(Sweep),
   /** Brought from elsewhere: the format it had there, and what it was called. */
   imported: v.optional(v.object({ format: v.string(), from: v.string() })),
   metrics: Metrics,
@@ -163,6 +165,8 @@ export const ModelPublication = v.object({
   alias: v.optional(Alias),
   tags: v.array(Tag),
   notes: v.optional(v.string()),
+  /** Of the last of several that are published together: the others are its parts. */
+  pipeline: v.optional(Pipeline),
   training: v.object({ ...lineage, attempt: v.optional(v.number()) }),
 });
 export type ModelPublication = v.InferOutput<typeof ModelPublication>;

@@ -11,7 +11,17 @@ import {
 } from "./access.ts";
 import { HttpAddress } from "./arriving.ts";
 import { JobCommand, JobState } from "./events.ts";
-import { ArtifactId, ByteCount, JobId, PeerId, RoomId, Timestamp } from "./ids.ts";
+import {
+  Alias,
+  ArtifactId,
+  ByteCount,
+  JobId,
+  ModelId,
+  ModelType,
+  PeerId,
+  RoomId,
+  Timestamp,
+} from "./ids.ts";
 import { JobAssignment } from "./jobs.ts";
 import { WorkerCapabilities, WorkerMode } from "./workers.ts";
 
@@ -189,6 +199,18 @@ export const HubToPeer = v.variant("type", [
     state: JobState,
     worker: v.optional(PeerId),
     attempt: v.number(),
+  }),
+  /** A model has entered the registry, to every peer of the room (signaling.md). */
+  v.object({
+    type: v.literal("model.published"),
+    model: ModelId,
+    modelType: ModelType,
+    artifact: ArtifactId,
+    bytes: ByteCount,
+    alias: v.optional(Alias),
+    job: v.optional(JobId),
+    /** Where it was trained: it has the bytes already. */
+    worker: v.optional(PeerId),
   }),
   v.object({
     type: v.literal("error"),

@@ -2,7 +2,8 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Alias, type Registry, WaybillError } from "../protocol/index.ts";
 import { type ConditionalDocument, casUpdate } from "./cas-update.ts";
-import { addModel, emptyRegistry } from "./edits.ts";
+import { emptyRegistry } from "./edits.ts";
+import { addModel } from "./publications.ts";
 import { LAB, entryOf } from "./entry.fixture.ts";
 import { GroupCommit } from "./group-commit.ts";
 

@@ -10,7 +10,6 @@ import {
 } from "../protocol/index.ts";
 import {
   type Editor,
-  addModel,
   aliasesOf,
   editTags,
   emptyRegistry,
@@ -19,6 +18,7 @@ import {
   resolveModel,
 } from "./edits.ts";
 import { LAB, entryOf } from "./entry.fixture.ts";
+import { addModel } from "./publications.ts";
 
 const by: Editor = { who: "ada", owner: false, when: "2026-01-02T03:04:05.678Z" };
 const owner: Editor = { ...by, owner: true };

@@ -13,6 +13,7 @@ import {
   type Tag,
   type Timestamp,
   WaybillError,
+  isAutomaticTag,
 } from "../protocol/index.ts";
 
 /** The document to store and the caller's result; `registry` is the argument itself when nothing changed. */
@@ -48,38 +49,6 @@ export function emptyRegistry(room: RoomId): Registry {
 /** The name under which the newest model of a type is found. */
 export function latestAlias(modelType: string): string {
   return `latest-${modelType}`;
-}
-
-/**
- * Adds a model, points its `alias` and `latest-{type}` at it; idempotent by id and artifact. Throws `conflict` when
- * the id names another artifact, `forbidden` when the alias is protected and the editor is no owner. A job has one model:
- * a second one of it changes nothing and answers the first.
- */
-export function addModel(registry: Registry, entry: ModelEntry, by: Editor): Edited<ModelEntry> {
-  const { job } = entry.training;
-  // One result per job: an attempt that was lost after this has published it.
-  const former =
-    job === undefined
-      ? undefined
-      : Object.values(registry.models).find(({ training }) => training.job === job);
-  if (former !== undefined) return { registry, result: former };
-  const present = modelOf(registry, entry.id);
-  if (present !== undefined) {
-    if (present.artifact === entry.artifact) return { registry, result: present };
-    throw new WaybillError(
-      "conflict",
-      `model ${entry.id} is artifact ${present.artifact} and cannot become ${entry.artifact}`,
-    );
-  }
-  const { alias, ...rest } = entry;
-  const bare: ModelEntry = { ...rest, tags: unique(entry.tags) };
-  let next: Registry = {
-    ...registry,
-    models: { ...registry.models, [entry.id]: bare },
-    aliases: { ...registry.aliases, [latestAlias(entry.model_type)]: entry.id },
-  };
-  if (alias !== undefined) next = pointAlias(next, alias, entry.id, by, "published");
-  return { registry: next, result: next.models[entry.id] ?? bare };
 }
 
 export type AliasTarget = {
@@ -138,9 +107,10 @@ export function removeAlias(
 
 export type TagEdit = { readonly add: readonly Tag[]; readonly remove: readonly Tag[] };
 
-/** Adds tags, then removes tags. Throws `not_found`; more than 256 tags are `invalid_request`. */
+/** Adds tags, then removes tags. Throws `not_found`; more than 256 tags, and automatic ones, are `invalid_request`. */
 export function editTags(registry: Registry, ref: ModelRef, edit: TagEdit): Edited<ModelEntry> {
   const entry = resolveModel(registry, ref);
+  assertPeoplesTags([...edit.add, ...edit.remove]);
   const gone = new Set<string>(edit.remove);
   const tags = unique([...entry.tags, ...edit.add]).filter((tag) => !gone.has(tag));
   if (tags.length > MAX_TAGS) {
@@ -152,6 +122,19 @@ export function editTags(registry: Registry, ref: ModelRef, edit: TagEdit): Edit
   if (same) return { registry, result: entry };
   const result = { ...entry, tags };
   return { registry: { ...registry, models: { ...registry.models, [entry.id]: result } }, result };
+}
+
+/** Throws `invalid_request` when one of the tags is kept by Waybill itself. */
+export function assertPeoplesTags(tags: readonly Tag[]): void {
+  const automatic = tags.find((tag) => isAutomaticTag(tag));
+  if (automatic === undefined) return;
+  throw new WaybillError(
+    "invalid_request",
+    `tag ${automatic} is given and taken by Waybill itself`,
+    {
+      hint: "use a name of your own: dataset-…, interrupted and best-of-sweep are automatic",
+    },
+  );
 }
 
 /** Keeps an entry's size sane; people use a handful. */
@@ -187,7 +170,8 @@ export function assertMovable(registry: Registry, alias: Alias, by: Pick<Editor,
   });
 }
 
-function pointAlias(
+/** Points an alias at a model that is there, with its history; throws `forbidden` (protected). */
+export function pointAlias(
   registry: Registry,
   alias: Alias,
   to: ModelId,

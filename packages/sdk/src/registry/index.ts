@@ -1,8 +1,8 @@
 // The room's model registry: pure edits, and the loop that stores them without losing anybody's.
 export {
-  addModel,
   aliasesOf,
   assertMovable,
+  assertPeoplesTags,
   editTags,
   emptyRegistry,
   latestAlias,
@@ -22,6 +22,8 @@ export {
   seedOf,
   type TrainingDescription,
 } from "./training-description.ts";
+export { addModel, addModels, resultOfJob } from "./publications.ts";
+export { markBestOfSweep } from "./sweeps.ts";
 export {
   casUpdate,
   type CasEdit,

@@ -82,6 +82,10 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "job cancel": ["waybill job cancel j_01h2xcejqtf2nbrx --room lab --no-wait"],
   "model ls": ["waybill model ls --room lab", "waybill model ls --tag baseline --type centroid"],
   "model show": ["waybill model show prod-v1 --room lab", "waybill model show latest-centroid"],
+  "model watch": [
+    "waybill model watch --room lab",
+    "waybill model watch --type unet --limit 1 --json",
+  ],
   "model pull": ["waybill model pull prod-v1 ./out --room lab"],
   "model alias": [
     "waybill model alias prod-v2 3fa94c01 --why 'val_loss 0.021'",

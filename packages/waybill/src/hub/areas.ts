@@ -208,7 +208,13 @@ export function createAreas(init: AreasInit): Areas {
     const filled = model === undefined ? undefined : await uploads.claims.record(room, model);
     return filled?.artifact === artifact ? filled : records.find(room, artifact);
   };
-  const registry = createRegistryArea({ rooms: roomsBucket, documents, artifactRecord, clock });
+  const registry = createRegistryArea({
+    rooms: roomsBucket,
+    documents,
+    artifactRecord,
+    announce: (room, message) => signaling.broadcast(room, message),
+    clock,
+  });
   const jobs = createJobArea({
     rooms: roomsBucket,
     ...(init.leaseMs === undefined ? {} : { leaseMs: init.leaseMs }),

@@ -66,6 +66,19 @@ export const MODEL_ROUTES = {
     body: ModelPublication,
     response: ModelEntry,
   }),
+  publishModels: route({
+    method: "POST",
+    path: "/v1/rooms/:room/model-sets",
+    roles: DOERS,
+    summary:
+      "Enter a pipeline with its parts in the registry, in one conditional write: all of them or none",
+    params: inRoom,
+    body: v.object({
+      /** The parts, and last the pipeline, whose `pipeline` names them. */
+      models: v.pipe(v.array(ModelPublication), v.minLength(2), v.maxLength(9)),
+    }),
+    response: v.object({ models: v.array(ModelEntry) }),
+  }),
   setAlias: route({
     method: "PUT",
     path: "/v1/rooms/:room/aliases/:alias",

@@ -6,6 +6,7 @@ import type { Context } from "../context.ts";
 import { collect, filePath, withRoom } from "../options.ts";
 import { formatBytes, formatTime, formatValue, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
+import { modelWatchCommand } from "./model-watch.ts";
 import { pullInto, pullSummary } from "./pull.ts";
 
 export function modelCommand(run: Runner): Command {
@@ -49,6 +50,7 @@ export function modelCommand(run: Runner): Command {
       .description("add and remove tags")
       .action(run<[string, string[]], { remove?: string[] }>(tag)),
   );
+  model.addCommand(modelWatchCommand(run));
   return model;
 }
 

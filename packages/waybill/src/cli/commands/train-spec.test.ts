@@ -43,6 +43,20 @@ describe("the job a command line describes", () => {
     expect(String(error)).toContain("no field gpu.memry");
   });
 
+  it("is part of a sweep whose best is the least, unless the metric sounds as if it were the greatest", async () => {
+    const sweepOf = async (over: object) => (await specOf(["x"], { sweep: "lr", ...over })).sweep;
+    expect(await sweepOf({ sweepMetric: "val_loss" })).toEqual({
+      name: "lr",
+      metric: "val_loss",
+      mode: "min",
+    });
+    expect(await sweepOf({ sweepMetric: "val/f1", sweepMode: "max" })).toMatchObject({
+      mode: "max",
+    });
+    await expect(sweepOf({ sweepMetric: "val_acc" })).rejects.toThrow(/least or the greatest/);
+    await expect(sweepOf({})).rejects.toThrow(/--sweep-metric/);
+  });
+
   it("names either a command or a trainer", async () => {
     await expect(specOf(["x"], { trainer: "sleap" })).rejects.toThrow(/spec: give either/);
     await expect(specOf([], {})).rejects.toThrow(/spec: give either/);

@@ -1,7 +1,13 @@
 // The job a `waybill train` command line describes, checked before anything is sent.
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { JobSpec, type ProgressFormat, WaybillError, decodeJson } from "@waybill/sdk/protocol";
+import {
+  JobSpec,
+  type ProgressFormat,
+  WaybillError,
+  decodeJson,
+  soundsGreaterIsBetter,
+} from "@waybill/sdk/protocol";
 import * as v from "valibot";
 
 /** Options as commander gives them. */
@@ -15,6 +21,9 @@ export type SpecOptions = {
   readonly runName?: string;
   readonly seed?: number;
   readonly notes?: string;
+  readonly sweep?: string;
+  readonly sweepMetric?: string;
+  readonly sweepMode?: "min" | "max";
   readonly kind?: string;
   readonly label?: Record<string, string>;
   readonly worker?: string;
@@ -54,6 +63,7 @@ export async function specOf(command: readonly string[], options: SpecOptions): 
     alias: options.alias,
     tags: options.tag ?? [],
     notes: options.notes,
+    sweep: sweepOf(options),
     progress: options.progress,
     stdin: options.emptyStdin === true ? ("empty" as const) : undefined,
     tensorboard: options.tensorboard,
@@ -61,6 +71,25 @@ export async function specOf(command: readonly string[], options: SpecOptions): 
     requirements: present(requirements),
   };
   return checked(present(fields));
+}
+
+/** A metric that is better when it is greater is hardly meant to be minimised without a word. */
+function sweepOf({
+  sweep: name,
+  sweepMetric: metric,
+  sweepMode: mode,
+}: SpecOptions): Record<string, unknown> | undefined {
+  if (name === undefined && metric === undefined && mode === undefined) return undefined;
+  if (name === undefined || metric === undefined) {
+    throw new WaybillError("invalid_request", "a sweep needs --sweep and --sweep-metric", {
+      hint: "as `--sweep lr-search --sweep-metric val_loss`",
+    });
+  }
+  if (mode === undefined && soundsGreaterIsBetter(metric)) {
+    const why = `is the best ${metric} of a sweep the least or the greatest?`;
+    throw new WaybillError("invalid_request", why, { hint: "say --sweep-mode max, or min" });
+  }
+  return present({ name, metric, mode });
 }
 
 /** All problems at once, each with its field. */

@@ -14,6 +14,7 @@ import {
   messageOf,
   newJobId,
   randomText,
+  meantModelType,
 } from "@waybill/sdk/protocol";
 import type { HubClient } from "@waybill/sdk/hub-client";
 import type { Context } from "../context.ts";
@@ -70,6 +71,17 @@ export function trainCommand(run: Runner): Command {
     .option("--run-name <name>", "tells trainings apart that are otherwise alike")
     .option("--seed <n>", "told to the trainer as WAYBILL_SEED; tells trainings apart, too", Number)
     .option("--notes <text>", "kept with the model")
+    .option(
+      "--sweep <name>",
+      "compare with the models of this sweep: the best has the tag best-of-sweep",
+    )
+    .option("--sweep-metric <key>", "what the models of the sweep are compared by, as val_loss")
+    .addOption(
+      new Option(
+        "--sweep-mode <mode>",
+        "whether the least or the greatest is the best (min)",
+      ).choices(["min", "max"]),
+    )
     .addOption(
       new Option("--kind <kind>", "only on such a worker").choices([
         "desktop",
@@ -150,6 +162,12 @@ async function train(
   const hub = await context.client(room);
   // Every error before anything is uploaded: the spec is complete but for the artifacts' ids.
   const spec = await specOf(command, options);
+  const meant = meantModelType(spec.modelType);
+  if (meant !== undefined && !quiet) {
+    context.output.note(
+      `warning: model type ${spec.modelType} is none of SLEAP's; was ${meant} meant?`,
+    );
+  }
   await checkWithHub(context, hub, room, { spec, quiet });
   const { limitUp, direct = true, detach = false } = options;
   const job = newJobId(Date.now(), cryptoRandom);

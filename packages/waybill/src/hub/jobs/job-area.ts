@@ -5,6 +5,7 @@ import type { Bucket } from "../bucket/bucket.ts";
 import type { Documents } from "../bucket/documents.ts";
 import type { Handlers } from "../http/handler.ts";
 import type { Clock, Log } from "../log.ts";
+import { resultOfJob } from "@waybill/sdk/registry";
 import { readRegistry } from "../registry/room-registry.ts";
 import type { Signaling } from "../signaling/index.ts";
 import { BackgroundTasks } from "./background-tasks.ts";
@@ -119,7 +120,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     store,
     modelOf: async (room, job) => {
       const { models } = await readRegistry(documents, room);
-      return Object.values(models).find(({ training }) => training.job === job)?.id;
+      return resultOfJob(models, job)?.id;
     },
     events,
     dispatcher,

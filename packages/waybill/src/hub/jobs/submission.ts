@@ -10,7 +10,7 @@ import {
   WaybillError,
   messageOf,
 } from "@waybill/sdk/protocol";
-import { assertMovable, resolveModel } from "@waybill/sdk/registry";
+import { assertMovable, assertPeoplesTags, resolveModel } from "@waybill/sdk/registry";
 import type { Documents } from "../bucket/documents.ts";
 import type { Caller } from "../http/handler.ts";
 import { readRegistry } from "../registry/room-registry.ts";
@@ -44,10 +44,14 @@ export async function checkSubmission(
     artifactProblem(deps, room, "code", spec.code, nowMs),
     registryFacts(deps, room, spec, caller),
   ]);
-  const problems = [...dataset, ...code, ...registered];
+  const problems = [...dataset, ...code, ...registered, ...tagProblems(spec)];
   const [first] = problems;
   if (first === undefined) return facts;
   throw new WaybillError(first.code, problems.map(({ text }) => text).join("; "));
+}
+
+function tagProblems({ tags }: JobSpec): Problem[] {
+  return problemOf("tags", () => assertPeoplesTags(tags));
 }
 
 async function artifactProblem(

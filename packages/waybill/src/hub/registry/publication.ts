@@ -3,6 +3,7 @@
 import {
   type ArtifactId,
   type ArtifactRecord,
+  INTERRUPTED_TAG,
   LIMITS,
   MANIFEST_KEY,
   type ModelEntry,
@@ -10,8 +11,11 @@ import {
   type ModelPublication,
   PACK_KEY,
   type RoomId,
+  type Tag,
   WaybillError,
+  datasetTag,
   decodeJson,
+  isAutomaticTag,
 } from "@waybill/sdk/protocol";
 import { blake3Hex } from "@waybill/sdk/platform";
 import { configText } from "@waybill/sdk/registry";
@@ -41,7 +45,7 @@ export async function entryOfPublication(
   caller: Caller,
   nowMs: number,
 ): Promise<ModelEntry> {
-  const { id, artifact, model_type, alias, tags, notes, training } = publication;
+  const { id, artifact, model_type, alias, tags, notes, pipeline, training } = publication;
   const [storage, worker] = await Promise.all([
     storedModel(deps, room, publication),
     publishingWorker(deps, room, publication, caller, nowMs),
@@ -53,7 +57,8 @@ export async function entryOfPublication(
     id,
     ...(alias === undefined ? {} : { alias }),
     model_type,
-    tags,
+    tags: [...tags.filter((tag) => !isAutomaticTag(tag)), ...automaticTags(training)],
+    ...(pipeline === undefined ? {} : { pipeline }),
     ...(notes === undefined ? {} : { notes }),
     artifact,
     storage,
@@ -76,6 +81,14 @@ function configDigest({ config, config_digest: told }: ModelPublication["trainin
     `the configuration's digest is ${digest.slice(0, 12)}…, not ${told.slice(0, 12)}…`,
     { hint: "it is the BLAKE3 of its canonical JSON (RFC 8785)" },
   );
+}
+
+/** What Waybill says of a model by itself; `best-of-sweep` is the registry's to give. */
+function automaticTags({ dataset, stopped_early }: ModelPublication["training"]): Tag[] {
+  return [
+    ...(dataset === undefined ? [] : [datasetTag(dataset)]),
+    ...(stopped_early === true ? [INTERRUPTED_TAG] : []),
+  ];
 }
 
 async function storedModel(

@@ -17,6 +17,7 @@ import { Documents } from "../bucket/documents.ts";
 import { type BucketOperation, MemoryBucket } from "../bucket/memory-bucket.ts";
 import { LAB, callOf, callerOf, workerIdOf } from "../jobs/call.fixture.ts";
 import { jobKey } from "../jobs/job-keys.ts";
+import type { ModelPublished } from "./publishing.ts";
 import { createRegistryArea } from "./registry-area.ts";
 import { registryKey } from "./room-registry.ts";
 
@@ -34,12 +35,14 @@ function setUp(
 ) {
   const rooms = new MemoryBucket({ before });
   const records = new Map<ArtifactId, ArtifactRecord>();
+  const announced: ModelPublished[] = [];
   const hub = () => {
     const documents = new Documents({ bucket: rooms, sleep: async () => {} });
     const area = createRegistryArea({
       rooms,
       documents,
       clock: () => NOW_MS,
+      announce: (_, message) => announced.push(message),
       artifactRecord: async (_, artifact) => records.get(artifact),
     });
     return { documents, ...area.handlers };
@@ -61,7 +64,7 @@ function setUp(
       ...over,
     });
   };
-  return { rooms, hub, hold };
+  return { rooms, hub, hold, announced };
 }
 
 type Hub = ReturnType<ReturnType<typeof setUp>["hub"]>;

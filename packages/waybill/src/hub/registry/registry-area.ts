@@ -2,7 +2,6 @@
 import { type RoomId, WaybillError } from "@waybill/sdk/protocol";
 import {
   type Editor,
-  addModel,
   aliasesOf,
   editTags,
   moveAlias,
@@ -12,18 +11,17 @@ import {
 import type { Caller, Handlers } from "../http/handler.ts";
 import { heldJob } from "../jobs/fence.ts";
 import { jobIdOf } from "../jobs/job-keys.ts";
-import type { Clock } from "../log.ts";
 import { reserveModelId } from "./model-ids.ts";
-import { type PublicationDeps, entryOfPublication } from "./publication.ts";
+import { type PublishingDeps, type PublishingRoute, publishingHandlers } from "./publishing.ts";
 import { RegistryWriter, readRegistry } from "./room-registry.ts";
 
-export type RegistryAreaDeps = PublicationDeps & { readonly clock: Clock };
+export type RegistryAreaDeps = Omit<PublishingDeps, "writer">;
 
 export type RegistryRoute =
   | "readRegistry"
   | "showModel"
   | "reserveModel"
-  | "publishModel"
+  | PublishingRoute
   | "setAlias"
   | "removeAlias"
   | "editTags";
@@ -67,12 +65,7 @@ export function createRegistryArea(deps: RegistryAreaDeps): RegistryArea {
         return { model: await reserveModelId(documents, room, body, clock()) };
       },
 
-      async publishModel({ params: { room }, body, caller: anyone }) {
-        const caller = known(anyone);
-        const by = editorOf(caller);
-        const entry = await entryOfPublication(deps, room, body, caller, clock());
-        return writer.edit(room, (registry) => addModel(registry, entry, by));
-      },
+      ...publishingHandlers({ ...deps, writer }),
 
       async setAlias({ params: { room, alias }, body, caller }) {
         const by = editorOf(known(caller));

@@ -279,6 +279,7 @@ export class Publisher {
             ...(spec.code === undefined ? {} : { code: spec.code }),
             ...(spec.runName === undefined ? {} : { run_name: spec.runName }),
             ...(seed === undefined ? {} : { seed }),
+            ...(spec.sweep === undefined ? {} : { sweep: spec.sweep }),
             trained_by: assignment.submittedBy,
             stopped_early: request.stoppedEarly,
             metrics: { ...request.data },
