@@ -155,6 +155,7 @@ export {
   SignedSegment,
   SegmentToTake,
 } from "./arriving.ts";
+export { Lineage, LineageEdge, type LineageModel, LineageNode, ModelDetails } from "./lineage.ts";
 export { canonicalJson, type JsonValue } from "./canonical-json.ts";
 export {
   RECEIPT_TYP,

@@ -4,6 +4,7 @@ import * as v from "valibot";
 import type { RoomId } from "./ids.ts";
 import { ARRIVING_ROUTES } from "./routes/arriving-routes.ts";
 import { JOB_ROUTES } from "./routes/job-routes.ts";
+import { LINEAGE_ROUTES } from "./routes/lineage-routes.ts";
 import { MODEL_ROUTES } from "./routes/model-routes.ts";
 import { POLLING_ROUTES } from "./routes/polling-routes.ts";
 import { RECEIPT_ROUTES } from "./routes/receipt-routes.ts";
@@ -23,6 +24,7 @@ export const ROUTES = {
   ...MODEL_ROUTES,
   ...RECEIPT_ROUTES,
   ...POLLING_ROUTES,
+  ...LINEAGE_ROUTES,
 } as const satisfies Record<string, RouteSpec>;
 
 export type RouteName = keyof typeof ROUTES;

@@ -15,6 +15,8 @@ export {
   type Editor,
   type TagEdit,
 } from "./edits.ts";
+export { flatConfig } from "./flat-config.ts";
+export { lineageOf, modelDetails } from "./lineage.ts";
 export {
   configText,
   describeJob,

@@ -86,6 +86,10 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill model watch --room lab",
     "waybill model watch --type unet --limit 1 --json",
   ],
+  "model lineage": [
+    "waybill model lineage prod-v1 --room lab",
+    "waybill model lineage prod-v1 --format dot | dot -Tsvg > lineage.svg",
+  ],
   "model pull": ["waybill model pull prod-v1 ./out --room lab"],
   "model alias": [
     "waybill model alias prod-v2 3fa94c01 --why 'val_loss 0.021'",

@@ -6,6 +6,8 @@ import type { Context } from "../context.ts";
 import { collect, filePath, withRoom } from "../options.ts";
 import { formatBytes, formatTime, formatValue, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
+import { modelLineageCommand } from "./model-lineage.ts";
+import { modelShowCommand } from "./model-show.ts";
 import { modelWatchCommand } from "./model-watch.ts";
 import { pullInto, pullSummary } from "./pull.ts";
 
@@ -18,12 +20,8 @@ export function modelCommand(run: Runner): Command {
       .description("the room's models, newest first")
       .action(run<[], ListOptions>(list)),
   );
-  model.addCommand(
-    withRoom(new Command("show"))
-      .argument("<model>", "id, alias or latest-{type}")
-      .description("everything the registry says of a model")
-      .action(run<[string]>(show)),
-  );
+  model.addCommand(modelShowCommand(run));
+  model.addCommand(modelLineageCommand(run));
   model.addCommand(
     withRoom(new Command("pull"))
       .argument("<model>", "id, alias or latest-{type}")
@@ -107,45 +105,6 @@ async function resolve(context: Context, text: string) {
     room,
     ...(await hub.call("showModel", { params: { room, model } }, { signal: context.signal })),
   };
-}
-
-async function show(context: Context, [text]: [string]): Promise<void> {
-  const { output } = context;
-  const { model, aliases } = await resolve(context, text);
-  output.record({ ...model, aliases });
-  const { training, storage } = model;
-  const facts: [string, string | undefined][] = [
-    ["model", model.id],
-    ["type", model.model_type],
-    ["aliases", aliases.join(", ") || "–"],
-    ["tags", model.tags.join(", ") || "–"],
-    ["notes", model.notes],
-    ["artifact", model.artifact],
-    [
-      "stored",
-      `${storage.s3_path} (${storage.files.length} files, ${formatBytes(storage.size_bytes)})`,
-    ],
-    [
-      "trained",
-      `${formatTime(training.trained_at)} UTC by ${training.trained_by}${training.stopped_early === true ? ", stopped early" : ""}`,
-    ],
-    ["job", training.job],
-    ["worker", training.worker],
-    [
-      "dataset",
-      [training.dataset_name, training.dataset].filter((one) => one !== undefined).join("  ") ||
-        undefined,
-    ],
-    ["parent", training.parent_model],
-    [
-      "config",
-      Object.keys(training.config).length === 0 ? undefined : JSON.stringify(training.config),
-    ],
-  ];
-  for (const [key, value] of facts)
-    if (value !== undefined) output.line(`${key.padEnd(9)} ${value}`);
-  for (const [key, value] of Object.entries(training.metrics))
-    output.line(`  ${key} = ${formatValue(value)}`);
 }
 
 async function pull(

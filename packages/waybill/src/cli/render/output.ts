@@ -32,6 +32,11 @@ export class Output {
     return (this.#err.columns ?? 80) - 1;
   }
 
+  /** Characters of a line of result: the terminal's, or what a page or a log shows of one. */
+  get columns(): number {
+    return this.#out.columns ?? 80;
+  }
+
   /** One JSON line; nothing without --json. */
   record(value: object): void {
     if (this.json) this.#out.write(`${JSON.stringify(value)}\n`);

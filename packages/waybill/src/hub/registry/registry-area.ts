@@ -11,6 +11,7 @@ import {
 import type { Caller, Handlers } from "../http/handler.ts";
 import { heldJob } from "../jobs/fence.ts";
 import { jobIdOf } from "../jobs/job-keys.ts";
+import { type LineageRoute, lineageHandlers } from "./lineage-handlers.ts";
 import { reserveModelId } from "./model-ids.ts";
 import { type PublishingDeps, type PublishingRoute, publishingHandlers } from "./publishing.ts";
 import { RegistryWriter, readRegistry } from "./room-registry.ts";
@@ -18,6 +19,7 @@ import { RegistryWriter, readRegistry } from "./room-registry.ts";
 export type RegistryAreaDeps = Omit<PublishingDeps, "writer">;
 
 export type RegistryRoute =
+  | LineageRoute
   | "readRegistry"
   | "showModel"
   | "reserveModel"
@@ -52,6 +54,8 @@ export function createRegistryArea(deps: RegistryAreaDeps): RegistryArea {
 
   return {
     handlers: {
+      ...lineageHandlers(documents),
+
       readRegistry: ({ params }) => readRegistry(documents, params.room),
 
       async showModel({ params }) {
