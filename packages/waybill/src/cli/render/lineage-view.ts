@@ -18,12 +18,12 @@ type Branch = { readonly text: string; readonly below: readonly Branch[] };
 
 /** Lines of at most `width` characters. What is in several places is drawn out in the first. */
 export function lineageTree(lineage: Lineage, width: number): string[] {
-  const tree = new Tree(lineage);
-  const root = tree.nodes.get(lineage.root);
+  const root = lineage.nodes.find(({ key }) => key === lineage.root);
   if (root === undefined) return [];
+  // Each side on its own: in a circle, a model is on both.
   const sides = [
-    { text: "made from", below: tree.before(root.key) },
-    { text: "led to", below: tree.after(root.key) },
+    { text: "made from", below: new Tree(lineage).before(root.key) },
+    { text: "led to", below: new Tree(lineage).after(root.key) },
   ].filter(({ below }) => below.length > 0);
   const lines = [nodeText(root), ...drawn(sides, "")];
   if (sides.length === 0) lines.push("└─ nothing is known of where it comes from or led to");
@@ -31,12 +31,12 @@ export function lineageTree(lineage: Lineage, width: number): string[] {
 }
 
 class Tree {
-  readonly nodes: ReadonlyMap<string, LineageNode>;
+  readonly #nodes: ReadonlyMap<string, LineageNode>;
   readonly #edges: readonly LineageEdge[];
   readonly #shown = new Set<string>();
 
   constructor({ nodes, edges, root }: Lineage) {
-    this.nodes = new Map(nodes.map((node) => [node.key, node]));
+    this.#nodes = new Map(nodes.map((node) => [node.key, node]));
     this.#edges = edges;
     this.#shown.add(root);
   }
@@ -69,7 +69,7 @@ class Tree {
   }
 
   #branch(key: string, how: string | undefined, below: () => Branch[]): Branch[] {
-    const node = this.nodes.get(key);
+    const node = this.#nodes.get(key);
     if (node === undefined) return [];
     const text = how === undefined ? nodeText(node) : `${how} ${nodeText(node)}`;
     if (node.kind !== "model") return [{ text, below: [] }];
