@@ -119,6 +119,8 @@ export {
   Retention,
   Tombstone,
 } from "./registry.ts";
+export { GcItem, GcKept, GcReport, Removal } from "./retention.ts";
+export { RetentionChange } from "./routes/retention-routes.ts";
 export {
   directModelPrefix,
   ObjectKey,

@@ -8,6 +8,7 @@ import { LINEAGE_ROUTES } from "./routes/lineage-routes.ts";
 import { MODEL_ROUTES } from "./routes/model-routes.ts";
 import { POLLING_ROUTES } from "./routes/polling-routes.ts";
 import { RECEIPT_ROUTES } from "./routes/receipt-routes.ts";
+import { RETENTION_ROUTES } from "./routes/retention-routes.ts";
 import { ROOM_ROUTES } from "./routes/room-routes.ts";
 import type { Route, RouteSpec } from "./routes/route.ts";
 import { TRANSFER_ROUTES } from "./routes/transfer-routes.ts";
@@ -22,6 +23,7 @@ export const ROUTES = {
   ...ARRIVING_ROUTES,
   ...JOB_ROUTES,
   ...MODEL_ROUTES,
+  ...RETENTION_ROUTES,
   ...RECEIPT_ROUTES,
   ...POLLING_ROUTES,
   ...LINEAGE_ROUTES,

@@ -12,6 +12,7 @@ import {
   type RoomId,
   type Tag,
   type Timestamp,
+  type Tombstone,
   WaybillError,
   isAutomaticTag,
 } from "../protocol/index.ts";
@@ -147,6 +148,7 @@ export function resolveModel(registry: Registry, ref: ModelRef): ModelEntry {
   const id = aliasTarget(registry, ref);
   const entry = id === undefined ? undefined : modelOf(registry, id);
   if (entry !== undefined) return entry;
+  if (Object.hasOwn(registry.tombstones, ref)) throw removedModel(registry, ref);
   throw new WaybillError("not_found", `no model ${ref} in room ${registry.room}`, {
     hint: "see `waybill model ls`",
   });
@@ -219,6 +221,17 @@ function moveOf(
     when: by.when,
     ...(why === undefined ? {} : { why }),
   };
+}
+
+/** Says what became of a removed model. */
+export function removedModel({ tombstones }: Registry, id: string): WaybillError {
+  const { who, when, why, state } = tombstones[id] as Tombstone;
+  const what = `model ${id} was removed by ${who} on ${when.slice(0, 10)}: ${why}`;
+  const hint =
+    state === "held"
+      ? `bring it back: \`waybill model restore ${id}\``
+      : "see what it was: `waybill model removed`";
+  return new WaybillError("not_found", what, { hint });
 }
 
 function modelOf(registry: Registry, id: string): ModelEntry | undefined {

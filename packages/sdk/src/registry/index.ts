@@ -33,3 +33,16 @@ export {
   type ConditionalDocument,
 } from "./cas-update.ts";
 export { GroupCommit, type Commit, type GroupCommitInit, type GroupEdit } from "./group-commit.ts";
+export { pinModel, unpinModel } from "./pins.ts";
+export { changeRetention, hasRules, planRetention, type RetentionPlan } from "./retention.ts";
+export {
+  applyRetention,
+  askRemoval,
+  beginPurge,
+  cancelPurge,
+  duePurges,
+  endPurge,
+  folderNeededBy,
+  removeModels,
+  restoreModel,
+} from "./tombstones.ts";

@@ -57,7 +57,7 @@ describe("a pipeline", () => {
 
   it("is what its job came to: a later attempt gets it, parts first, and changes nothing (I5)", () => {
     const { registry } = addModels(room, all, by);
-    expect(resultOfJob(registry.models, job)?.id).toBe("cccccccc");
+    expect(resultOfJob(registry, job)?.id).toBe("cccccccc");
     const late = all.map((entry, i) => ({ ...entry, id: `dddddd0${i}` as ModelId }));
     const again = addModels(registry, late, by);
     expect(again.registry).toBe(registry);

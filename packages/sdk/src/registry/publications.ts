@@ -7,12 +7,12 @@ import {
   WaybillError,
   partTypesOf,
 } from "../protocol/index.ts";
-import { type Edited, type Editor, latestAlias, pointAlias } from "./edits.ts";
+import { type Edited, type Editor, latestAlias, pointAlias, removedModel } from "./edits.ts";
 import { markBestOfSweep } from "./sweeps.ts";
 
 /**
  * Adds a model, points its `alias` and `latest-{type}` at it; idempotent by id and artifact. Throws `conflict` when
- * the id names another artifact, `forbidden` when the alias is protected and the editor is no owner. A job has one model:
+ * the id names another artifact, `not_found` when its model was removed, `forbidden` when the alias is protected and the editor is no owner. A job has one model:
  * a second one of it changes nothing and answers the first.
  */
 export function addModel(registry: Registry, entry: ModelEntry, by: Editor): Edited<ModelEntry> {
@@ -32,7 +32,7 @@ export function addModels(
 ): Edited<readonly ModelEntry[]> {
   const job = commonJob(entries);
   // One result per job: an attempt that was lost after this has published it.
-  const former = job === undefined ? undefined : resultOfJob(registry.models, job);
+  const former = job === undefined ? undefined : resultOfJob(registry, job);
   if (former !== undefined) return { registry, result: withParts(registry, former) };
   let next = registry;
   for (const entry of entries) next = withModel(next, entry, by);
@@ -44,9 +44,14 @@ export function addModels(
   return { registry: next, result };
 }
 
-/** What a job came to: its model, or the pipeline where it made several. */
-export function resultOfJob(models: Registry["models"], job: JobId): ModelEntry | undefined {
-  const own = Object.values(models).filter(({ training }) => training.job === job);
+/** What a job came to: its model, or the pipeline where it made several. Removed, it is the job's one result still. */
+export function resultOfJob(
+  { models, tombstones }: Pick<Registry, "models" | "tombstones">,
+  job: JobId,
+): ModelEntry | undefined {
+  const isOwn = ({ training }: ModelEntry) => training.job === job;
+  const buried = Object.values(tombstones).map(({ entry }) => entry);
+  const own = [...Object.values(models).filter(isOwn), ...buried.filter(isOwn)];
   return own.find(({ pipeline }) => pipeline !== undefined) ?? own[0];
 }
 
@@ -58,7 +63,9 @@ function commonJob(entries: readonly ModelEntry[]): JobId | undefined {
 
 /** A pipeline behind its parts, as it was published. */
 function withParts(registry: Registry, entry: ModelEntry): ModelEntry[] {
-  const parts = (entry.pipeline?.parts ?? []).flatMap(({ model }) => registry.models[model] ?? []);
+  const parts = (entry.pipeline?.parts ?? []).flatMap(
+    ({ model }) => registry.models[model] ?? registry.tombstones[model]?.entry ?? [],
+  );
   return [...parts, entry];
 }
 
@@ -71,6 +78,8 @@ function withModel(registry: Registry, entry: ModelEntry, by: Editor): Registry 
       `model ${entry.id} is artifact ${present.artifact} and cannot become ${entry.artifact}`,
     );
   }
+  if (Object.hasOwn(registry.tombstones, entry.id)) throw removedModel(registry, entry.id);
+  assertBytesStay(registry, entry);
   const { alias, ...rest } = entry;
   const models = { ...registry.models, [entry.id]: { ...rest, tags: [...new Set(entry.tags)] } };
   const { sweep } = entry.training;
@@ -80,6 +89,16 @@ function withModel(registry: Registry, entry: ModelEntry, by: Editor): Registry 
     aliases: { ...registry.aliases, [latestAlias(entry.model_type)]: entry.id },
   };
   return alias === undefined ? next : pointAlias(next, alias, entry.id, by, "published");
+}
+
+/** Two models of the same content may share a folder: one whose bytes are going takes no second one in. */
+function assertBytesStay({ tombstones, room }: Registry, { artifact, storage }: ModelEntry): void {
+  const isGoing = Object.values(tombstones).some(
+    ({ state, entry }) => state !== "held" && entry.storage.s3_path === storage.s3_path,
+  );
+  if (!isGoing) return;
+  const what = `room ${room} is removing the bytes of artifact ${artifact}`;
+  throw new WaybillError("not_found", what, { hint: "push it again in a moment" });
 }
 
 /** Parts are models of the room, each of the type it is named as, and of the types the pipeline's type asks for. */

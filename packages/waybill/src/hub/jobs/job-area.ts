@@ -118,10 +118,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
   const live = new LiveJobs({
     rooms,
     store,
-    modelOf: async (room, job) => {
-      const { models } = await readRegistry(documents, room);
-      return resultOfJob(models, job)?.id;
-    },
+    modelOf: async (room, job) => resultOfJob(await readRegistry(documents, room), job)?.id,
     events,
     dispatcher,
     tasks,
