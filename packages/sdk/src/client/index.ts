@@ -18,6 +18,7 @@ export { watchJob } from "./watch-job.ts";
 export { type WatchDeps, type WatchOptions } from "./watch-options.ts";
 export { type HubTransport, type WatchPath } from "./watch-path.ts";
 export {
+  GrowingTree,
   LocalTreeSource,
   localTree,
   type PullProgress,

@@ -22,6 +22,7 @@ import {
   readKeys,
 } from "../s3/index.ts";
 import {
+  type GrowingTree,
   LinkBook,
   type Preference,
   type PullProgress,
@@ -70,6 +71,8 @@ export type PullOptions = {
   readonly onRetry?: (error: unknown, waitMs: number, source?: string) => void;
   /** Told once what each source did and why, also when the pull fails. */
   readonly onReport?: (report: readonly SourceReport[]) => void;
+  /** Told before anything is fetched, and waited for: what has matched can be read while the rest still comes. */
+  readonly onTree?: ((tree: GrowingTree) => MaybePromise<void>) | undefined;
   /** Told when a source is given up, and why. */
   readonly onDrop?: (source: string, reason: string) => void;
   /** How long sources may fail without bringing a shard before they are given up. Default 10 minutes. */
@@ -191,6 +194,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
         options.onProgress?.(progress);
       },
       onDrop: options.onDrop,
+      onTree: options.onTree,
       schedule: {
         retryForMs,
         ...(options.prefer === undefined ? {} : { prefer: options.prefer }),

@@ -96,6 +96,11 @@ export class DownloadEdit {
     if (request !== undefined) this.#setRequest({ ...request, held: true });
   }
 
+  /** What is under way stays; what is asked for next begins with these. */
+  hurry(shards: ShardSet): void {
+    this.#state = { ...this.#state, urgent: shards };
+  }
+
   match(source: string, id: number, run: ShardRun): void {
     const fresh = ShardSet.of([run]).minus(this.#state.done);
     const bytes = bytesOf(this.#map, fresh);

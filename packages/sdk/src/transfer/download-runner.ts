@@ -17,6 +17,7 @@ import {
   nextDownload,
 } from "./download-state.ts";
 import { type Batch, ShardIntake } from "./shard-intake.ts";
+import { ShardSet } from "./shard-set.ts";
 import type { Source, SourceAdvice, SourceKind } from "./source.ts";
 
 /** Bytes are reported to the machine this often. */
@@ -31,9 +32,17 @@ export interface ShardKeeper {
   keep(run: ShardRun, bytes: Uint8Array): Promise<void>;
 }
 
+/** Which shards somebody waits for: of those a source is asked for, they come first. */
+export interface Urgency {
+  urgent(): ShardSet;
+  /** Tells of changes of `urgent()`; gives what ends it. */
+  onUrgent(listener: () => void): () => void;
+}
+
 export type DownloadInput = Pick<DownloadInit, "map" | "done" | "prefer" | "retryForMs"> & {
   readonly sources: readonly Source[];
   readonly keeper: ShardKeeper;
+  readonly urgency?: Urgency | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told of verified bytes as they are kept, and which source brought them. */
   readonly onBytes?: (kind: SourceKind, bytes: number, source: string) => void;
@@ -96,7 +105,7 @@ class DownloadRun {
   }
 
   async run(): Promise<void> {
-    const { signal, sources } = this.#input;
+    const { signal, sources, urgency } = this.#input;
     const end = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -109,8 +118,12 @@ class DownloadRun {
         this.#dispatch({ type: "source-has", source: source.id, has: source.shards() }),
       ),
     );
+    const onUrgent = () =>
+      this.#dispatch({ type: "urgent", shards: urgency?.urgent() ?? ShardSet.empty });
+    unsubscribe.push(urgency?.onUrgent(onUrgent));
     try {
       if (signal?.aborted === true) throw abortReason(signal);
+      if (urgency !== undefined) onUrgent();
       this.#dispatch({ type: "sources-added", sources: sources.map(described) });
       await end;
     } finally {

@@ -44,6 +44,7 @@ describe("a download, phase by event", () => {
       ["cancel", "drop", "fail"],
       "failed",
     ],
+    ["urgent", { type: "urgent", shards: ShardSet.all(9) }, [], "running"],
     ["tick", { type: "tick" }, ["wake"], "running"],
     ["stopped", { type: "stopped", error: failure }, ["cancel", "cancel", "fail"], "failed"],
   ];
@@ -152,6 +153,16 @@ describe("a download", () => {
     expect(machine.add(gaining)).toEqual([]);
     const effects = machine.send({ type: "source-has", source: "p", has: ShardSet.all(4) });
     expect(fetches(effects)).toHaveLength(2);
+  });
+
+  it("asks first for what somebody waits for, and goes on behind it", () => {
+    const machine = new Machine(1024);
+    machine.add(source("s3", { window: 1, has: ShardSet.all(1024) }));
+    const urgent = ShardSet.of([{ first: 700, count: 2 }]);
+    expect(machine.send({ type: "urgent", shards: urgent })).toEqual([]);
+    expect(fetches(machine.finish(1))).toMatchObject([{ run: { first: 700 } }]);
+    machine.send({ type: "urgent", shards: ShardSet.empty });
+    expect(fetches(machine.finish(2))).toMatchObject([{ run: { first: 4 } }]);
   });
 
   it("fetches contiguous shards as one run, at most 1/256 of the artifact and never across `runEnd`", () => {

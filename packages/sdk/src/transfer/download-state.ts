@@ -22,6 +22,8 @@ export type DownloadState = {
   readonly startedMs: number;
   readonly missing: ShardSet;
   readonly done: ShardSet;
+  /** Shards somebody waits for: they are asked for before others. */
+  readonly urgent: ShardSet;
   /** Bytes of the shards that are not done. */
   readonly leftBytes: number;
   readonly sources: ReadonlyMap<string, SourceState>;
@@ -56,6 +58,8 @@ type Body =
   | { readonly type: "bad-shard"; readonly request: number }
   /** The request is over: by itself, or with an error. */
   | { readonly type: "ended"; readonly request: number; readonly error?: unknown }
+  /** These shards, and no others, are to come before the rest. */
+  | { readonly type: "urgent"; readonly shards: ShardSet }
   /** A time that `wake` asked for has come. */
   | { readonly type: "tick" }
   /** The caller cancelled, or bytes cannot be stored. */
@@ -117,6 +121,7 @@ export function beginDownload(init: DownloadInit): DownloadState {
     startedMs: init.nowMs,
     missing,
     done: init.done,
+    urgent: ShardSet.empty,
     leftBytes: missing.runs().reduce((sum, run) => sum + init.map.bytesOf(run), 0),
     sources: new Map(),
     requests: new Map(),
@@ -163,6 +168,9 @@ export function nextDownload(
     case "ended":
       step.end(event.request, event.error);
       return step.proceed();
+    case "urgent":
+      step.hurry(event.shards);
+      return step.result();
     case "tick":
       step.tick();
       return step.proceed();

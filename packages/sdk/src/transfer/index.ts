@@ -43,4 +43,5 @@ export { ShardSet } from "./shard-set.ts";
 export { runDownload, type DownloadInput, type ShardKeeper } from "./download-runner.ts";
 export { LocalTreeSource, localTree, type LocalTreeInit } from "./local-tree-source.ts";
 export { olderVersions } from "./older-files-source.ts";
+export { GrowingTree } from "./growing-tree.ts";
 export { pullTree, type PullProgress, type PullTreeInput } from "./pull-tree.ts";

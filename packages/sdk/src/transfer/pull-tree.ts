@@ -10,6 +10,7 @@ import {
 } from "../protocol/index.ts";
 import { assertFolder, assertOutsideState, lockDestination } from "./destination.ts";
 import { type DownloadInput, runDownload } from "./download-runner.ts";
+import { GrowingTree, pullPaths } from "./growing-tree.ts";
 import { checkShards } from "./local-tree-source.ts";
 import { OlderFilesSource } from "./older-files-source.ts";
 import { OlderFiles } from "./older-files.ts";
@@ -39,6 +40,11 @@ export type PullTreeInput = {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: PullProgress) => void) | undefined;
   readonly onDrop?: ((source: string, reason: string) => void) | undefined;
+  /**
+   * Told before anything is fetched, and waited for: what has matched can be read from the tree, and it takes what is to
+   * come first. What it throws ends the pull.
+   */
+  readonly onTree?: ((tree: GrowingTree) => void | Promise<void>) | undefined;
   /** What the scheduler prefers, how long it goes on without a shard, and what it is to tell. */
   readonly schedule?: Pick<DownloadInput, "prefer" | "retryForMs" | "onRetry" | "onReport">;
 };
@@ -82,15 +88,26 @@ async function pullLocked(
     const open = { artifact: input.artifact, manifest: input.manifest, map };
     const made = await Promise.all(input.sources.map(async (make) => make(open)));
     const sources: Source[] = made.filter((source) => source !== undefined);
-    const missing = ShardSet.all(map.count).minus(there.done).minus(resumed);
+    const done = there.done.union(resumed);
+    const missing = ShardSet.all(map.count).minus(done);
     const replaced = await fromReplaced(there.replaced, missing, open, input.signal);
     if (replaced !== undefined) sources.unshift(replaced);
+    const paths = pullPaths(map, dir, (file) => keeper.partPath(file));
+    const tree = new GrowingTree({ artifact: input.artifact, map, paths });
+    tree.add(done);
+    await input.onTree?.(tree);
     await runDownload({
       ...input.schedule,
       map,
-      done: there.done.union(resumed),
+      done,
       sources,
-      keeper,
+      urgency: tree,
+      keeper: {
+        keep: async (run, bytes) => {
+          await keeper.keep(run, bytes);
+          tree.add(ShardSet.of([run]));
+        },
+      },
       signal: input.signal,
       onBytes: (kind, bytes) => tally.add(kind, bytes),
       ...(input.onDrop === undefined ? {} : { onDrop: input.onDrop }),

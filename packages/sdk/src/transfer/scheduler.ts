@@ -138,7 +138,8 @@ function chooseMissing(
       .intersect(one.able)
       .minus(cheaper)
       .minus(betterElsewhere(one, all));
-    const first = wanted.firstRun();
+    const urgent = wanted.intersect(state.urgent).firstRun();
+    const first = wanted.firstRun(urgent?.first);
     if (first === undefined || comesTooLate(state, map, one, first.first, all)) continue;
     const end = Math.min(first.first + first.count, one.source.runEnd(first.first));
     const peers = all.filter((other) => other.rank === one.rank);
