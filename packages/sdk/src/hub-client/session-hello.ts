@@ -17,6 +17,7 @@ export async function makeHello(init: SessionInit): Promise<Extract<PeerToHub, {
   }
   const { token, identity } = hub.credential;
   const proof = await identity.proof({ method: "GET", path: signalingPath(room), token });
+  const serves = init.serves?.();
   return {
     type: "hello",
     protocol: PROTOCOL_VERSION,
@@ -26,6 +27,7 @@ export async function makeHello(init: SessionInit): Promise<Extract<PeerToHub, {
     instance,
     name,
     ...(agreement === undefined ? {} : { agreement }),
+    ...(serves === undefined ? {} : { serves }),
     ...(worker === undefined ? {} : { worker: worker() }),
   };
 }

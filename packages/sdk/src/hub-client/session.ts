@@ -7,6 +7,7 @@ import {
   LIMITS,
   type PeerToHub,
   type RoomId,
+  type Serving,
   WaybillError,
   assertNever,
   decodeJson,
@@ -44,6 +45,8 @@ export type SessionInit = {
   readonly instance: string;
   /** What relayed messages to this process are encrypted for; told to the others in the room. */
   readonly agreement?: KeyAgreement;
+  /** Asked at every hello: how this peer serves artifacts to the others, when it does. */
+  readonly serves?: (() => Serving | undefined) | undefined;
   /** Asked at every hello when this peer is a worker: what it can do and which attempts it is running. */
   readonly worker?: () => NonNullable<Hello["worker"]>;
   readonly WebSocket?: SocketConstructor;

@@ -158,6 +158,7 @@ export {
   SegmentToTake,
 } from "./arriving.ts";
 export { Lineage, LineageEdge, type LineageModel, LineageNode, ModelDetails } from "./lineage.ts";
+export { DATA_PORT, Holder, Serving } from "./data-server.ts";
 export { canonicalJson, type JsonValue } from "./canonical-json.ts";
 export {
   RECEIPT_TYP,
@@ -173,7 +174,6 @@ export {
   Negotiation,
   IceServer,
   RelayBudget,
-  Serving,
   BYE,
   type ByeCode,
   CLOSE,

@@ -3,6 +3,7 @@
 import * as v from "valibot";
 import type { RoomId } from "./ids.ts";
 import { ARRIVING_ROUTES } from "./routes/arriving-routes.ts";
+import { HOLDER_ROUTES } from "./routes/holder-routes.ts";
 import { JOB_ROUTES } from "./routes/job-routes.ts";
 import { LINEAGE_ROUTES } from "./routes/lineage-routes.ts";
 import { MODEL_ROUTES } from "./routes/model-routes.ts";
@@ -21,6 +22,7 @@ export const ROUTES = {
   ...ROOM_ROUTES,
   ...TRANSFER_ROUTES,
   ...ARRIVING_ROUTES,
+  ...HOLDER_ROUTES,
   ...JOB_ROUTES,
   ...MODEL_ROUTES,
   ...RETENTION_ROUTES,

@@ -9,7 +9,7 @@ import {
   PublicKey,
   Role,
 } from "./access.ts";
-import { HttpAddress } from "./arriving.ts";
+import { Serving } from "./data-server.ts";
 import { JobCommand, JobState } from "./events.ts";
 import {
   Alias,
@@ -72,14 +72,6 @@ export type Negotiation = v.InferOutput<typeof Negotiation>;
 
 /** Artifacts a worker tells of: what routing can use; the rest of a large cache is found when asked for. */
 const MAX_CACHED = 256;
-
-/** How a peer serves artifacts to members of its room over HTTP (data-server.md). */
-export const Serving = v.object({
-  addresses: v.pipe(v.array(HttpAddress), v.minLength(1), v.maxLength(16)),
-  /** Asked for an artifact it does not have, it fetches it: a cache for others. */
-  fills: v.optional(v.literal(true)),
-});
-export type Serving = v.InferOutput<typeof Serving>;
 
 const AttemptNumber = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 

@@ -53,6 +53,8 @@ export const WorkerInfo = v.object({
   mode: v.optional(WorkerMode),
   /** Artifacts it said it has. */
   cached: v.optional(v.array(ArtifactId)),
+  /** It serves them to members of the room (data-server.md). */
+  serves: v.optional(v.literal(true)),
 });
 export type WorkerInfo = v.InferOutput<typeof WorkerInfo>;
 

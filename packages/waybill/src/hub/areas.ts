@@ -20,9 +20,11 @@ import { ArtifactRecords } from "./artifacts/artifact-records.ts";
 import { readableCheckpoint } from "./artifacts/checkpoint-records.ts";
 import { createArtifactsArea } from "./artifacts/artifacts-area.ts";
 import { Documents } from "./bucket/documents.ts";
+import { withAvailability } from "./holders/availability.ts";
+import { createHoldersArea } from "./holders/holders-area.ts";
 import type { Caller } from "./http/handler.ts";
 import { createHealth } from "./http/health.ts";
-import { remoteAddress } from "./http/http-server.ts";
+import { remoteAddress, remoteOfRequest } from "./http/http-server.ts";
 import { RateLimit } from "./http/rate-limit.ts";
 import { createIceArea } from "./ice/ice-area.ts";
 import type { IceServers } from "./ice/ice-servers.ts";
@@ -109,6 +111,7 @@ export function createAreas(init: AreasInit): Areas {
       return proven;
     },
     hubVersion: VERSION,
+    remoteOf: (request) => remoteOfRequest(request, init.trustProxy),
     iceFactsFor: (room, peer) => ice.factsFor(room, peer),
     clock,
     log,
@@ -285,7 +288,8 @@ export function createAreas(init: AreasInit): Areas {
         clock,
         log,
       }).handlers,
-      ...registry.handlers,
+      ...withAvailability(registry.handlers, (room) => signaling.peers(room)),
+      ...createHoldersArea({ peers: (room) => signaling.peers(room) }).handlers,
       ...jobs.handlers,
     },
     authenticator,

@@ -99,12 +99,24 @@ function listenError({ host, port }: HttpServerInit, cause: Error): WaybillError
 
 /** The peer's address; behind a proxy of ours, the one it reports. */
 export function remoteAddress(context: Context, trustProxy: boolean): string {
-  const forwarded = trustProxy ? context.req.header("x-forwarded-for") : undefined;
-  // Each proxy appends whom it saw; only the last entry is from the one that is ours.
-  const reported = forwarded?.split(",").at(-1)?.trim();
-  if (reported !== undefined && reported !== "") return reported;
   const env: unknown = context.env;
-  if (typeof env !== "object" || env === null || !("incoming" in env)) return "local";
-  const { incoming } = env as { incoming: IncomingMessage };
-  return incoming.socket.remoteAddress ?? "unknown";
+  if (typeof env === "object" && env !== null && "incoming" in env) {
+    const { incoming } = env as { incoming: IncomingMessage };
+    return remoteOfRequest(incoming, trustProxy);
+  }
+  return (trustProxy ? reportedBy(context.req.header("x-forwarded-for")) : undefined) ?? "local";
+}
+
+/** The same of a request that has reached no app, such as an upgrade. */
+export function remoteOfRequest(request: IncomingMessage, trustProxy: boolean): string {
+  const forwarded = request.headers["x-forwarded-for"];
+  const header = Array.isArray(forwarded) ? forwarded.at(-1) : forwarded;
+  const reported = trustProxy ? reportedBy(header) : undefined;
+  return reported ?? request.socket.remoteAddress ?? "unknown";
+}
+
+/** Each proxy appends whom it saw; only the last entry is from the one that is ours. */
+function reportedBy(forwarded: string | undefined): string | undefined {
+  const reported = forwarded?.split(",").at(-1)?.trim();
+  return reported === "" ? undefined : reported;
 }

@@ -121,7 +121,7 @@ export class Dispatcher {
 
   /** Workers connected here. */
   workers(room: RoomId): WorkerInfo[] {
-    return this.#deps.signaling.peers(room).flatMap(({ info, worker }) =>
+    return this.#deps.signaling.peers(room).flatMap(({ info, worker, serves }) =>
       worker === undefined
         ? []
         : [
@@ -132,6 +132,7 @@ export class Dispatcher {
               jobs: this.#rooms.get(room)?.jobsOf(info.peerId) ?? [],
               connectedAt: worker.connectedAt,
               ...(worker.cached === undefined ? {} : { cached: [...worker.cached] }),
+              ...(serves === undefined ? {} : { serves: true as const }),
             },
           ],
     );

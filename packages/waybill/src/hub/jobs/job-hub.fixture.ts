@@ -77,6 +77,7 @@ export class ToldWorker {
       room: LAB,
       info: { peerId: this.workerId, name: key, role: "worker", joinedAt: at },
       caller: this.caller,
+      remote: "127.0.0.1",
       worker: { capabilities: { ...CAPABILITIES, ...over }, connectedAt: at },
     };
   }

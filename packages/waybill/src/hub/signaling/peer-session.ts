@@ -64,6 +64,7 @@ const MAX_EARLY_CHARS = 1024 * 1024;
 export class PeerSession implements Connection {
   readonly #deps: PeerSessionDeps;
   readonly #room: RoomId;
+  readonly #remote: string;
   readonly #wire: Wire;
   readonly #helloTimer: NodeJS.Timeout;
   #state: "opened" | "authenticating" | "accepted" | "closed" = "opened";
@@ -71,9 +72,14 @@ export class PeerSession implements Connection {
   #earlyChars = 0;
   #peer: ConnectedPeer | undefined;
 
-  constructor(open: (events: WireEvents) => Wire, room: RoomId, deps: PeerSessionDeps) {
+  constructor(
+    open: (events: WireEvents) => Wire,
+    { room, remote }: { readonly room: RoomId; readonly remote: string },
+    deps: PeerSessionDeps,
+  ) {
     this.#deps = deps;
     this.#room = room;
+    this.#remote = remote;
     this.#wire = open({
       onText: (text) => this.#onText(text),
       onClose: () => this.#onClose(),
@@ -137,6 +143,9 @@ export class PeerSession implements Connection {
           hint: "join with an invite for workers",
         });
       }
+      if (hello.serves !== undefined && caller.role === "viewer") {
+        throw new WaybillError("forbidden", "a viewer cannot serve artifacts to others");
+      }
       if (!(await isAgreementOf(hello))) {
         throw new WaybillError("unauthorized", "the hello's agreement was signed by another key");
       }
@@ -185,6 +194,8 @@ export class PeerSession implements Connection {
       room: this.#room,
       info,
       caller,
+      remote: this.#remote,
+      ...(hello.serves === undefined ? {} : { serves: hello.serves }),
       ...(hello.worker === undefined
         ? {}
         : {

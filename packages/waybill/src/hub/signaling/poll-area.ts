@@ -7,7 +7,10 @@ import type { Wire, WireEvents } from "./wire.ts";
 
 export type PollAreaDeps = {
   /** Begins a peer's session on a wire; throws `unreachable` when no more can be taken. */
-  readonly accept: (room: RoomId, open: (events: WireEvents) => Wire) => void;
+  readonly accept: (
+    from: { readonly room: RoomId; readonly remote: string },
+    open: (events: WireEvents) => Wire,
+  ) => void;
   readonly keepAliveMs: number;
   /** How long a question waits for something to answer. Default 25 s: proxies cut what is silent for 30 s or more. */
   readonly waitMs?: number | undefined;
@@ -70,9 +73,10 @@ export function createPollArea(deps: PollAreaDeps): PollArea {
     );
   }
 
-  function open(id: string, room: RoomId, key: string): Poll {
+  function open(id: string, from: { room: RoomId; remote: string }, key: string): Poll {
+    const { room } = from;
     let wire: PollWire | undefined;
-    deps.accept(room, (events) => {
+    deps.accept(from, (events) => {
       const onClose = () => {
         bury(id);
         events.onClose();
@@ -106,8 +110,10 @@ export function createPollArea(deps: PollAreaDeps): PollArea {
 
   return {
     handlers: {
-      openPoll: async ({ params: { room, poll: id }, body: { messages }, caller }) => {
-        const poll = polls.has(id) ? pollOf(id, room, caller) : open(id, room, keyOf(caller));
+      openPoll: async ({ params: { room, poll: id }, body: { messages }, caller, remote }) => {
+        const poll = polls.has(id)
+          ? pollOf(id, room, caller)
+          : open(id, { room, remote }, keyOf(caller));
         return say(poll, 0, messages);
       },
       sendPoll: async ({ params: { room, poll: id }, body: { first, messages }, caller }) =>

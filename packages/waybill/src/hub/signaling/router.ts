@@ -6,6 +6,7 @@ import type {
   PeerId,
   PeerInfo,
   RoomId,
+  Serving,
   Timestamp,
   WorkerCapabilities,
 } from "@waybill/sdk/protocol";
@@ -16,6 +17,10 @@ export type ConnectedPeer = {
   readonly room: RoomId;
   readonly info: PeerInfo;
   readonly caller: Caller;
+  /** Address its connection came from. */
+  readonly remote: string;
+  /** How it serves artifacts to members; tokens in it are for `showHolders` alone (I10). */
+  readonly serves?: Serving;
   /** Present when it offers itself as a worker. */
   readonly worker?: {
     readonly capabilities: WorkerCapabilities;

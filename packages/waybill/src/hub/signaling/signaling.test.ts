@@ -77,6 +77,28 @@ describe("hello", () => {
     expect(await member.closed).toMatchObject({ code: CLOSE.unauthorized });
   });
 
+  it("says how a peer serves artifacts, which the hub keeps to itself, and refuses it from viewers", async () => {
+    const token = "5".repeat(64);
+    const serves = { addresses: [{ url: "http://192.0.2.1:8780", token }] };
+    await using setup = await startSignaling();
+    const viewer = await setup.join("viewer", { serves });
+    expect((await viewer.next("error")).code).toBe("forbidden");
+    expect(await viewer.closed).toMatchObject({ code: CLOSE.unauthorized });
+    const watcher = await setup.join("member");
+    await watcher.next("welcome");
+    const worker = await setup.join("worker", { serves });
+    await worker.next("welcome");
+    await watcher.next("presence");
+    const late = await setup.join("owner");
+    await late.next("welcome");
+    expect(setup.signaling.find("lab" as RoomId, peerId("worker") as never)?.serves).toEqual(
+      serves,
+    );
+    for (const { received } of [watcher, worker, late]) {
+      expect(JSON.stringify(received)).not.toContain(token);
+    }
+  });
+
   it("tells the others the peer's key and the key messages to it are encrypted for", async () => {
     await using setup = await startSignaling();
     const identity = await loadIdentity(await generateIdentityKey());

@@ -14,8 +14,7 @@ import {
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Clock, Log } from "../log.ts";
 import { PeerSocket } from "./peer-socket.ts";
-import { type PollArea, createPollArea } from "./poll-area.ts";
-import type { Wire, WireEvents } from "./wire.ts";
+import { type PollArea, type PollAreaDeps, createPollArea } from "./poll-area.ts";
 import {
   PeerSession,
   type PeerSessionDeps,
@@ -27,6 +26,8 @@ import { type ConnectedPeer, LocalRouter, type Router } from "./router.ts";
 export type SignalingDeps = Pick<PeerSessionDeps, "authenticateHello" | "hubVersion"> & {
   readonly clock: Clock;
   readonly log: Log;
+  /** Address a connection came from. Default: the socket's. */
+  readonly remoteOf?: (request: IncomingMessage) => string;
   /** Default: no servers, and nothing said of a policy. */
   readonly iceFactsFor?: PeerSessionDeps["iceFactsFor"];
   readonly router?: Router;
@@ -141,13 +142,13 @@ export function createSignaling(deps: SignalingDeps): Signaling {
       clearTimeout(cutOff);
     });
   };
-  const accept = (room: RoomId, open: (events: WireEvents) => Wire) => {
-    sessions.add(new PeerSession(open, room, sessionDeps));
+  const accept: PollAreaDeps["accept"] = (from, open) => {
+    sessions.add(new PeerSession(open, from, sessionDeps));
   };
   const polls = createPollArea({
-    accept(room, open) {
+    accept(from, open) {
       if (isFull()) throw new WaybillError("unreachable", "the hub takes no more peers now");
-      accept(room, open);
+      accept(from, open);
     },
     keepAliveMs,
     waitMs: deps.pollWaitMs,
@@ -180,7 +181,11 @@ export function createSignaling(deps: SignalingDeps): Signaling {
           turnAway(ws);
           return;
         }
-        accept(room, (events) => new PeerSocket({ ...events, ws, keepAliveMs, closeGraceMs, now }));
+        const remote = deps.remoteOf?.(request) ?? request.socket.remoteAddress ?? "unknown";
+        accept(
+          { room, remote },
+          (events) => new PeerSocket({ ...events, ws, keepAliveMs, closeGraceMs, now }),
+        );
       });
     },
     pollHandlers: polls.handlers,
