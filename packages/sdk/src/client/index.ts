@@ -10,6 +10,7 @@ export { JobHold, type JobHoldInit, type UploadHold } from "./arriving/job-hold.
 export { type TreePeers } from "./arriving/peer-route.ts";
 export { helloProof } from "./arriving/http-route.ts";
 export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
+export { readCurves, type MetricCurve } from "./metric-curves.ts";
 export { type ReceivedSample } from "./sample-receiver.ts";
 export { type ReceivedCommand } from "./command-job.ts";
 export { newEta, nextEta, remainingMs, type EtaState } from "./eta.ts";

@@ -15,6 +15,13 @@ export {
   type Editor,
   type TagEdit,
 } from "./edits.ts";
+export {
+  compareModels,
+  type AskedDirections,
+  type ComparedMetric,
+  type ComparedValue,
+  type Comparison,
+} from "./compare.ts";
 export { flatConfig } from "./flat-config.ts";
 export { lineageOf, modelDetails } from "./lineage.ts";
 export {

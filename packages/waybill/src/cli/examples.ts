@@ -86,6 +86,10 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill model watch --room lab",
     "waybill model watch --type unet --limit 1 --json",
   ],
+  "model compare": [
+    "waybill model compare prod-v1 latest-centroid --room lab",
+    "waybill model compare 3fa94c01 99e1d0aa --all --higher-is-better iou_at_50",
+  ],
   "model lineage": [
     "waybill model lineage prod-v1 --room lab",
     "waybill model lineage prod-v1 --format dot | dot -Tsvg > lineage.svg",

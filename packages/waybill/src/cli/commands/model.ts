@@ -6,6 +6,7 @@ import type { Context } from "../context.ts";
 import { collect, filePath, withRoom } from "../options.ts";
 import { formatBytes, formatTime, formatValue, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
+import { modelCompareCommand } from "./model-compare.ts";
 import { modelLineageCommand } from "./model-lineage.ts";
 import { modelShowCommand } from "./model-show.ts";
 import { modelWatchCommand } from "./model-watch.ts";
@@ -22,6 +23,7 @@ export function modelCommand(run: Runner): Command {
   );
   model.addCommand(modelShowCommand(run));
   model.addCommand(modelLineageCommand(run));
+  model.addCommand(modelCompareCommand(run));
   model.addCommand(
     withRoom(new Command("pull"))
       .argument("<model>", "id, alias or latest-{type}")
