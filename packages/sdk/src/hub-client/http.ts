@@ -102,8 +102,13 @@ export class HubClient {
   ): Promise<RouteOutput<N>> {
     const { onRetry, firstAnswerForMs = Infinity } = this.#init;
     const patienceMs = options.retryForMs ?? this.#init.retryForMs ?? 30_000;
-    const forMs = (error: unknown) =>
-      !this.#isHeard && isNobodyThere(error) ? Math.min(patienceMs, firstAnswerForMs) : patienceMs;
+    const forMs = (error: unknown) => {
+      // It takes its owner to make it good: who waits without end waits for that, too; others are told at once.
+      if (isDamaged(error) && patienceMs !== Infinity) return 0;
+      return !this.#isHeard && isNobodyThere(error)
+        ? Math.min(patienceMs, firstAnswerForMs)
+        : patienceMs;
+    };
     const startMs = Date.now();
     return retry(() => this.#once(name, input, options), {
       forMs,
@@ -243,6 +248,10 @@ function strangerOf({ ok, status, type, headers }: Response): string | undefined
   }
   const isPage = ok && /html/i.test(headers.get("content-type") ?? "");
   return isPage ? "a web page came in its place" : undefined;
+}
+
+function isDamaged(error: unknown): boolean {
+  return error instanceof WaybillError && error.code === "registry_damaged";
 }
 
 function isNobodyThere(error: unknown): boolean {

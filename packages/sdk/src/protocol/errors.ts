@@ -29,6 +29,7 @@ export const ERROR_CODES = {
   rate_limited: { status: 429, retryable: true, exit: 6 },
   internal: { status: 500, retryable: true, exit: 1 },
   storage_failed: { status: 502, retryable: true, exit: 6 },
+  registry_damaged: { status: 503, retryable: true, exit: 1 },
   storage_full: { status: 507, retryable: false, exit: 1 },
   unreachable: { status: 503, retryable: true, exit: 6 },
   timeout: { status: 504, retryable: true, exit: 6 },

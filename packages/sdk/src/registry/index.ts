@@ -53,3 +53,7 @@ export {
   removeModels,
   restoreModel,
 } from "./tombstones.ts";
+export { contradictionIn, damagedRegistry } from "./damage.ts";
+export { encodeRegistry } from "./encode.ts";
+export { recordOf, revised } from "./journal.ts";
+export { applyRecords, decodeKept, decodeRegistry } from "./migrate.ts";

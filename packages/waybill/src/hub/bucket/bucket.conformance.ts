@@ -28,6 +28,17 @@ export function runBucketTests(name: string, setup: () => Promise<Bucket>): void
       expect((await bucket.get("w"))?.writeId).toBeUndefined();
     });
 
+    it("keeps small facts with an object, and with its copies", async () => {
+      const bucket = await setup();
+      const metadata = { digest: "abc", revision: "7" };
+      await bucket.put("facts", "1", { writeId: "one", metadata });
+      expect(await bucket.head("facts")).toMatchObject({ writeId: "one", metadata });
+      await bucket.copyFrom(bucket, "facts", "copy");
+      expect(await bucket.get("copy")).toMatchObject({ writeId: "one", metadata });
+      await bucket.put("facts", "2");
+      expect((await bucket.get("facts"))?.metadata).toEqual({});
+    });
+
     it("keeps bytes as they are", async () => {
       const bucket = await setup();
       const bytes = Uint8Array.from({ length: 1000 }, (_, i) => (i * 7) & 255);

@@ -4,6 +4,23 @@
 /** What a stored object is known by. */
 export type Stored = { readonly etag: string; readonly size: number };
 
+/** Small facts kept with an object, by lower-case name; ASCII. */
+export type Metadata = Readonly<Record<string, string>>;
+
+/** What is told of an object without its bytes. */
+export type Head = Stored & {
+  /** Base64 CRC-32 when the store has one; composite ones end in `-N`. */
+  readonly crc32: string | undefined;
+  readonly writeId?: string;
+  readonly metadata: Metadata;
+};
+
+export type Fetched = Stored & {
+  readonly body: Uint8Array;
+  readonly writeId?: string;
+  readonly metadata: Metadata;
+};
+
 export type Listed = { readonly key: string; readonly size: number; readonly modifiedMs: number };
 
 export type PutCondition =
@@ -17,6 +34,7 @@ export type PutOptions = {
   readonly contentType?: string;
   /** Kept with the object: tells a writer whose answer was lost that it was its own write that won. */
   readonly writeId?: string;
+  readonly metadata?: Metadata;
   /** Given up (`storage_failed`) when the store has not answered by then, so that it does not land much later. */
   readonly withinMs?: number;
 };
@@ -39,13 +57,10 @@ export type Copied = {
 /** One bucket. Every method throws `storage_failed` (retryable) when the store cannot be reached or misbehaves. */
 export interface Bucket {
   readonly name: string;
-  get(
-    key: string,
-  ): Promise<(Stored & { readonly body: Uint8Array; readonly writeId?: string }) | undefined>;
-  /** Size, etag and, when the store has one, the base64 CRC-32 (composite ones end in `-N`). */
-  head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined>;
+  get(key: string): Promise<Fetched | undefined>;
+  head(key: string): Promise<Head | undefined>;
   put(key: string, body: Uint8Array | string, options?: PutOptions): Promise<Stored>;
-  /** Copies an object of `source` (at most 5 GiB) here, within the store; `undefined` when it is not there. */
+  /** Copies an object of `source` (at most 5 GiB) with its metadata here, within the store; `undefined` when it is not there. */
   copyFrom(
     source: Bucket,
     sourceKey: string,

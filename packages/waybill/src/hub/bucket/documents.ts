@@ -13,22 +13,24 @@ import {
   messageOf,
   randomText,
 } from "@waybill/sdk/protocol";
+import { nextTurn } from "@waybill/sdk/platform";
 import { backoffMs, delay } from "@waybill/sdk/timing";
-import type * as v from "valibot";
-import type { Bucket, PutCondition } from "./bucket.ts";
-import { DocumentCache } from "./document-cache.ts";
+import type { Bucket, Head, PutCondition, PutOptions } from "./bucket.ts";
+import { DocumentCache, type Versioned } from "./document-cache.ts";
+import {
+  type DocumentKind,
+  type DocumentSchema,
+  type DocumentType,
+  isKind,
+} from "./document-kind.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 
-/** A document and the etag it was read or written with. Documents are values: never mutate one. */
-export type Versioned<T> = { readonly doc: T; readonly etag: string };
+export type { Versioned } from "./document-cache.ts";
 
 export type Updated<T> = Versioned<T> & {
   /** Whether this call wrote. */
   readonly changed: boolean;
 };
-
-/** Validates what is stored; input and output types may differ by defaults only. */
-export type DocumentSchema<T> = v.GenericSchema<unknown, T>;
 
 /**
  * Gives the next document, or `undefined` to leave it as it is. It may run several times and must
@@ -44,7 +46,7 @@ export type DocumentsInit = {
   readonly random?: () => number;
 };
 
-/** Larger documents are not ours; a registry of 10,000 models stays below. */
+/** Larger documents are not ours. */
 const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
 /** Lost races before an update gives up: at 64 contending hubs each round still lets one through. */
 const MAX_TRIES = 100;
@@ -57,6 +59,8 @@ export class Documents {
   readonly #random: () => number;
   readonly #cache = new DocumentCache();
   readonly #queue = new KeyedQueue();
+  /** Large documents under way from the store, by key and etag: many who ask at once share one. */
+  readonly #loading = new Map<string, Promise<Found<unknown>>>();
 
   constructor(init: DocumentsInit) {
     this.bucket = init.bucket;
@@ -70,21 +74,21 @@ export class Documents {
    * long ago will do; by default the store is asked. Throws `storage_failed`.
    */
   async read<T>(
-    schema: DocumentSchema<T>,
+    type: DocumentType<T>,
     key: string,
     options: { readonly maxAgeMs?: number } = {},
   ): Promise<Versioned<T> | undefined> {
     if (options.maxAgeMs !== undefined) {
-      const cached = this.#cache.get(schema, key);
+      const cached = this.#cache.get(type, key);
       if (cached !== undefined && this.#now() - cached.atMs <= options.maxAgeMs) return cached;
     }
-    return this.#fetch(schema, key);
+    return this.#fetch(type, key);
   }
 
   /** Writes a document that must not exist yet; throws `conflict` when it does, else `storage_failed`. */
-  async create<T>(schema: DocumentSchema<T>, key: string, doc: T): Promise<Versioned<T>> {
+  async create<T>(type: DocumentType<T>, key: string, doc: T): Promise<Versioned<T>> {
     return this.#queue.run(key, async () => {
-      const put = await this.#put(schema, key, doc, undefined);
+      const put = await this.#put(type, key, doc, undefined);
       if (put.won) return put.written;
       throw new WaybillError("conflict", `${key} exists already`);
     });
@@ -100,22 +104,22 @@ export class Documents {
    * Throws what `edit` throws; `storage_failed`; `conflict` after 100 lost races.
    */
   async update<T>(
-    schema: DocumentSchema<T>,
+    type: DocumentType<T>,
     key: string,
     edit: Edit<T>,
   ): Promise<Updated<T> | undefined> {
     return this.#queue.run(key, async () => {
-      let current: Versioned<T> | undefined = this.#cache.get(schema, key);
+      let current: Versioned<T> | undefined = this.#cache.get(type, key);
       let fresh = false;
       if (current === undefined) {
-        current = await this.#fetch(schema, key);
+        current = await this.#fetch(type, key);
         fresh = true;
       }
       for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
         const outcome = tryEdit(edit, current?.doc);
         if (outcome.kind !== "changed" && !fresh) {
           const before = current?.etag;
-          current = await this.#fetch(schema, key);
+          current = await this.#fetch(type, key);
           fresh = true;
           if (current?.etag !== before) continue;
         }
@@ -123,7 +127,7 @@ export class Documents {
         if (outcome.kind === "unchanged") {
           return current === undefined ? undefined : { ...current, changed: false };
         }
-        const put = await this.#put(schema, key, outcome.doc, current?.etag);
+        const put = await this.#put(type, key, outcome.doc, current);
         if (put.won) return { ...put.written, changed: true };
         current = put.found;
         fresh = true;
@@ -132,7 +136,7 @@ export class Documents {
           await this.#sleep(
             backoffMs(attempt - 1, { baseMs: 4, capMs: 250, random: this.#random }),
           );
-          current = await this.#fetch(schema, key);
+          current = await this.#fetch(type, key);
         }
       }
       throw new WaybillError("conflict", `${key} is being changed by too many writers at once`, {
@@ -154,19 +158,20 @@ export class Documents {
     this.#cache.forget(key);
   }
 
-  async #fetch<T>(schema: DocumentSchema<T>, key: string): Promise<Versioned<T> | undefined> {
-    return (await this.#fetchWithId(schema, key)).versioned;
+  async #fetch<T>(type: DocumentType<T>, key: string): Promise<Versioned<T> | undefined> {
+    return (await this.#find(type, key)).versioned;
   }
 
-  async #fetchWithId<T>(
-    schema: DocumentSchema<T>,
-    key: string,
-  ): Promise<{ versioned: Versioned<T> | undefined; writeId: string | undefined }> {
+  async #find<T>(type: DocumentType<T>, key: string): Promise<Found<T>> {
+    return isKind(type) ? this.#findLarge(type, key) : this.#get(type, key);
+  }
+
+  async #get<T>(schema: DocumentSchema<T>, key: string): Promise<Found<T>> {
     const atMs = this.#now();
     const object = await this.bucket.get(key);
     if (object === undefined) {
       this.#cache.forget(key);
-      return { versioned: undefined, writeId: undefined };
+      return NOTHING;
     }
     const text = new TextDecoder().decode(object.body);
     const versioned = { doc: decodeStored(schema, key, text), etag: object.etag };
@@ -174,35 +179,120 @@ export class Documents {
     return { versioned, writeId: object.writeId };
   }
 
-  /** Writes over `etag`, or where nothing is; otherwise answers what was found there. */
+  /** Looks at what is there, and reads only what changed in it where that is possible. */
+  async #findLarge<T>(kind: DocumentKind<T>, key: string): Promise<Found<T>> {
+    const atMs = this.#now();
+    const head = await this.bucket.head(key);
+    if (head === undefined) {
+      await kind.missing(this.bucket, key);
+      this.#cache.forget(key);
+      return NOTHING;
+    }
+    const known = this.#cache.get(kind, key);
+    if (known?.etag === head.etag) {
+      this.#remember(kind, key, { ...known, atMs }, head.size);
+      return { versioned: known, writeId: head.writeId };
+    }
+    const version = `${key}\n${head.etag}`;
+    const shared = this.#loading.get(version) as Promise<Found<T>> | undefined;
+    if (shared !== undefined) return shared;
+    const loading = this.#load(kind, key, known, head, atMs);
+    this.#loading.set(version, loading);
+    try {
+      return await loading;
+    } finally {
+      this.#loading.delete(version);
+    }
+  }
+
+  async #load<T>(
+    kind: DocumentKind<T>,
+    key: string,
+    known: Versioned<T> | undefined,
+    head: Head,
+    atMs: number,
+  ): Promise<Found<T>> {
+    const { bucket } = this;
+    const next = known && (await kind.advance(bucket, key, known.doc, head));
+    if (next !== undefined) {
+      const versioned = { doc: next, etag: head.etag };
+      this.#remember(kind, key, { ...versioned, atMs }, head.size);
+      return { versioned, writeId: head.writeId };
+    }
+    const object = await bucket.get(key);
+    if (object === undefined) return this.#findLarge(kind, key);
+    const versioned = { doc: await kind.decode(key, object), etag: object.etag };
+    this.#remember(kind, key, { ...versioned, atMs }, object.size);
+    return { versioned, writeId: object.writeId };
+  }
+
+  /** Unless something younger was remembered while this was read. */
+  #remember<T>(
+    kind: DocumentKind<T>,
+    key: string,
+    seen: Versioned<T> & { readonly atMs: number },
+    size: number,
+  ): void {
+    const known = this.#cache.get(kind, key);
+    if (known === undefined || known.atMs <= seen.atMs) this.#cache.set(kind, key, seen, size);
+  }
+
+  /** Writes over `before`, or where nothing is; otherwise answers what was found there. */
   async #put<T>(
-    schema: DocumentSchema<T>,
+    type: DocumentType<T>,
     key: string,
     doc: T,
-    etag: string | undefined,
+    before: Versioned<T> | undefined,
   ): Promise<PutOutcome<T>> {
-    const text = JSON.stringify(doc);
-    const writeId = randomText(16, cryptoRandom);
-    const condition: PutCondition = etag === undefined ? { ifAbsent: true } : { ifMatch: etag };
-    const atMs = this.#now();
+    const condition: PutCondition =
+      before === undefined ? { ifAbsent: true } : { ifMatch: before.etag };
+    const startMs = this.#now();
     // Until the store has answered nobody knows what is there.
-    this.#cache.forget(key);
+    if (isKind(type)) this.#cache.distrust(key);
+    else this.#cache.forget(key);
+    const { body, ...facts } = await this.#encode(type, key, doc, before?.doc);
     try {
-      const options = { condition, contentType: "application/json", writeId };
-      const stored = await this.bucket.put(key, text, options);
+      const options = { condition, contentType: "application/json", ...facts };
+      const stored = await this.bucket.put(key, body, options);
       const written = { doc, etag: stored.etag };
-      this.#cache.set(schema, key, { ...written, atMs }, text.length);
+      // What was read of a large document while it was written is older than this, whenever it comes.
+      const atMs = isKind(type) ? this.#now() : startMs;
+      this.#cache.set(type, key, { ...written, atMs }, stored.size);
       return { won: true, written };
     } catch (error) {
       if (!(error instanceof WaybillError) || error.code !== "precondition_failed") throw error;
     }
     // A PUT whose answer was lost is sent again by the S3 client, and refused because it had succeeded.
-    const found = await this.#fetchWithId(schema, key);
-    return found.versioned !== undefined && found.writeId === writeId
+    const found = await this.#find(type, key);
+    return found.versioned !== undefined && found.writeId === facts.writeId
       ? { won: true, written: found.versioned }
       : { won: false, found: found.versioned };
   }
+
+  async #encode<T>(
+    type: DocumentType<T>,
+    key: string,
+    doc: T,
+    before: T | undefined,
+  ): Promise<{ readonly body: Uint8Array | string } & Pick<PutOptions, "metadata" | "writeId">> {
+    if (!isKind(type)) {
+      return { body: JSON.stringify(doc), writeId: randomText(16, cryptoRandom) };
+    }
+    const [encoded] = await Promise.all([
+      // Encoding takes a while, and the store meanwhile does what comes first.
+      nextTurn().then(() => type.encode(doc)),
+      type.prepare(this.bucket, key, before, doc),
+    ]);
+    return encoded;
+  }
 }
+
+type Found<T> = {
+  readonly versioned: Versioned<T> | undefined;
+  readonly writeId: string | undefined;
+};
+
+const NOTHING = { versioned: undefined, writeId: undefined };
 
 type PutOutcome<T> =
   | { readonly won: true; readonly written: Versioned<T> }

@@ -6,7 +6,10 @@ import type {
   Bucket,
   Copied,
   CopyOptions,
+  Fetched,
+  Head,
   Listed,
+  Metadata,
   PutCondition,
   PutOptions,
   Stored,
@@ -17,6 +20,7 @@ type MemoryObject = Stored & {
   readonly modifiedMs: number;
   readonly crc32: string;
   readonly writeId?: string;
+  readonly metadata: Metadata;
 };
 
 export type BucketOperation = "get" | "head" | "put" | "delete" | "list";
@@ -41,20 +45,20 @@ export class MemoryBucket implements Bucket {
     this.#before = init.before ?? (() => {});
   }
 
-  async get(
-    key: string,
-  ): Promise<(Stored & { readonly body: Uint8Array; readonly writeId?: string }) | undefined> {
+  async get(key: string): Promise<Fetched | undefined> {
     await this.#before("get", key);
     const object = this.#objects.get(key);
     if (object === undefined) return undefined;
-    const { etag, size, body, writeId } = object;
-    return { etag, size, body: body.slice(), ...(writeId === undefined ? {} : { writeId }) };
+    const { crc32: _, modifiedMs: __, ...fetched } = object;
+    return { ...fetched, body: object.body.slice() };
   }
 
-  async head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined> {
+  async head(key: string): Promise<Head | undefined> {
     await this.#before("head", key);
     const object = this.#objects.get(key);
-    return object && { etag: object.etag, size: object.size, crc32: object.crc32 };
+    if (object === undefined) return undefined;
+    const { body: _, modifiedMs: __, ...head } = object;
+    return head;
   }
 
   /** Keys now, without asking `before`. */
@@ -98,6 +102,7 @@ export class MemoryBucket implements Bucket {
       modifiedMs: this.#now(),
       crc32: checksum.toString("base64"),
       ...(options.writeId === undefined ? {} : { writeId: options.writeId }),
+      metadata: options.metadata ?? {},
     };
     this.#objects.set(key, object);
     return { etag: object.etag, size: object.size };
@@ -114,7 +119,12 @@ export class MemoryBucket implements Bucket {
     if (ifSourceMatch !== undefined && object.etag !== ifSourceMatch) {
       throw new WaybillError("precondition_failed", `${sourceKey} is another object now`);
     }
-    await this.put(key, object.body, ifAbsent === true ? { condition: { ifAbsent } } : {});
+    const { body, writeId, metadata } = object;
+    await this.put(key, body, {
+      ...(ifAbsent === true ? { condition: { ifAbsent } } : {}),
+      ...(writeId === undefined ? {} : { writeId }),
+      metadata,
+    });
     return { crc32: this.#objects.get(key)?.crc32 };
   }
 

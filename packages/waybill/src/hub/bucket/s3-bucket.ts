@@ -6,11 +6,15 @@ import {
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { WaybillError } from "@waybill/sdk/protocol";
+import type { IncomingHttpHeaders } from "node:http";
 import type {
   Bucket,
   Copied,
   CopyOptions,
+  Fetched,
+  Head,
   Listed,
+  Metadata,
   PutCondition,
   PutOptions,
   Stored,
@@ -33,24 +37,16 @@ export class S3Bucket implements Bucket {
     this.name = name;
   }
 
-  async get(
-    key: string,
-  ): Promise<(Stored & { readonly body: Uint8Array; readonly writeId?: string }) | undefined> {
+  async get(key: string): Promise<Fetched | undefined> {
     const what = `reading ${this.name}/${key}`;
     const answer = await this.#http.send({ method: "GET", bucket: this.name, key }, what);
     if (isMissingKey(answer)) return undefined;
     assertDone(answer, what);
     const { body, headers } = answer;
-    const writeId = headers["x-amz-meta-write-id"];
-    return {
-      etag: etagOf(headers.etag, key),
-      size: body.length,
-      body,
-      ...(typeof writeId === "string" ? { writeId } : {}),
-    };
+    return { etag: etagOf(headers.etag, key), size: body.length, body, ...userFacts(headers) };
   }
 
-  async head(key: string): Promise<(Stored & { readonly crc32: string | undefined }) | undefined> {
+  async head(key: string): Promise<Head | undefined> {
     const what = `looking at ${this.name}/${key}`;
     const headers = { "x-amz-checksum-mode": "ENABLED" };
     const answer = await this.#http.send({ method: "HEAD", bucket: this.name, key, headers }, what);
@@ -62,6 +58,7 @@ export class S3Bucket implements Bucket {
       etag: etagOf(answer.headers.etag, key),
       size: Number(answer.headers["content-length"] ?? 0),
       crc32: typeof crc32 === "string" ? crc32 : undefined,
+      ...userFacts(answer.headers),
     };
   }
 
@@ -71,7 +68,7 @@ export class S3Bucket implements Bucket {
     const headers = {
       ...conditionOf(options.condition),
       ...(options.contentType === undefined ? {} : { "content-type": options.contentType }),
-      ...(options.writeId === undefined ? {} : { "x-amz-meta-write-id": options.writeId }),
+      ...userHeaders(options),
     };
     const { withinMs } = options;
     const answer = await this.#http.send(
@@ -203,6 +200,27 @@ export class S3Bucket implements Bucket {
 function conditionOf(condition: PutCondition | undefined): Record<string, string> {
   if (condition === undefined) return {};
   return "ifAbsent" in condition ? { "if-none-match": "*" } : { "if-match": condition.ifMatch };
+}
+
+const USER_PREFIX = "x-amz-meta-";
+const WRITE_ID = "write-id";
+
+function userHeaders({ writeId, metadata = {} }: PutOptions): Record<string, string> {
+  const facts = Object.entries(
+    writeId === undefined ? metadata : { ...metadata, [WRITE_ID]: writeId },
+  );
+  return Object.fromEntries(facts.map(([name, value]) => [USER_PREFIX + name, value]));
+}
+
+function userFacts(headers: IncomingHttpHeaders): { writeId?: string; metadata: Metadata } {
+  const facts: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (name.startsWith(USER_PREFIX) && typeof value === "string") {
+      facts[name.slice(USER_PREFIX.length)] = value;
+    }
+  }
+  const { [WRITE_ID]: writeId, ...metadata } = facts;
+  return { metadata, ...(writeId === undefined ? {} : { writeId }) };
 }
 
 function isMissingKey({ status, errorCode }: S3Answer): boolean {

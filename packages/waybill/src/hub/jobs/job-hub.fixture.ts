@@ -9,17 +9,16 @@ import {
   type ModelType,
   type NewJobEvent,
   type PeerId,
-  Registry,
   type RoomId,
   type WorkerCapabilities,
 } from "@waybill/sdk/protocol";
-import { addModel, emptyRegistry } from "@waybill/sdk/registry";
+import { addModel } from "@waybill/sdk/registry";
 import { delay } from "@waybill/sdk/timing";
 import { Documents } from "../bucket/documents.ts";
 import { MemoryBucket, type MemoryBucketInit } from "../bucket/memory-bucket.ts";
 import type { Caller } from "../http/handler.ts";
 import { silentLog } from "../log.ts";
-import { registryKey } from "../registry/room-registry.ts";
+import { RegistryWriter } from "../registry/room-registry.ts";
 import type {
   ConnectedPeer,
   HeldJob,
@@ -220,7 +219,7 @@ export const lines = (count: number, text = "line"): NewJobEvent[] =>
 
 /** Enters a model of a job in the registry, as publishing does. */
 export async function publishFor(hub: TestHub, job: JobId, id = "aaaaaaaa") {
-  await hub.documents.update(Registry, registryKey(LAB), (registry) => {
+  await new RegistryWriter(hub.documents).edit(LAB, (registry) => {
     const entry = {
       id,
       model_type: UNET,
@@ -238,7 +237,7 @@ export async function publishFor(hub: TestHub, job: JobId, id = "aaaaaaaa") {
     } as const;
     const by = { who: "a", owner: false, when: "2026-01-02T03:04:05.678Z" };
     const model = entry as unknown as Parameters<typeof addModel>[1];
-    return addModel(registry ?? emptyRegistry(LAB), model, by).registry;
+    return addModel(registry, model, by);
   });
   return id as Parameters<typeof addModel>[1]["id"];
 }
