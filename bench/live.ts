@@ -28,11 +28,13 @@ const ROOM = "live";
 
 /** Gives the viewer time for its direct channel, then prints a line every 5 ms with the time in it. */
 const TRAINER = `
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
 const { lines } = JSON.parse(readFileSync(process.env.WAYBILL_CONFIG, "utf8"));
 const now = () => Number(process.hrtime.bigint()) / 1e6;
 writeFileSync(path.join(process.env.WAYBILL_OUTPUT, "weights.bin"), Buffer.alloc(100_000, 1));
+const rows = Array.from({ length: 100 }, (_, frame) => ({ frame, points: Array(26).fill(1 / 3) }));
+writeFileSync(path.join(process.env.WAYBILL_OUTPUT, "predictions.json"), JSON.stringify(rows));
 let step = 0;
 setTimeout(() => {
   const timer = setInterval(() => {
@@ -41,6 +43,7 @@ setTimeout(() => {
     if (step === lines) clearInterval(timer);
   }, 5);
 }, 1500);
+process.on("exit", () => writeSync(1, JSON.stringify({ ending: now() }) + "\\n"));
 `;
 
 type Condition = { readonly path: ViewerInit["path"]; readonly rttMs: number };
@@ -48,6 +51,7 @@ type Round = {
   readonly lineMs: number[];
   readonly completedMs: number[];
   readonly publishedMs: number[];
+  readonly resultMs: number[];
 };
 type Measured = Condition & {
   readonly rounds: readonly Round[];
@@ -157,12 +161,13 @@ async function measureOne(condition: Condition): Promise<Measured> {
     const before = await usedByAll(pids);
     const rounds: Round[] = [];
     for (let round = 1; round <= options.rounds; round++) {
-      const one: Round = { lineMs: [], completedMs: [], publishedMs: [] };
+      const one: Round = { lineMs: [], completedMs: [], publishedMs: [], resultMs: [] };
       for (let job = 0; job < jobs; job++) {
         const answer = await oneJob(viewer, order);
         one.lineMs.push(...answer.lineMs);
         one.completedMs.push(answer.completedMs);
         one.publishedMs.push(answer.sincePublishedMs);
+        one.resultMs.push(answer.resultMs);
       }
       note(
         `${path}, ${rttMs} ms, round ${round}: p50 ${percentile(one.lineMs, 0.5).toFixed(1)} ms`,
@@ -211,9 +216,16 @@ function row({ path, rttMs, rounds, used }: Measured): string[] {
     median(completed).toFixed(0),
     `${percentile(completed, 0.99).toFixed(0)} (≤ ${COMPLETION_MS + oneWay})`,
     median(rounds.flatMap((round) => round.publishedMs)).toFixed(0),
+    ...resultTimes(rounds),
     cpu.join(" / "),
     rss.join(" / "),
   ];
+}
+
+/** Median and p99 of what viewers waited for a result. */
+function resultTimes(rounds: readonly Round[]): string[] {
+  const ms = rounds.flatMap((round) => round.resultMs);
+  return [median(ms).toFixed(0), percentile(ms, 0.99).toFixed(0)];
 }
 
 const all: Measured[] = [];
@@ -223,9 +235,15 @@ for (const condition of CONDITIONS) {
   all.push(await measureOne(condition));
 }
 const head = ["path", "RTT", "lines", "p50 ms", "p99 ms", "completions", "median ms", "p99 ms"];
-const more = ["from published, median ms", "CPU s: hub / worker / viewer", "peak RSS, the same"];
+const more = [
+  "from published, median ms",
+  "result, median ms",
+  "p99 ms",
+  "CPU s: hub / worker / viewer",
+  "peak RSS, the same",
+];
 const notes = [
-  `Medians of ${options.rounds} rounds of ${jobs} jobs with ${lines} lines each, 5 ms apart; lines that came by another path while the channel was being set up are not counted. In brackets what is asked for, half the round trip included. A completion is timed from the \`completed\` event's own time, at which it is on the worker's disk and not yet at the hub; p99 is over all of them.`,
+  `Medians of ${options.rounds} rounds of ${jobs} jobs with ${lines} lines each, 5 ms apart; lines that came by another path while the channel was being set up are not counted. In brackets what is asked for, half the round trip included. A completion is timed from the \`completed\` event's own time, at which it is on the worker's disk and not yet at the hub; p99 is over all of them. A result is timed from the trainer's last instruction, before its process is gone, until the viewer has the \`result\` event and the 100 predictions before it.`,
 ];
 await report("live", options, [
   {

@@ -18,6 +18,8 @@ export type JobAnswer = {
   /** From the `completed` event's and the `published` event's own time to the callback. */
   readonly completedMs: number;
   readonly sincePublishedMs: number;
+  /** From the trainer's last instruction to the callback of the `result` event. */
+  readonly resultMs: number;
 };
 
 const init = JSON.parse(process.argv[2] ?? "{}") as ViewerInit;
@@ -36,16 +38,21 @@ async function run({ code, lines }: JobOrder): Promise<JobAnswer> {
   const lineMs: number[] = [];
   let via = "stored";
   let publishedAt = Number.NaN;
+  let endingAt = Number.NaN;
+  let resultMs = Number.NaN;
   const onPath = ({ kind }: { kind: string }) => (via = kind);
   for await (const event of client.watch(job, { onPath })) {
     const arrived = now();
     if (event.type === "metric" && typeof event.data["printed"] === "number") {
       if (via === init.path) lineMs.push(arrived - event.data["printed"]);
-    } else if (event.type === "published") publishedAt = Date.parse(event.time);
+    } else if (event.type === "metric" && typeof event.data["ending"] === "number") {
+      endingAt = event.data["ending"];
+    } else if (event.type === "result") resultMs = arrived - endingAt;
+    else if (event.type === "published") publishedAt = Date.parse(event.time);
     else if (event.type === "state" && event.state === "completed") {
       const at = Date.now();
       const completedMs = at - Date.parse(event.time);
-      return { lineMs, completedMs, sincePublishedMs: at - publishedAt };
+      return { lineMs, completedMs, sincePublishedMs: at - publishedAt, resultMs };
     }
   }
   throw new Error(`job ${job} did not complete`);

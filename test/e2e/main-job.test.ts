@@ -68,7 +68,8 @@ describe("the main job", () => {
       line: "files: test.csv,train.csv",
     });
     const published = lines.find((line) => line["type"] === "published");
-    expect(published).toMatchObject({ alias: "prod-v1", tags: ["baseline"] });
+    const dataset = expect.stringMatching(/^dataset-[0-9a-f]{8}$/);
+    expect(published).toMatchObject({ alias: "prod-v1", tags: ["baseline", dataset] });
 
     const { code: invite } = await lab.ask(["room", "invite", "--role", "viewer"]);
     await lab.ask(["room", "join", String(invite)], "elsewhere");

@@ -73,6 +73,7 @@ export const MAX_ADJUSTED = 256;
 export const Adjusted = v.pipe(Scalars, v.maxEntries(MAX_ADJUSTED));
 export type Adjusted = v.InferOutput<typeof Adjusted>;
 
+const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const Seq = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const base = {
   seq: Seq,
@@ -173,6 +174,14 @@ export const JobEvent = v.variant("type", [
     /** Of `adjust`: what was asked for, then what the trainer says it has set. */
     values: v.optional(Data),
   }),
+  /** Some of what the model predicted, as its trainer wrote it; told just before the result (trainer.md §4). */
+  v.object({
+    ...base,
+    type: v.literal("predictions"),
+    /** Number of the first row, from 0. */
+    first: Count,
+    rows: v.array(v.unknown()),
+  }),
   /** The trainer ended well: what it produced, before the bytes are published. */
   v.object({
     ...base,
@@ -181,6 +190,14 @@ export const JobEvent = v.variant("type", [
     files: v.number(),
     bytes: ByteCount,
     stoppedEarly: v.boolean(),
+    /** The id that is reserved for the model, and the alias that was asked for it: `published` says what it got. */
+    model: v.optional(ModelId),
+    modelType: v.optional(ModelType),
+    alias: v.optional(Alias),
+    /** Rows that were told, rows that were too large to be, and whether there are others. */
+    predictions: v.optional(v.object({ rows: Count, leftOut: Count, more: v.boolean() })),
+    /** Images that follow as samples of type `thumbnail`. */
+    thumbnails: v.optional(Count),
   }),
   /** The model's bytes are verified in the object store and the registry names them. */
   v.object({
@@ -193,6 +210,10 @@ export const JobEvent = v.variant("type", [
     alias: v.optional(Alias),
     tags: v.array(Tag),
     s3Path: v.string(),
+    /** Of a pipeline, in the order they run in. */
+    parts: v.optional(
+      v.array(v.object({ model: ModelId, modelType: ModelType, artifact: ArtifactId })),
+    ),
   }),
 ]);
 export type JobEvent = v.InferOutput<typeof JobEvent>;

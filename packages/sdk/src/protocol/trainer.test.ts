@@ -22,6 +22,18 @@ describe("a trainer's line", () => {
     expect(parseTrainerLine(line)).toEqual({ kind: "metric", data });
   });
 
+  it("has predictions when it has nothing else", () => {
+    const rows = [{ x: 1 }, "any"];
+    const predictions = { kind: "predictions", rows };
+    expect(parseTrainerLine(JSON.stringify({ predictions: rows }))).toEqual(predictions);
+    expect(parseTrainerLine(JSON.stringify({ type: "predictions", predictions: rows }))).toEqual(
+      predictions,
+    );
+    const data = { loss: 0.5, predictions: rows };
+    expect(parseTrainerLine(JSON.stringify(data))).toEqual({ kind: "metric", data });
+    expect(parseTrainerLine('{"predictions": 3}')).toMatchObject({ kind: "metric" });
+  });
+
   it("names samples, checkpoints and results", () => {
     expect(parseTrainerLine('{"type":"sample","file":"a.png"}')).toMatchObject({
       kind: "sample",

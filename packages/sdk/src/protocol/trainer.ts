@@ -22,6 +22,10 @@ const Checkpoint = v.looseObject({ type: v.literal("checkpoint"), path: v.option
 const Result = v.looseObject({ type: v.literal("result") });
 const Adjusted = v.looseObject({ adjusted: Keys, id: v.optional(v.string()) });
 const Metric = v.looseObject({ type: v.literal("metric") });
+const Predictions = v.strictObject({
+  type: v.optional(v.literal("predictions")),
+  predictions: v.array(v.unknown()),
+});
 
 export type TrainerMessage =
   | { readonly kind: "metric"; readonly data: Record<string, unknown> }
@@ -38,6 +42,7 @@ export type TrainerMessage =
       readonly data: Record<string, unknown>;
       readonly id: string | undefined;
     }
+  | { readonly kind: "predictions"; readonly rows: readonly unknown[] }
   | { readonly kind: "log"; readonly line: string };
 
 /** What a worker writes to a trainer's standard input, one a line (trainer.md §8). */
@@ -71,6 +76,7 @@ export function parseTrainerLine(line: string): TrainerMessage {
   if (v.is(Adjusted, value)) {
     return { kind: "adjusted", data: v.parse(Keys, value.adjusted), id: value.id };
   }
+  if (v.is(Predictions, value)) return { kind: "predictions", rows: value.predictions };
   const data: Record<string, unknown> = value;
   if (data["type"] === undefined && Object.values(data).some(isNumber)) {
     return { kind: "metric", data };

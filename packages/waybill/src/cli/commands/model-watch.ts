@@ -48,13 +48,18 @@ async function watch(context: Context, _: [], options: WatchOptions): Promise<vo
       if (!before.has(entry.id)) tell(publishedOf(entry));
     }
   };
+  let connected = false;
   live.session.on("model.published", tell);
   live.session.on("welcome", () => {
+    if (!connected) {
+      output.record({ type: "watching", room });
+      output.note(`waiting for models of room ${room}`);
+    }
+    connected = true;
     catchUp().catch((error: unknown) => over.reject(error));
   });
   live.session.on("failed", (error) => over.reject(error));
   signal.addEventListener("abort", () => over.reject(signal.reason as Error), { once: true });
-  output.note(`waiting for models of room ${room}`);
   await over.promise;
 }
 

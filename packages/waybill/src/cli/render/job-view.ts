@@ -1,6 +1,7 @@
 // A job as it runs: events in, a block of status lines (on a terminal) or lasting plain lines out.
 import { newEta, nextEta, remainingMs } from "@waybill/sdk/client";
 import type { JobEvent, JobEventOf, JobState, SystemSample } from "@waybill/sdk/protocol";
+import { resultLines } from "./result-lines.ts";
 import { bar, formatAge, formatBytes, formatRate, formatValue } from "./format.ts";
 
 /** Keys shown as progress rather than as metrics: the one that counts and the one it counts to. */
@@ -29,6 +30,7 @@ export class JobView {
   #system: SystemSample | undefined;
   #transfer: string | undefined;
   #logs: string[] = [];
+  #predicted: readonly unknown[] = [];
   #metricCount = 0;
   #lastPlainMs = -Infinity;
   /** When a transfer was last told, by what it moves. */
@@ -79,8 +81,12 @@ export class JobView {
         return this.#moved(event);
       case "command":
         return commandLine(event);
+      case "predictions":
+        // By number: a worker that was restarted may tell some again.
+        this.#predicted = [...this.#predicted.slice(0, event.first), ...event.rows];
+        return undefined;
       case "result":
-        return `result   ${event.files} files, ${formatBytes(event.bytes)}${event.stoppedEarly ? ", stopped early" : ""}  ${pairs(event.data)}`;
+        return resultLines(event, this.#predicted).join("\n");
       case "published":
         return `published model ${event.model}${event.alias === undefined ? "" : ` as ${event.alias}`} (${formatBytes(event.bytes)}) in ${event.s3Path}`;
     }

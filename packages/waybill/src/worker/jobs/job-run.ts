@@ -3,7 +3,6 @@
 import {
   type JobAssignment,
   type JobCommand,
-  type JobEvent,
   WaybillError,
   assertNever,
   isAbort,
@@ -17,6 +16,7 @@ import { endJob } from "./end-job.ts";
 import type { LeaseState } from "./lease.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { publishOutput } from "./publish-output.ts";
+import { tellResult } from "./tell-result.ts";
 import type { LoggedSteps } from "./logged-steps.ts";
 import type { RunRecord } from "./run-journal.ts";
 import { type RunContext, type RunParts, openParts, stopParts } from "./run-parts.ts";
@@ -59,7 +59,7 @@ export class JobRun {
   #leaving = false;
   #prepared: Prepared | undefined;
   readonly #held: (() => void)[] = [];
-  #told: ReadonlySet<JobEvent["type"]> = new Set();
+  #logged: Pick<LoggedSteps, "told" | "thumbnails"> = { told: new Set(), thumbnails: new Set() };
   /** Stages are told in their order. */
   #acks: Promise<void> = Promise.resolve();
 
@@ -116,6 +116,9 @@ export class JobRun {
         return this.#state.paused ? "paused" : "running";
       case "publishing":
         return "running";
+      case "finishing":
+        // A long log may still have to be stored; nobody has asked for anything to be stopped.
+        return this.#state.end.outcome === "completed" ? "running" : "stopping";
       default:
         return "stopping";
     }
@@ -126,7 +129,7 @@ export class JobRun {
     const parts = this.#parts;
     const recovery = await recover(parts.journal.record, parts.events, this.#paths);
     this.#state = recovery.state;
-    this.#told = recovery.logged.told;
+    this.#logged = recovery.logged;
     this.#restoreCommands(recovery.logged);
     this.#context.feed.add(this.assignment.job, parts.events);
     parts.flusher.start();
@@ -335,14 +338,25 @@ export class JobRun {
 
   async #publish(stoppedEarly: boolean): Promise<void> {
     const signal = AbortSignal.any([this.#publishAbort.signal, this.#hard.signal]);
-    // The model has the link for itself; nobody will begin from a checkpoint any more.
-    await this.#parts.checkpoints?.stop();
+    const parts = this.#parts;
+    const { output } = this.#paths;
+    parts.flusher.postpone();
     try {
-      const model = await publishOutput({
-        parts: this.#parts,
-        output: this.#paths.output,
+      const result = await tellResult({
+        ...parts,
+        output,
+        spec: this.assignment.spec,
+        model: parts.publisher.reserved,
         stoppedEarly,
-        told: this.#told,
+        logged: this.#logged,
+      });
+      // The model has the link for itself; nobody will begin from a checkpoint any more.
+      await parts.checkpoints?.stop();
+      const model = await publishOutput({
+        parts,
+        output,
+        result,
+        told: this.#logged.told,
         signal,
         onCommitting: () => this.dispatch({ type: "committing" }),
       });

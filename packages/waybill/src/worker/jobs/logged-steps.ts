@@ -21,7 +21,12 @@ export type LoggedSteps = {
   readonly state: JobState | undefined;
   readonly published: Extract<JobEvent, { type: "published" }> | undefined;
   readonly commands: readonly LoggedCommand[];
+  /** Thumbnails that are stored, by the names the trainer gave them. */
+  readonly thumbnails: ReadonlySet<string>;
 };
+
+/** `data.type` of the samples that are thumbnails. */
+export const THUMBNAIL = "thumbnail";
 
 const PAGE_EVENTS = 1024;
 /** As many as a ledger keeps. */
@@ -30,6 +35,7 @@ const MAX_COMMANDS = 1000;
 export async function readLoggedSteps(log: EventLog): Promise<LoggedSteps> {
   const told = new Set<JobEvent["type"]>();
   const commands = new Map<string, LoggedCommand>();
+  const thumbnails = new Set<string>();
   let last: JobEvent | undefined;
   let state: JobState | undefined;
   let published: LoggedSteps["published"];
@@ -41,11 +47,13 @@ export async function readLoggedSteps(log: EventLog): Promise<LoggedSteps> {
       if (event.type === "state") state = event.state;
       else if (event.type === "published") published = event;
       else if (event.type === "command") take(commands, event);
+      else if (event.type === "sample" && event.data["type"] === THUMBNAIL)
+        thumbnails.add(String(event.data["file"]));
     }
     last = page.at(-1);
     seq += page.length;
   }
-  return { told, last, state, published, commands: [...commands.values()] };
+  return { told, last, state, published, commands: [...commands.values()], thumbnails };
 }
 
 function take(

@@ -1,12 +1,12 @@
-// After a training: say what came of it, then make it a model others can name.
-import { type JobEvent, type ModelId, WaybillError } from "@waybill/sdk/protocol";
-import { measureTree } from "../cache/tree-state.ts";
+// After a training and its result: make it a model others can name.
+import type { JobEvent, ModelId } from "@waybill/sdk/protocol";
 import type { RunParts } from "./run-parts.ts";
+import type { ToldResult } from "./tell-result.ts";
 
 export type PublishOutputInit = {
-  readonly parts: RunParts;
+  readonly parts: Pick<RunParts, "append" | "publisher">;
   readonly output: string;
-  readonly stoppedEarly: boolean;
+  readonly result: ToldResult;
   /** Steps the log has been told of by a former daemon. */
   readonly told: ReadonlySet<JobEvent["type"]>;
   readonly signal: AbortSignal;
@@ -17,33 +17,16 @@ export type PublishOutputInit = {
 /** Progress events of the upload; a terminal shows no more than this. */
 const PROGRESS_MS = 1000;
 
-/** Publishes and returns the model; throws `trainer_failed` when there is nothing to publish. */
+/** Publishes and returns the model. */
 export async function publishOutput(init: PublishOutputInit): Promise<ModelId> {
-  const { parts, output, signal } = init;
-  const { journal, append, flusher, publisher } = parts;
-  flusher.postpone();
-  const result = journal.record.result ?? {
-    stoppedEarly: init.stoppedEarly,
-    data: parts.results.final,
-  };
-  const { files, bytes } = await measureTree(output);
-  if (files === 0) {
-    throw new WaybillError(
-      "trainer_failed",
-      result.stoppedEarly
-        ? "the trainer was stopped before it had written a model to WAYBILL_OUTPUT"
-        : "the trainer ended without writing any file to WAYBILL_OUTPUT",
-    );
-  }
-  // Written while the bytes travel; it must be there before anything is irrevocable.
-  const noted = journal.update({ stage: "publishing", result });
-  noted.catch(() => undefined);
-  if (!init.told.has("result")) append({ type: "result", ...result, files, bytes });
+  const { parts, output, signal, result } = init;
+  const { append, publisher } = parts;
   const startMs = performance.now();
   let shownMs = startMs;
   const published = await publisher.publish({
     output,
-    ...result,
+    data: result.data,
+    stoppedEarly: result.stoppedEarly,
     signal,
     onProgress: (progress) => {
       if (performance.now() - shownMs < PROGRESS_MS) return;
@@ -72,7 +55,7 @@ export async function publishOutput(init: PublishOutputInit): Promise<ModelId> {
         done: true,
       });
       init.onCommitting();
-      await noted;
+      await result.noted;
     },
     onWarning: (line) => append({ type: "log", stream: "waybill", line }),
   });

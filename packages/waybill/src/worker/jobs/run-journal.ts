@@ -26,6 +26,8 @@ export const RunRecord = v.object({
   ),
   /** The newest checkpoint of this attempt that is recorded in the room. */
   checkpoint: v.optional(ArtifactId),
+  /** Its number; they grow over the whole attempt. */
+  checkpointN: v.optional(v.number()),
   /** What the trainer has confirmed of `adjust`. */
   adjusted: v.optional(Adjusted),
   /** The id that is reserved for the model. */
@@ -44,6 +46,9 @@ export const RunRecord = v.object({
     v.object({
       stoppedEarly: v.boolean(),
       data: v.record(v.string(), v.unknown()),
+      predicted: v.optional(
+        v.object({ rows: v.array(v.unknown()), leftOut: v.number(), more: v.boolean() }),
+      ),
     }),
   ),
   /** Set once the model's bytes are verified in the store. */
@@ -62,6 +67,7 @@ export const RunRecord = v.object({
   /** Last number the hub has reserved for this attempt. */
   seqReserved: v.number(),
 });
+export type NotedResult = NonNullable<RunRecord["result"]>;
 export type NotedExit = NonNullable<RunRecord["exit"]>;
 export type RunRecord = v.InferOutput<typeof RunRecord>;
 

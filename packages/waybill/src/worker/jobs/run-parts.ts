@@ -160,7 +160,8 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
           freeBytes: context.freeBytes,
           base: record.checkpoint ?? assignment.resume?.artifact,
           append,
-          onRecorded: (checkpoint) => note({ checkpoint }),
+          lastN: record.checkpointN,
+          onRecorded: (checkpoint, checkpointN) => journal.update({ checkpoint, checkpointN }),
           onStale: init.onStale,
         })
       : undefined,

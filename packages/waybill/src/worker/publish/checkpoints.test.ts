@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as v from "valibot";
 import { ArtifactId, type JobId, WaybillError } from "@waybill/sdk/protocol";
 import { TEST_TIMING } from "../fakes.fixture.ts";
+import { Checkpoints } from "./checkpoints.ts";
 import { WorkerLab, trainer } from "../worker-lab.fixture.ts";
 
 const WAIT = { timeout: 15_000, interval: 5 };
@@ -178,6 +179,41 @@ describe("a worker that may vanish", () => {
     const other = lab.offer(saving());
     await vi.waitFor(() => expect(lab.hub.ended.has(other)).toBe(true), WAIT);
     expect(lab.ofType(other, "checkpoint").length).toBeGreaterThan(0);
+  });
+});
+
+describe("checkpoints of one attempt", () => {
+  it("are counted over restarts of their worker, so that one that was held up does not lead back", async () => {
+    const dir = lab.path("copies");
+    await writeFile(lab.path("ckpt.pt"), "state");
+    let lastN: number | undefined;
+    const open = () =>
+      new Checkpoints({
+        hub: lab.hub,
+        transfer: lab.transfer,
+        assignment: saving(),
+        dir,
+        roots: [lab.dir],
+        minFreeBytes: 0,
+        freeBytes: async () => Number.POSITIVE_INFINITY,
+        base: undefined,
+        lastN,
+        append: () => undefined,
+        onRecorded: async (_, n) => {
+          lastN = n;
+        },
+        onStale: () => undefined,
+      });
+    for (let daemon = 0; daemon < 2; daemon++) {
+      const checkpoints = open();
+      await checkpoints.start();
+      for (let one = 0; one < 2; one++) {
+        checkpoints.take("ckpt.pt", { path: "ckpt.pt" });
+        await checkpoints.flush(AbortSignal.timeout(10_000));
+      }
+      await checkpoints.stop();
+    }
+    expect(lab.hub.checkpoints.map(({ n }) => n)).toEqual([1, 2, 3, 4]);
   });
 });
 

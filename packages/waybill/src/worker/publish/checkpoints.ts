@@ -28,7 +28,10 @@ export type CheckpointsInit = StageInit & {
   /** The newest that is in the room: what it has need not be sent. */
   readonly base: ArtifactId | undefined;
   readonly append: (event: NewJobEvent) => void;
-  readonly onRecorded: (artifact: ArtifactId) => void;
+  /** Number of the last one of this attempt that a former daemon recorded. */
+  readonly lastN: number | undefined;
+  /** Resolves when a daemon that is restarted knows of it: its numbers go on from there. */
+  readonly onRecorded: (artifact: ArtifactId, n: number) => Promise<void>;
   /** The attempt is somebody else's now. */
   readonly onStale: (reason: string) => void;
 };
@@ -56,7 +59,7 @@ export class Checkpoints {
   async start(): Promise<void> {
     await mkdir(this.#init.dir, { recursive: true, mode: 0o700 });
     const left = await listStaged(this.#init.dir);
-    this.#n = left.at(-1)?.n ?? 0;
+    this.#n = Math.max(this.#init.lastN ?? 0, left.at(-1)?.n ?? 0);
     for (const one of left) await this.#enqueue(one);
   }
 
@@ -146,7 +149,7 @@ export class Checkpoints {
     }
   }
 
-  async #bring({ files, data }: StagedCheckpoint, signal: AbortSignal): Promise<void> {
+  async #bring({ n, files, data }: StagedCheckpoint, signal: AbortSignal): Promise<void> {
     const { hub, transfer, assignment, append, onRecorded } = this.#init;
     const { room, job, attempt } = assignment;
     const { artifact, bytes } = await transfer.push({
@@ -161,11 +164,11 @@ export class Checkpoints {
     });
     await hub.call(
       "recordCheckpoint",
-      { params: { room, job }, body: { attempt, artifact, data: { ...data } } },
+      { params: { room, job }, body: { attempt, artifact, n, data: { ...data } } },
       { signal, retryForMs: Number.POSITIVE_INFINITY },
     );
     this.#base = artifact;
-    onRecorded(artifact);
+    await onRecorded(artifact, n);
     append({ type: "checkpoint", data: { ...data }, artifact, bytes });
   }
 

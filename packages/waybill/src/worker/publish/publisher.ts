@@ -67,9 +67,11 @@ const PUSH_AGAIN_MS = 1000;
 export class Publisher {
   readonly #init: PublisherInit;
   #model: Promise<ModelId> | undefined;
+  #reserved: ModelId | undefined;
 
   constructor(init: PublisherInit) {
     this.#init = init;
+    this.#reserved = init.model;
     if (init.model !== undefined) this.#model = Promise.resolve(init.model);
   }
 
@@ -82,6 +84,11 @@ export class Publisher {
       // Asked again, and reported, when it is needed.
       if (this.#model === reserved) this.#model = undefined;
     });
+  }
+
+  /** The id that is reserved for the model, once that is known. */
+  get reserved(): ModelId | undefined {
+    return this.#reserved;
   }
 
   /** Publishes the output; throws what cannot be mended by trying again, `stale_attempt`, or the signal's reason. */
@@ -140,7 +147,10 @@ export class Publisher {
     const body = { digest: digest(description), owner: job, modelType: spec.modelType };
     const options = { signal, retryForMs: FOREVER };
     const { model } = await hub.call("reserveModel", { params: { room }, body }, options);
-    if (attempt === undefined) this.#init.onReserved(model);
+    if (attempt === undefined) {
+      this.#reserved = model;
+      this.#init.onReserved(model);
+    }
     return model;
   }
 

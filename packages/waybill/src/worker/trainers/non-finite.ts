@@ -5,6 +5,6 @@ const WORD = /"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g;
 
 /** A line of JSON with bare `NaN`, `Infinity` and `-Infinity` outside of strings put in quotes. */
 export function quoteNonFinite(line: string): string {
-  if (!line.startsWith("{") || !/NaN|Infinity/.test(line)) return line;
+  if (!/^[[{]/.test(line) || !/NaN|Infinity/.test(line)) return line;
   return line.replace(WORD, (token) => (token.startsWith('"') ? token : `"${token}"`));
 }

@@ -143,6 +143,9 @@ export class OutputReader {
         // The event follows when the trainer has ended: only then is it true.
         results.result(message.data);
         return { event: undefined };
+      case "predictions":
+        results.predictions(message.rows);
+        return { event: undefined };
       case "sample":
         return { event: undefined, act: () => onSample(message.file, message.data) };
       default:

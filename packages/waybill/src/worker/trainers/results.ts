@@ -1,4 +1,5 @@
 // What a training came to: the last value of each metric, and the trainer's own result line over it.
+import { type Predicted, Predictions } from "./predictions.ts";
 
 /** The registry entry of a model carries these; a trainer that prints more keys keeps the first. */
 const MAX_KEYS = 256;
@@ -6,6 +7,7 @@ const MAX_KEYS = 256;
 const MAX_BYTES = 24 * 1024;
 
 export class Results {
+  readonly #predictions = new Predictions();
   readonly #metrics = new Map<string, unknown>();
   #result: Readonly<Record<string, unknown>> = {};
   #bytes = 0;
@@ -20,6 +22,16 @@ export class Results {
       this.#bytes += bytes;
       this.#metrics.set(key, value);
     }
+  }
+
+  /** Rows that were printed. */
+  predictions(rows: readonly unknown[]): void {
+    for (const row of rows) this.#predictions.add(row);
+  }
+
+  /** The first rows that were printed, if any were. */
+  get predicted(): Predicted | undefined {
+    return this.#predictions.kept;
   }
 
   /** The last result line counts. */

@@ -1,7 +1,6 @@
 // Images a trainer shows along the way. Each is read at once (trainers write over their files), kept in the
 // spool under its digest, stored in the room, and only then announced. Nothing about a sample can fail a job.
-import type { Stats } from "node:fs";
-import { constants, lstat, mkdir, open, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import {
   type JobId,
@@ -14,6 +13,7 @@ import {
 } from "@waybill/sdk/protocol";
 import type { SampleImage } from "@waybill/sdk/swarm";
 import type { HubCalls } from "../ports.ts";
+import { readSmall } from "./regular-file.ts";
 
 export type SamplesInit = {
   readonly hub: HubCalls;
@@ -31,10 +31,10 @@ export type SamplesInit = {
 };
 
 /**
- * Samples on their way; a trainer that makes more while the hub is away loses the newer ones. Trainers show a hundred at their
- * end.
+ * Samples on their way, on the disk; a trainer that makes more while the hub is away loses the newer ones. Trainers show a hundred at
+ * their end, and leave a hundred thumbnails.
  */
-const MAX_WAITING = 128;
+const MAX_WAITING = 256;
 
 /** What a live viewer is told of a file's name, in UTF-16 units. */
 const MAX_SERIES = 1024;
@@ -77,7 +77,7 @@ export class Samples {
 
   async #keep(file: string): Promise<Kept> {
     const path = await this.#find(file);
-    const bytes = await readSmall(path);
+    const bytes = await readSmall(path, LIMITS.sampleBytes);
     const type = imageType(bytes);
     if (type === undefined) {
       throw new WaybillError("invalid_request", "it is not a PNG, JPEG, WebP or GIF image");
@@ -142,34 +142,6 @@ type Kept = {
   readonly mime: string;
   readonly bytes: number;
 };
-
-/**
- * Opening a pipe waits for a writer, and opening a device may do anything: neither is opened, and what takes a
- * file's place at that moment is opened without waiting. (Windows has neither flag, nor pipes among files.)
- */
-const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOFOLLOW ?? 0);
-
-async function readSmall(path: string): Promise<Uint8Array> {
-  assertFile(await lstat(path));
-  const file = await open(path, OPEN_FLAGS);
-  try {
-    const stats = await file.stat();
-    assertFile(stats);
-    if (stats.size > LIMITS.sampleBytes) {
-      const most = `${LIMITS.sampleBytes} are allowed`;
-      throw new WaybillError("too_large", `it has ${stats.size} bytes, at most ${most}`);
-    }
-    const bytes = new Uint8Array(stats.size);
-    const { bytesRead } = await file.read(bytes, 0, stats.size, 0);
-    return bytes.subarray(0, bytesRead);
-  } finally {
-    await file.close();
-  }
-}
-
-function assertFile(stats: Stats): void {
-  if (!stats.isFile()) throw new WaybillError("invalid_request", "it is not a file");
-}
 
 /** By the first bytes: names lie. PNG §5.2, JFIF SOI marker, RIFF/WEBP container, GIF87a/89a. */
 function imageType(bytes: Uint8Array): ImageType | undefined {
