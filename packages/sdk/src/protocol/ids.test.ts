@@ -26,6 +26,8 @@ describe("identifiers", () => {
       "DEADBEEF",
       "0123456789",
       "latest-model",
+      ".",
+      "..",
       "a b",
       "x".repeat(65),
     ];

@@ -62,6 +62,8 @@ export const Alias = v.pipe(
     (text) => !/^(?:[0-9a-f]{2}){4,16}$/i.test(text),
     "an alias must not look like a model id",
   ),
+  // A URL's path cannot hold them.
+  v.check((text) => text !== "." && text !== "..", "dots alone cannot be an alias"),
   v.check((text) => !text.startsWith("latest-"), "latest-… aliases are kept by Waybill itself"),
   v.brand("Alias"),
 );
@@ -86,7 +88,7 @@ export type ArtifactName = v.InferOutput<typeof ArtifactName>;
 /** How people address a model: an id, an alias or `latest-{type}`. */
 export const ModelRef = v.pipe(
   v.string(),
-  v.regex(/^[A-Za-z0-9._-]{1,64}$/, "not a model id or alias"),
+  v.regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/, "not a model id or alias"),
 );
 export type ModelRef = v.InferOutput<typeof ModelRef>;
 

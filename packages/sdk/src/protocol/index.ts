@@ -43,6 +43,15 @@ export {
 } from "./automatic-tags.ts";
 export { KNOWN_MODEL_TYPES, meantModelType, partTypesOf } from "./model-types.ts";
 export { Sweep, soundsGreaterIsBetter } from "./sweep.ts";
+export {
+  MetricFilters,
+  MetricGate,
+  readMetricFilters,
+  readMetricGate,
+  type MetricCondition,
+} from "./metric-condition.ts";
+export { judgeMetric, metricOf, type Judgement } from "./metric-judgement.ts";
+export { AliasInfo, AliasMoved, AliasRecord, AliasState, ModelRow } from "./naming.ts";
 export { decodeJson, decodeValue, describeIssues } from "./codec.ts";
 export {
   ROLES,

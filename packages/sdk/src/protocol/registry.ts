@@ -1,5 +1,6 @@
 // A room's registry document, `{room}/manifest.json` (docs/protocol/registry.md).
 import * as v from "valibot";
+import { Label } from "./access.ts";
 import {
   Alias,
   ArtifactId,
@@ -68,6 +69,8 @@ export const ModelEntry = v.object({
   model_type: ModelType,
   tags: v.array(Tag),
   notes: v.optional(v.string()),
+  /** Who wrote, or cleared, the notes last; absent while they are the publisher's. */
+  noted: v.optional(v.object({ who: v.string(), by: v.optional(Label), when: Timestamp })),
   pipeline: v.optional(Pipeline),
   pinned: v.optional(Pin),
   artifact: ArtifactId,
@@ -95,9 +98,14 @@ export const AliasMove = v.object({
   from: v.optional(ModelId),
   /** Absent when the alias was removed. */
   to: v.optional(ModelId),
+  /** Proven: the key's thumbprint, or `owner`. */
   who: v.string(),
+  /** What they call themselves. */
+  by: v.optional(Label),
   when: Timestamp,
   why: v.optional(v.string()),
+  /** Nothing moved: the alias was protected (`true`) or no longer (`false`), pointing at `from` and `to`, which are equal. */
+  protection: v.optional(v.boolean()),
   /** The condition the move was made under, such as `val_loss < current`, and the metric's values then. */
   gate: v.optional(
     v.object({

@@ -2,10 +2,12 @@
 // table, the client is typed by it, OpenAPI is printed from it, and the access test walks it.
 import * as v from "valibot";
 import type { RoomId } from "./ids.ts";
+import { ALIAS_ROUTES } from "./routes/alias-routes.ts";
 import { ARRIVING_ROUTES } from "./routes/arriving-routes.ts";
 import { HOLDER_ROUTES } from "./routes/holder-routes.ts";
 import { JOB_ROUTES } from "./routes/job-routes.ts";
 import { LINEAGE_ROUTES } from "./routes/lineage-routes.ts";
+import { MODEL_LIST_ROUTES } from "./routes/model-list-routes.ts";
 import { MODEL_ROUTES } from "./routes/model-routes.ts";
 import { POLLING_ROUTES } from "./routes/polling-routes.ts";
 import { RECEIPT_ROUTES } from "./routes/receipt-routes.ts";
@@ -25,6 +27,8 @@ export const ROUTES = {
   ...HOLDER_ROUTES,
   ...JOB_ROUTES,
   ...MODEL_ROUTES,
+  ...MODEL_LIST_ROUTES,
+  ...ALIAS_ROUTES,
   ...RETENTION_ROUTES,
   ...RECEIPT_ROUTES,
   ...POLLING_ROUTES,

@@ -10,11 +10,9 @@ import {
   REGISTRY_FORMAT_VERSION,
   type Registry,
   type RoomId,
-  type Tag,
   type Timestamp,
   type Tombstone,
   WaybillError,
-  isAutomaticTag,
 } from "../protocol/index.ts";
 
 /** The document to store and the caller's result; `registry` is the argument itself when nothing changed. */
@@ -23,6 +21,8 @@ export type Edited<R> = { readonly registry: Registry; readonly result: R };
 /** Who edits, and when: what history records. */
 export type Editor = {
   readonly who: string;
+  /** What they call themselves. */
+  readonly by?: string | undefined;
   /** Owners may move protected aliases. */
   readonly owner: boolean;
   readonly when: Timestamp;
@@ -51,95 +51,6 @@ export function emptyRegistry(room: RoomId): Registry {
 export function latestAlias(modelType: string): string {
   return `latest-${modelType}`;
 }
-
-export type AliasTarget = {
-  readonly alias: Alias;
-  readonly model: ModelRef;
-  /** Fails with `conflict` unless the alias points at this model before. */
-  readonly expect?: ModelId | undefined;
-  readonly why?: string | undefined;
-};
-export type AliasMoved = {
-  readonly alias: Alias;
-  readonly model: ModelId;
-  readonly from?: ModelId;
-};
-
-/** Points an alias at a model. Throws `not_found`, `conflict` (see `expect`), `forbidden` (protected). */
-export function moveAlias(registry: Registry, target: AliasTarget, by: Editor): Edited<AliasMoved> {
-  const { alias, expect } = target;
-  const { id } = resolveModel(registry, target.model);
-  const from = aliasTarget(registry, alias);
-  const result: AliasMoved = { alias, model: id, ...(from === undefined ? {} : { from }) };
-  // Before `expect`: the same call again, after its answer was lost, must not fail.
-  if (from === id) return { registry, result };
-  if (expect !== undefined && from !== expect) {
-    throw new WaybillError(
-      "conflict",
-      `alias ${alias} points at ${from ?? "no model"}, not at ${expect}`,
-      { hint: "look at it again with `waybill model show`" },
-    );
-  }
-  return { registry: pointAlias(registry, alias, id, by, target.why), result };
-}
-
-/** Removes an alias, keeping its history. Throws `not_found`, `forbidden` (protected). */
-export function removeAlias(
-  registry: Registry,
-  alias: Alias,
-  by: Editor,
-  why?: string,
-): Edited<{ readonly from: ModelId }> {
-  const from = aliasTarget(registry, alias);
-  if (from === undefined) throw new WaybillError("not_found", `there is no alias ${alias}`);
-  assertMovable(registry, alias, by);
-  const aliases = { ...registry.aliases };
-  delete aliases[alias];
-  const next = { ...registry, aliases };
-  return {
-    registry: {
-      ...next,
-      models: renamed(next, [from]),
-      alias_history: [...registry.alias_history, moveOf(alias, from, undefined, by, why)],
-    },
-    result: { from },
-  };
-}
-
-export type TagEdit = { readonly add: readonly Tag[]; readonly remove: readonly Tag[] };
-
-/** Adds tags, then removes tags. Throws `not_found`; more than 256 tags, and automatic ones, are `invalid_request`. */
-export function editTags(registry: Registry, ref: ModelRef, edit: TagEdit): Edited<ModelEntry> {
-  const entry = resolveModel(registry, ref);
-  assertPeoplesTags([...edit.add, ...edit.remove]);
-  const gone = new Set<string>(edit.remove);
-  const tags = unique([...entry.tags, ...edit.add]).filter((tag) => !gone.has(tag));
-  if (tags.length > MAX_TAGS) {
-    throw new WaybillError("invalid_request", `model ${entry.id} would have ${tags.length} tags`, {
-      hint: `at most ${MAX_TAGS} are kept`,
-    });
-  }
-  const same = tags.length === entry.tags.length && tags.every((tag, i) => tag === entry.tags[i]);
-  if (same) return { registry, result: entry };
-  const result = { ...entry, tags };
-  return { registry: { ...registry, models: { ...registry.models, [entry.id]: result } }, result };
-}
-
-/** Throws `invalid_request` when one of the tags is kept by Waybill itself. */
-export function assertPeoplesTags(tags: readonly Tag[]): void {
-  const automatic = tags.find((tag) => isAutomaticTag(tag));
-  if (automatic === undefined) return;
-  throw new WaybillError(
-    "invalid_request",
-    `tag ${automatic} is given and taken by Waybill itself`,
-    {
-      hint: "use a name of your own: dataset-…, interrupted and best-of-sweep are automatic",
-    },
-  );
-}
-
-/** Keeps an entry's size sane; people use a handful. */
-const MAX_TAGS = 256;
 
 /** The model an id, alias or `latest-{type}` names; throws `not_found`. */
 export function resolveModel(registry: Registry, ref: ModelRef): ModelEntry {
@@ -178,7 +89,8 @@ export function pointAlias(
   alias: Alias,
   to: ModelId,
   by: Editor,
-  why: string | undefined,
+  why: string,
+  gate?: AliasMove["gate"],
 ): Registry {
   assertMovable(registry, alias, by);
   const from = aliasTarget(registry, alias);
@@ -189,12 +101,12 @@ export function pointAlias(
   return {
     ...next,
     models: entry === undefined ? models : { ...models, [to]: { ...entry, alias } },
-    alias_history: [...registry.alias_history, moveOf(alias, from, to, by, why)],
+    alias_history: [...registry.alias_history, moveOf({ alias, from, to, why, gate }, by)],
   };
 }
 
 /** The models after `ids` may have lost the alias their entry shows. */
-function renamed(registry: Registry, ids: readonly ModelId[]): Registry["models"] {
+export function renamed(registry: Registry, ids: readonly ModelId[]): Registry["models"] {
   const models = { ...registry.models };
   for (const id of ids) {
     const entry = models[id];
@@ -206,20 +118,21 @@ function renamed(registry: Registry, ids: readonly ModelId[]): Registry["models"
   return models;
 }
 
-function moveOf(
-  alias: Alias,
-  from: ModelId | undefined,
-  to: ModelId | undefined,
-  by: Editor,
-  why: string | undefined,
-): AliasMove {
+type MoveFacts = { readonly [K in keyof Omit<AliasMove, "who" | "by" | "when">]: AliasMove[K] };
+
+/** A record for the history, without the members that are undefined. */
+export function moveOf(facts: MoveFacts, { who, by, when }: Editor): AliasMove {
+  const { alias, from, to, why, gate, protection } = facts;
   return {
     alias,
     ...(from === undefined ? {} : { from }),
     ...(to === undefined ? {} : { to }),
-    who: by.who,
-    when: by.when,
+    who,
+    ...(by === undefined ? {} : { by }),
+    when,
     ...(why === undefined ? {} : { why }),
+    ...(protection === undefined ? {} : { protection }),
+    ...(gate === undefined ? {} : { gate }),
   };
 }
 
@@ -234,14 +147,12 @@ export function removedModel({ tombstones }: Registry, id: string): WaybillError
   return new WaybillError("not_found", what, { hint });
 }
 
-function modelOf(registry: Registry, id: string): ModelEntry | undefined {
+/** A model by its id. */
+export function modelOf(registry: Registry, id: string): ModelEntry | undefined {
   return Object.hasOwn(registry.models, id) ? registry.models[id] : undefined;
 }
 
-function aliasTarget(registry: Registry, alias: string): ModelId | undefined {
+/** Where an alias points, automatic ones included. */
+export function aliasTarget(registry: Registry, alias: string): ModelId | undefined {
   return Object.hasOwn(registry.aliases, alias) ? registry.aliases[alias] : undefined;
-}
-
-function unique<T>(values: readonly T[]): T[] {
-  return [...new Set(values)];
 }

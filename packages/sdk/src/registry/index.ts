@@ -2,19 +2,16 @@
 export {
   aliasesOf,
   assertMovable,
-  assertPeoplesTags,
-  editTags,
   emptyRegistry,
   latestAlias,
-  moveAlias,
-  removeAlias,
   resolveModel,
-  type AliasMoved,
-  type AliasTarget,
   type Edited,
   type Editor,
-  type TagEdit,
 } from "./edits.ts";
+export { moveAlias, protectAlias, removeAlias, rollbackAlias } from "./alias-moves.ts";
+export { aliasHistory, listAliases } from "./alias-lists.ts";
+export { assertPeoplesTags, editTags, setNote, tagModels } from "./tags-and-notes.ts";
+export { queryModels, type ModelPage, type ModelQuery, type PageRequest } from "./query.ts";
 export {
   compareModels,
   type AskedDirections,

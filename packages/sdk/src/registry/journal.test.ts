@@ -1,11 +1,13 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Alias, JournalRecord, type Registry, decodeValue } from "../protocol/index.ts";
-import { editTags, emptyRegistry, moveAlias, removeAlias } from "./edits.ts";
+import { moveAlias, removeAlias } from "./alias-moves.ts";
+import { emptyRegistry } from "./edits.ts";
 import { addModel } from "./publications.ts";
 import { LAB, entryOf } from "./entry.fixture.ts";
 import { UNRECORDED, recordOf, revised } from "./journal.ts";
 import { applyRecords } from "./migrate.ts";
+import { editTags } from "./tags-and-notes.ts";
 
 const when = "2026-01-02T03:04:05.678Z";
 const by = { who: "ada", owner: true, when };
@@ -23,7 +25,7 @@ function change(registry: Registry, kind: number, id: string): Registry {
       case 2:
         return moveAlias(registry, { alias, model: ref }, by).registry;
       case 3:
-        return removeAlias(registry, alias, by).registry;
+        return removeAlias(registry, { alias }, by).registry;
       case 4:
         return editTags(registry, ref, { add: [`t${id}` as never], remove: [] }).registry;
       case 5: {

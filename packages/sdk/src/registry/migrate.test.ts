@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Alias, Registry } from "../protocol/index.ts";
-import { emptyRegistry, moveAlias } from "./edits.ts";
+import { moveAlias } from "./alias-moves.ts";
+import { emptyRegistry } from "./edits.ts";
 import { encodeRegistry } from "./encode.ts";
 import { LAB, entryOf } from "./entry.fixture.ts";
 import { addModel } from "./publications.ts";

@@ -9,7 +9,8 @@ import type {
   Tombstone,
   WaybillError,
 } from "../protocol/index.ts";
-import { type Editor, emptyRegistry, moveAlias, resolveModel } from "./edits.ts";
+import { type Editor, emptyRegistry, resolveModel } from "./edits.ts";
+import { moveAlias } from "./alias-moves.ts";
 import { LAB, entryOf } from "./entry.fixture.ts";
 import { addModel } from "./publications.ts";
 import { pinModel, unpinModel } from "./pins.ts";

@@ -1,14 +1,12 @@
 // The registry: models, aliases and tags.
 import * as v from "valibot";
 import { ArtifactRecord } from "../artifact.ts";
-import { Alias, ArtifactId, JobId, ModelId, ModelRef, ModelType, RoomId, Tag } from "../ids.ts";
+import { ArtifactId, JobId, ModelId, ModelRef, ModelType, RoomId } from "../ids.ts";
 import { ModelEntry, ModelPublication, Registry } from "../registry.ts";
-import { ALL, DOERS, WORKERS, WRITERS, route } from "./route.ts";
+import { ALL, DOERS, WORKERS, route } from "./route.ts";
 
 const inRoom = v.object({ room: RoomId });
 const ofModel = v.object({ room: RoomId, model: ModelRef });
-const Ok = v.object({ ok: v.literal(true) });
-const Reason = v.pipe(v.string(), v.maxLength(1024));
 
 export const MODEL_ROUTES = {
   readRegistry: route({
@@ -78,31 +76,5 @@ export const MODEL_ROUTES = {
       models: v.pipe(v.array(ModelPublication), v.minLength(2), v.maxLength(9)),
     }),
     response: v.object({ models: v.array(ModelEntry) }),
-  }),
-  setAlias: route({
-    method: "PUT",
-    path: "/v1/rooms/:room/aliases/:alias",
-    roles: WRITERS,
-    summary: "Point an alias at a model",
-    params: v.object({ room: RoomId, alias: Alias }),
-    body: v.object({ model: ModelRef, expect: v.optional(ModelId), why: v.optional(Reason) }),
-    response: v.object({ alias: Alias, model: ModelId, from: v.optional(ModelId) }),
-  }),
-  removeAlias: route({
-    method: "DELETE",
-    path: "/v1/rooms/:room/aliases/:alias",
-    roles: WRITERS,
-    summary: "Remove an alias; its history stays",
-    params: v.object({ room: RoomId, alias: Alias }),
-    response: Ok,
-  }),
-  editTags: route({
-    method: "POST",
-    path: "/v1/rooms/:room/models/:model/tags",
-    roles: WRITERS,
-    summary: "Add and remove tags of a model",
-    params: ofModel,
-    body: v.object({ add: v.array(Tag), remove: v.array(Tag) }),
-    response: ModelEntry,
   }),
 } as const;

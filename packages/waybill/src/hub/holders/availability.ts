@@ -5,7 +5,7 @@ import type { Handlers } from "../http/handler.ts";
 import type { ConnectedPeer } from "../signaling/router.ts";
 
 type Cached = ModelEntry["availability"]["cached_on_workers"];
-type ModelReads = Handlers<"readRegistry" | "showModel" | "modelDetails">;
+type ModelReads = Handlers<"readRegistry" | "showModel" | "listModels" | "modelDetails">;
 
 /** The handlers, with who has what added to their answers. */
 export function withAvailability<H extends ModelReads>(
@@ -19,6 +19,11 @@ export function withAvailability<H extends ModelReads>(
       const add = adder(peers(call.params.room));
       const models = Object.entries(registry.models).map(([id, entry]) => [id, add(entry)]);
       return { ...registry, models: Object.fromEntries(models) };
+    },
+    listModels: async (call) => {
+      const page = await handlers.listModels(call);
+      const add = adder(peers(call.params.room));
+      return { ...page, models: page.models.map((row) => ({ ...row, model: add(row.model) })) };
     },
     modelDetails: async (call) => {
       const details = await handlers.modelDetails(call);

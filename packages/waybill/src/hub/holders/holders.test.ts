@@ -101,7 +101,9 @@ describe("models that a hub answers", () => {
     peer("serving", { cached: [TREE] }),
     peer("quiet", { cached: [TREE], serves: false }),
   ];
-  const handlers = withAvailability<Handlers<"readRegistry" | "showModel" | "modelDetails">>(
+  const handlers = withAvailability<
+    Handlers<"readRegistry" | "showModel" | "listModels" | "modelDetails">
+  >(
     {
       readRegistry: async () => stored,
       modelDetails: async () => ({
@@ -111,6 +113,10 @@ describe("models that a hub answers", () => {
         alias_history: [],
         children: [],
         part_of: [],
+      }),
+      listModels: async () => ({
+        models: [{ model: models["one"] as ModelEntry, aliases: [] }],
+        total: 1,
       }),
       showModel: async () => ({ model: models["one"] as ModelEntry, aliases: ["prod"] }),
     },
@@ -130,6 +136,8 @@ describe("models that a hub answers", () => {
     expect(shown.model.availability.cached_on_workers).toEqual(there);
     const details = await handlers.modelDetails(callOf(viewer, { params: { model: "prod" } }));
     expect(details.model.availability.cached_on_workers).toEqual(there);
+    const listed = await handlers.listModels(callOf(viewer));
+    expect(listed.models[0]?.model.availability.cached_on_workers).toEqual(there);
   });
 
   it("are stored without", () => {

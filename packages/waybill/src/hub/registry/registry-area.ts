@@ -1,18 +1,12 @@
 // Routes of a room's model registry. What an edit does is decided by the pure functions of @waybill/sdk/registry.
 import { type RoomId, WaybillError } from "@waybill/sdk/protocol";
-import {
-  type Editor,
-  aliasesOf,
-  editTags,
-  moveAlias,
-  removeAlias,
-  resolveModel,
-} from "@waybill/sdk/registry";
+import { aliasesOf, resolveModel } from "@waybill/sdk/registry";
 import type { Caller, Handlers } from "../http/handler.ts";
 import { heldJob } from "../jobs/fence.ts";
 import { jobIdOf } from "../jobs/job-keys.ts";
 import { type LineageRoute, lineageHandlers } from "./lineage-handlers.ts";
 import { reserveModelId } from "./model-ids.ts";
+import { type NamingRoute, namingHandlers } from "./naming-handlers.ts";
 import { type PublishingDeps, type PublishingRoute, publishingHandlers } from "./publishing.ts";
 import { RegistryWriter, readRegistry } from "./room-registry.ts";
 
@@ -24,9 +18,7 @@ export type RegistryRoute =
   | "showModel"
   | "reserveModel"
   | PublishingRoute
-  | "setAlias"
-  | "removeAlias"
-  | "editTags";
+  | NamingRoute;
 
 export type RegistryArea = { readonly handlers: Handlers<RegistryRoute> };
 
@@ -34,11 +26,6 @@ export type RegistryArea = { readonly handlers: Handlers<RegistryRoute> };
 export function createRegistryArea(deps: RegistryAreaDeps): RegistryArea {
   const { documents, clock } = deps;
   const writer = new RegistryWriter(documents);
-  const editorOf = (caller: Caller): Editor => ({
-    who: caller.subject,
-    owner: caller.role === "owner",
-    when: new Date(clock()).toISOString(),
-  });
 
   /** A worker reserves for the jobs it has, and for nothing else. */
   async function assertMayReserve(room: RoomId, owner: string, caller: Caller): Promise<void> {
@@ -71,20 +58,7 @@ export function createRegistryArea(deps: RegistryAreaDeps): RegistryArea {
 
       ...publishingHandlers({ ...deps, writer }),
 
-      async setAlias({ params: { room, alias }, body, caller }) {
-        const by = editorOf(known(caller));
-        return writer.edit(room, (registry) => moveAlias(registry, { alias, ...body }, by));
-      },
-
-      async removeAlias({ params: { room, alias }, caller }) {
-        const by = editorOf(known(caller));
-        await writer.edit(room, (registry) => removeAlias(registry, alias, by));
-        return { ok: true };
-      },
-
-      async editTags({ params: { room, model }, body }) {
-        return writer.edit(room, (registry) => editTags(registry, model, body));
-      },
+      ...namingHandlers({ documents, writer, clock }),
     },
   };
 }
