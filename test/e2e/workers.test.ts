@@ -60,6 +60,18 @@ describe("the workers of a room", () => {
     await lab.ask(["job", "cancel", String(waits.lines[0]?.["job"])]);
   });
 
+  it("are asked for by name; one that is not there is said before anything is sent", async () => {
+    const { job } = await lab.ask(trained("--worker", "desk"));
+    expect(await lab.ask(["job", "show", String(job)])).toMatchObject({
+      spec: { requirements: { worker: workerId } },
+    });
+    expect((await run("job", "watch", String(job))).code).toBe(0);
+    const wrong = await run(...trained("--worker", "dusk"));
+    expect(wrong.code).toBe(4);
+    expect(wrong.errors).toContain("no worker dusk is connected");
+    expect((await run("worker", "reserve", "desk", "--for", "")).code).toBe(2);
+  });
+
   it("get no job whose fields are wrong: all are named, and nothing is uploaded", async () => {
     await lab.write("data/b.txt", "b");
     const { code, errors } = await run(
@@ -70,7 +82,7 @@ describe("the workers of a room", () => {
       expect(errors).toContain(`${field}: `);
     }
     const unknown = await run(...trained("--alias", "nightly", "--worker", "p_nobodynobodynob_x"));
-    expect(unknown.code).toBe(2);
+    expect(unknown.code).toBe(4);
     const { lines } = await run("artifact", "ls");
     expect(lines.filter((line) => line["name"] === "data")).toHaveLength(1);
   });

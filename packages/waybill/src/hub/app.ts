@@ -76,7 +76,10 @@ export function createApp(deps: AppDeps): Hono<Env> {
     const facts = { requestId, method, path, status: answer.status, code: answer.body.error.code };
     if (answer.status >= 500) {
       const stack = error instanceof WaybillError ? undefined : error.stack;
-      log("error", messageOf(error), { ...facts, cause: causesOf(error), stack });
+      // A worker that is out of reach is no error of the hub's.
+      const isAway = error instanceof WaybillError && error.code === "unreachable";
+      const level = isAway ? "info" : "error";
+      log(level, messageOf(error), { ...facts, cause: causesOf(error), stack });
     } else {
       // Only the code: a message may quote what the caller sent.
       log("debug", "request refused", facts);

@@ -28,6 +28,6 @@ export function chooseVia({ via, bytes, belowBytes, workers, serves }: ViaFacts)
   if (via === "peer") return direct("that was asked for");
   if (belowBytes === 0) return store("nothing is small enough to go straight to a worker");
   if (bytes > belowBytes) return store(`${bytes} bytes are more than ${belowBytes}`);
-  if (workers === 0) return store("no worker is present");
+  if (workers === 0) return store("no worker is present that could take the job");
   return direct(`${bytes} bytes are at most ${belowBytes}, and a worker is present`);
 }

@@ -111,6 +111,11 @@ describe("a job's upload that is held back", () => {
     ]);
   });
 
+  it("is not begun when none of the workers present could take the job", async () => {
+    expect(await setup({ fitting: 0 }).hold.decide({ bytes: 20e6, serves: true })).toBe(false);
+    expect(await setup({ fitting: 1 }).hold.decide({ bytes: 20e6, serves: true })).toBe(true);
+  });
+
   it("is not needed when the job ends after its worker had everything", async () => {
     const { hold, clock, changed, decisions } = setup();
     hold.submitted();

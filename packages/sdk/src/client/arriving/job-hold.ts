@@ -40,6 +40,8 @@ export type JobHoldInit = {
   readonly via: Via;
   /** Larger trees go to the store at once. Default 100 MB; 0: all do. */
   readonly belowBytes?: number;
+  /** Workers present that could take the job; when it is not given, all that are present count. */
+  readonly fitting?: number;
   /** This process ends before the job does. */
   readonly leaves?: boolean;
   /** One line for each decision. */
@@ -87,8 +89,8 @@ export class JobHold implements UploadHold {
   }
 
   async decide({ bytes, serves }: Parameters<UploadHold["decide"]>[0]): Promise<boolean> {
-    const { via, belowBytes = DIRECT_BELOW_BYTES } = this.#init;
-    const workers = via === "auto" && serves ? await this.#workers() : 0;
+    const { via, belowBytes = DIRECT_BELOW_BYTES, fitting } = this.#init;
+    const workers = via === "auto" && serves ? (fitting ?? (await this.#workers())) : 0;
     const { held, why } = chooseVia({ via, bytes, belowBytes, serves, workers });
     this.#explain(why);
     this.isHeld = held && this.#state.phase !== "uploading";

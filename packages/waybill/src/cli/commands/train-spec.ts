@@ -26,7 +26,7 @@ export type SpecOptions = {
   readonly sweepMode?: "min" | "max";
   readonly kind?: string;
   readonly label?: Record<string, string>;
-  readonly worker?: string;
+  readonly worker?: string | undefined;
   readonly minCpus?: number;
   readonly minMemory?: number;
   readonly gpus?: number;

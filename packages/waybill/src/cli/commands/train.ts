@@ -36,6 +36,7 @@ import { type AnnouncedPush, beginAnnouncedPush } from "./announced-push.ts";
 import { pushPath } from "./push.ts";
 import { codeOf } from "./train-code.ts";
 import { type SpecOptions, specOf } from "./train-spec.ts";
+import { workerMeant } from "./worker-ref.ts";
 
 type TrainOptions = SpecOptions & {
   readonly dataset?: string;
@@ -90,7 +91,7 @@ export function trainCommand(run: Runner): Command {
       ]),
     )
     .option("--label <key=value>", "only on a worker with this label (repeatable)", collectPairs)
-    .option("--worker <id>", "only on this worker")
+    .option("--worker <worker>", "only on this worker: its name, its id or a beginning of that")
     .option("--min-cpus <n>", "only on a worker with as many CPUs", wholeNumber(1))
     .option("--min-memory <size>", "only on a worker with as much memory (16G)", byteSize)
     .option("--gpus <n>", "only on a worker with as many GPUs", wholeNumber(1))
@@ -161,14 +162,20 @@ async function train(
   const quiet = options.detach === true && context.output.json;
   const hub = await context.client(room);
   // Every error before anything is uploaded: the spec is complete but for the artifacts' ids.
-  const spec = await specOf(command, options);
+  const spec = await specOf(command, {
+    ...options,
+    worker:
+      options.worker === undefined
+        ? undefined
+        : await workerMeant(context, hub, room, options.worker),
+  });
   const meant = meantModelType(spec.modelType);
   if (meant !== undefined && !quiet) {
     context.output.note(
       `warning: model type ${spec.modelType} is none of SLEAP's; was ${meant} meant?`,
     );
   }
-  await checkWithHub(context, hub, room, { spec, quiet });
+  const fitting = await checkWithHub(context, hub, room, { spec, quiet });
   const { limitUp, direct = true, detach = false } = options;
   const job = newJobId(Date.now(), cryptoRandom);
   const source =
@@ -182,7 +189,14 @@ async function train(
   const hold =
     source === undefined || live === undefined
       ? undefined
-      : new JobHold({ ...holdOptions(context, options), hub, session: live.session, room, job });
+      : new JobHold({
+          ...holdOptions(context, options),
+          hub,
+          session: live.session,
+          room,
+          job,
+          fitting,
+        });
   await using push =
     source === undefined
       ? undefined
@@ -237,19 +251,20 @@ async function train(
   return exit;
 }
 
-/** What the hub would refuse it says now; that no worker fits is no error, for one may come. */
+/** What the hub would refuse it says now; that no worker fits is no error, for one may come. Answers how many do. */
 async function checkWithHub(
   context: Context,
   hub: HubClient,
   room: RoomId,
   { spec, quiet }: { readonly spec: JobSpec; readonly quiet: boolean },
-): Promise<void> {
+): Promise<number> {
   const { output, signal } = context;
   const body = { spec, submittedBy: personName() };
   const { fitting, reason } = await hub.call("checkJob", { params: { room }, body }, { signal });
-  if (fitting > 0) return;
+  if (fitting > 0) return fitting;
   if (!quiet) output.record({ type: "warning", message: reason });
   output.note(`warning: ${reason}; the job will wait until one comes that does`);
+  return 0;
 }
 
 function holdOptions(

@@ -1,21 +1,18 @@
 // waybill worker ls, drain, reserve, maintenance, activate: the room's workers as its members see and steer them.
 import { Command } from "commander";
-import type { HubClient } from "@waybill/sdk/hub-client";
 import {
   type Condition,
-  PeerId,
-  type RoomId,
   WaybillError,
   type WorkerInfo,
   type WorkerMode,
   parseCondition,
   unmetCondition,
 } from "@waybill/sdk/protocol";
-import * as v from "valibot";
 import type { Context } from "../context.ts";
 import { collect, withRoom } from "../options.ts";
 import { formatAge, formatBytes, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
+import { workerMeant, workersOf } from "./worker-ref.ts";
 
 type ModeOptions = { readonly for?: string; readonly note?: string };
 
@@ -122,6 +119,7 @@ async function setMode(
   const hub = await context.client(room);
   const worker = await workerMeant(context, hub, room, text);
   const { for: whom, note } = options;
+  if (whom === "") throw new WaybillError("invalid_request", "--for names nobody");
   const body = {
     mode,
     ...(whom === undefined ? {} : { for: whom }),
@@ -134,45 +132,6 @@ async function setMode(
   );
   context.output.record({ type: "worker_mode", worker, ...answer.mode });
   context.output.line(`worker ${worker}: ${describeMode(answer.mode)}`);
-}
-
-/** The worker a name, an id or a beginning of one means. */
-async function workerMeant(
-  context: Context,
-  hub: HubClient,
-  room: RoomId,
-  text: string,
-): Promise<PeerId> {
-  const whole = v.safeParse(PeerId, text);
-  // It may be away: the hub knows those it has a mode of.
-  if (whole.success) return whole.output;
-  const matches = workersMeant(await workersOf(context, hub, room), text);
-  const [only] = matches;
-  if (only === undefined) {
-    throw new WaybillError("not_found", `no worker ${text} is connected to room ${room}`, {
-      hint: "see `waybill worker ls`; one that is away is named by its whole id",
-    });
-  }
-  if (matches.length === 1) return only.workerId;
-  const shown = matches.map(({ name, workerId }) => `${workerId} (${name})`).join(", ");
-  throw new WaybillError("conflict", `${text} may be ${shown}`, { hint: "give the worker's id" });
-}
-
-/** Workers of that name, or else those whose id begins with the text (with or without `p_`). */
-export function workersMeant(workers: readonly WorkerInfo[], text: string): WorkerInfo[] {
-  const named = workers.filter(({ name }) => name === text);
-  if (named.length > 0) return named;
-  return workers.filter(
-    ({ workerId }) => workerId.startsWith(text) || workerId.startsWith(`p_${text}`),
-  );
-}
-
-async function workersOf(
-  { signal }: Context,
-  hub: HubClient,
-  room: RoomId,
-): Promise<readonly WorkerInfo[]> {
-  return (await hub.call("listWorkers", { params: { room } }, { signal })).workers;
 }
 
 function conditionsOf(texts: readonly string[]): Condition[] {
