@@ -1,27 +1,23 @@
-// Artifacts this worker has pulled, one read-only directory each, kept for the next job that needs them. The
-// least recently used give way when the cache grows over its size; what a job uses never does.
-//
-//   {cacheDir}/artifacts/{id}/files/…        the tree
-//   {cacheDir}/artifacts/{id}/artifact.json  its manifest: what a pull of another version looks its shards up in
-//   {cacheDir}/artifacts/{id}/ready.json     written last: size, and a print of every file's state
-import { chmod, mkdir, readdir, stat, utimes, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import * as v from "valibot";
-import { decodeManifest, manifestPieces } from "@waybill/sdk/artifact";
-import { ArtifactId, type ArtifactManifest, MANIFEST_KEY, messageOf } from "@waybill/sdk/protocol";
-import { abortReason } from "@waybill/sdk/timing";
-import { makeWritable, removeTree } from "../data-dir/data-dir.ts";
-import { readIfThere, replaceFile } from "../data-dir/files.ts";
+// Artifacts of a cache that any number of processes may use, on this machine or on a volume that machines share: filled in
+// private, complete in one rename, held by leases while they are used, evicted least recently used first.
+// docs/protocol/cache.md has the rules; lease-machine.ts the order of the steps.
+import { decodeManifest } from "@waybill/sdk/artifact";
+import { type ArtifactId, messageOf } from "@waybill/sdk/protocol";
+import { type TreeComparison, compareTree } from "@waybill/sdk/receipt";
+import { delay } from "@waybill/sdk/timing";
+import { replaceFile } from "../data-dir/files.ts";
 import type { Log } from "../ports.ts";
+import { CacheOwners, type OwnerTiming, type ProcessPlace } from "./cache-owners.ts";
+import { type CacheParts, CacheRoom, ROOM_PATIENCE_MS } from "./cache-room.ts";
+import { type Swept, sweep } from "./cache-sweep.ts";
+import { CacheVolume, type LeaseName, isArtifactId, newNonce } from "./cache-volume.ts";
 import type { CachedTree, CachedTrees, HeldTree } from "./cached-trees.ts";
+import { type Filled, Filling, type PullInto } from "./filling.ts";
+import { FILL, HOLD, type Place } from "./lease-machine.ts";
+import { LeaseRun } from "./lease-run.ts";
+import type { RoomFacts } from "./room-plan.ts";
 import { treeState } from "./tree-state.ts";
-
-export type PullInto = (dir: string) => Promise<{
-  readonly bytes: number;
-  readonly seconds: number;
-  readonly sources: Readonly<Record<string, number>>;
-  readonly manifest: ArtifactManifest;
-}>;
+import { Turns } from "./turns.ts";
 
 export type CacheLease = {
   /** The artifact's files; read only. */
@@ -35,80 +31,131 @@ export type CacheLease = {
 
 export type ArtifactCacheInit = {
   readonly cacheDir: string;
-  /** Above this, artifacts no job uses are removed. */
+  /** Above this, artifacts nobody uses are removed. */
   readonly maxBytes: number;
+  /** What must stay free on its file system; default 0. */
+  readonly minFreeBytes?: number;
   readonly log: Log;
+  /** How long a filler waits for room while everything is in use. Default 20 s. */
+  readonly roomPatienceMs?: number;
+  /** Between two looks at limits, remains and what others did. Default 60 s. */
+  readonly upkeepMs?: number;
+  readonly ownerTiming?: Partial<OwnerTiming>;
+  /** Default: this process. */
+  readonly processPlace?: ProcessPlace;
 };
 
-const Ready = v.object({ bytes: v.number(), state: v.string() });
+/** What a cache is held to, for those who look at it from outside; `cache.json`. */
+export const LIMITS_FILE = "cache.json";
+const UPKEEP_MS = 60_000;
+/** A process that waits for another's filling looks this often whether it is done. */
+const WAIT_MS = 200;
 
 export class ArtifactCache implements CachedTrees {
   readonly #init: ArtifactCacheInit;
-  readonly #dir: string;
-  readonly #inUse = new Map<string, number>();
-  /** One at a time for each artifact: two jobs that start together pull once. */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #parts: CacheParts;
+  readonly #room: CacheRoom;
+  readonly #turns = new Turns();
   readonly #listeners = new Set<() => void>();
-  /** Found wrong by a reader: the next job that needs it pulls it again. */
-  readonly #damaged = new Set<string>();
+  /** Found wrong by a reader and not yet looked through. */
+  readonly #suspect = new Set<ArtifactId>();
+  readonly #pending = new Set<Promise<unknown>>();
+  #begun: Promise<void> | undefined;
+  #upkeep: NodeJS.Timeout | undefined;
+  #known = "";
 
   constructor(init: ArtifactCacheInit) {
     this.#init = init;
-    this.#dir = join(init.cacheDir, "artifacts");
+    const volume = new CacheVolume(init.cacheDir);
+    const { ownerTiming: timing, processPlace: place, log } = init;
+    const owners = new CacheOwners({
+      volume,
+      ...(timing === undefined ? {} : { timing }),
+      ...(place === undefined ? {} : { place }),
+      onLost: () => this.#track(this.#reappear()),
+    });
+    const limits = { maxBytes: init.maxBytes, minFreeBytes: init.minFreeBytes ?? 0 };
+    const active = new Map<string, LeaseName>();
+    this.#parts = { volume, owners, active, filling: new Set(), limits, log };
+    this.#room = new CacheRoom(this.#parts, init.roomPatienceMs ?? ROOM_PATIENCE_MS);
+  }
+
+  /** Clears up what others have left and keeps to the limits from now on; without it, only what is filled is counted. */
+  async start(): Promise<void> {
+    await this.#begin();
+    const { maxBytes, minFreeBytes } = this.#parts.limits;
+    const limits = JSON.stringify({ format: 1, maxBytes, minFreeBytes });
+    await replaceFile(`${this.#init.cacheDir}/${LIMITS_FILE}`, `${limits}\n`);
+    await this.upkeep();
+    this.#upkeep = setInterval(() => {
+      const failed = (error: unknown) =>
+        this.#parts.log("warn", `cache: upkeep failed: ${messageOf(error)}`);
+      this.#track(this.upkeep().then(() => undefined, failed));
+    }, this.#init.upkeepMs ?? UPKEEP_MS);
+    this.#upkeep.unref();
+  }
+
+  /** Gives every lease back. Idempotent. */
+  async close(): Promise<void> {
+    clearInterval(this.#upkeep);
+    if (this.#begun === undefined) return;
+    await this.#begun.catch(() => undefined);
+    while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
+    const { active, volume, owners } = this.#parts;
+    for (const lease of active.values()) await volume.unlink(volume.leasePath(lease));
+    active.clear();
+    await owners.stop();
+    this.#begun = undefined;
   }
 
   /**
    * The artifact's directory, pulled when it is not here or was changed; held until `release()`. The signal ends
-   * waiting for another job's pull; this job's own `pull` has to watch it itself.
+   * waiting for another's pull; this job's own `pull` has to watch it itself. Throws `storage_full` when the disk has
+   * no room for it, and what `pull` throws.
    */
   async open(artifact: ArtifactId, pull: PullInto, signal?: AbortSignal): Promise<CacheLease> {
-    this.#inUse.set(artifact, (this.#inUse.get(artifact) ?? 0) + 1);
-    try {
-      const before = this.#turns.get(artifact);
-      const mine = settled(before, signal).then(() => this.#fill(artifact, pull));
-      // Whoever is next waits for both: one that stops waiting does not let the next pass the first.
-      const turn = Promise.allSettled([before, mine]).finally(() => {
-        if (this.#turns.get(artifact) === turn) this.#turns.delete(artifact);
-      });
-      this.#turns.set(artifact, turn);
-      const filled = await mine;
-      return { ...filled, release: once(() => this.#release(artifact)) };
-    } catch (error) {
-      this.#release(artifact);
-      throw error;
-    }
+    const obtain = () => this.#obtain(artifact, pull, signal);
+    const { release, ...opened } = await this.#turns.take(artifact, obtain, signal);
+    return { ...opened, release: once(() => this.#track(release())) };
   }
 
   /** Keeps an artifact from giving way that something uses without having opened it here; returns who lets it go. */
   keep(artifact: ArtifactId): () => void {
-    this.#inUse.set(artifact, (this.#inUse.get(artifact) ?? 0) + 1);
-    return once(() => this.#release(artifact));
+    const { volume, owners, active, log } = this.#parts;
+    const nonce = newNonce();
+    const write = async () => {
+      try {
+        await this.#begin();
+        const lease = { artifact, kind: "read", owner: owners.id, nonce } as const;
+        active.set(nonce, lease);
+        await volume.writeLease(lease);
+      } catch (error) {
+        log("warn", `cache: ${short(artifact)} cannot be kept: ${messageOf(error)}`);
+      }
+    };
+    const leased = write();
+    this.#track(leased);
+    return once(() => this.#track(leased.then(() => this.#unlease(nonce))));
   }
 
   async list(): Promise<readonly CachedTree[]> {
-    const kept = await this.#list();
-    return kept
-      .filter(({ artifact }) => !this.#damaged.has(artifact))
-      .sort((a, b) => b.usedMs - a.usedMs);
+    const { volume } = this.#parts;
+    await this.#begin();
+    const pins = new Set(await volume.names("pins"));
+    const found: CachedTree[] = [];
+    for (const name of await volume.names("artifacts")) {
+      if (!isArtifactId(name) || this.#suspect.has(name)) continue;
+      const ready = await volume.ready(name);
+      if (ready === undefined) continue;
+      const usedMs = await volume.usedMs(name);
+      found.push({ artifact: name, bytes: ready.bytes, usedMs, pinned: pins.has(name) });
+    }
+    return found.sort((a, b) => b.usedMs - a.usedMs);
   }
 
   async hold(artifact: ArtifactId): Promise<HeldTree | undefined> {
-    const letGo = this.keep(artifact);
-    try {
-      const place = join(this.#dir, artifact);
-      const dir = join(place, "files");
-      const ready = parseReady(await readIfThere(join(place, "ready.json")));
-      const text = await readIfThere(join(place, MANIFEST_KEY));
-      if (ready === undefined || text === undefined || this.#damaged.has(artifact)) {
-        letGo();
-        return undefined;
-      }
-      const manifest = decodeManifest(text, artifact);
-      return { dir, manifest, bytes: ready.bytes, release: letGo };
-    } catch (error) {
-      letGo();
-      throw error;
-    }
+    await this.#begin();
+    return this.#suspect.has(artifact) ? undefined : this.#hold(artifact);
   }
 
   onChange(listener: () => void): () => void {
@@ -117,123 +164,240 @@ export class ArtifactCache implements CachedTrees {
   }
 
   damaged(artifact: ArtifactId): void {
-    this.#damaged.add(artifact);
-    this.#init.log("warn", `cache: ${artifact.slice(0, 12)} is damaged; not served any more`);
+    if (this.#suspect.has(artifact)) return;
+    this.#suspect.add(artifact);
     this.#changed();
+    const check = this.#begin()
+      .then(() => this.verify(artifact))
+      .catch((error: unknown) => {
+        this.#parts.log("warn", `cache: cannot check ${short(artifact)}: ${messageOf(error)}`);
+      })
+      .finally(() => {
+        this.#suspect.delete(artifact);
+        this.#changed();
+      });
+    this.#track(check);
+  }
+
+  /**
+   * Reads every byte of an artifact and compares it with its manifest. What is not right is not served any more, unless
+   * `dryRun`; the next job that needs it fetches only what is wrong. Undefined when it is not here.
+   */
+  async verify(
+    artifact: ArtifactId,
+    options: {
+      readonly dryRun?: boolean;
+      readonly signal?: AbortSignal;
+      readonly onProgress?: (progress: { readonly bytes: number; readonly total: number }) => void;
+    } = {},
+  ): Promise<TreeComparison | undefined> {
+    const { dryRun = false, ...rest } = options;
+    const { volume, log } = this.#parts;
+    await this.#begin();
+    const held = await this.#hold(artifact);
+    if (held === undefined) return undefined;
+    try {
+      const compared = await compareTree(held.dir, held.manifest, rest);
+      if (compared.differences.length > 0 && !dryRun) {
+        const [first] = compared.differences;
+        const what = `${first?.path ?? ""} ${first?.detail ?? first?.kind ?? ""}`;
+        log("warn", `cache: ${short(artifact)} is damaged (${what}); not served any more`);
+        await volume.spoil(artifact);
+        this.#changed();
+      }
+      return compared;
+    } finally {
+      await held.letGo();
+    }
+  }
+
+  /** Keeps an artifact whatever the limits say; also one that is not here yet. */
+  async pin(artifact: ArtifactId, why = ""): Promise<void> {
+    const { volume } = this.#parts;
+    await this.#begin();
+    await replaceFile(volume.path("pins", artifact), `${JSON.stringify({ format: 1, why })}\n`);
+  }
+
+  /** False when it was not pinned. */
+  async unpin(artifact: ArtifactId): Promise<boolean> {
+    const { volume } = this.#parts;
+    await this.#begin();
+    const wasPinned = (await volume.names("pins")).includes(artifact);
+    await volume.unlink(volume.path("pins", artifact));
+    return wasPinned;
+  }
+
+  /** What is there, what is in use, what is on its way. */
+  async survey(): Promise<RoomFacts> {
+    await this.#begin();
+    return this.#room.survey();
+  }
+
+  /** Removes an artifact unless somebody uses it. */
+  async evict(artifact: ArtifactId, bytes: number): Promise<boolean> {
+    await this.#begin();
+    const gone = await this.#room.evict({ artifact, bytes });
+    if (gone) this.#changed();
+    return gone;
+  }
+
+  /** Removes what processes left that are gone. */
+  async sweep(options: { leftoverMs?: number; dryRun?: boolean } = {}): Promise<Swept> {
+    await this.#begin();
+    return sweep(this.#parts, this.#room, options);
+  }
+
+  /** Sweeps, and evicts what is over the limits. */
+  async upkeep(): Promise<void> {
+    await this.sweep();
+    await this.#room.make(0);
+    const now = (await this.list()).map(({ artifact }) => artifact).join(" ");
+    const isNew = now !== this.#known;
+    this.#known = now;
+    if (isNew) this.#changed();
+  }
+
+  #begin(): Promise<void> {
+    this.#begun ??= this.#parts.volume.prepare().then(() => this.#parts.owners.register());
+    return this.#begun;
+  }
+
+  /** Others took this process for dead: it announces itself and what it holds anew. */
+  async #reappear(): Promise<void> {
+    const { owners, active, volume, log } = this.#parts;
+    log("warn", "cache: others took this process for dead (it could not renew its leases)");
+    await owners.register();
+    for (const [nonce, lease] of active) {
+      const anew = { ...lease, owner: owners.id };
+      active.set(nonce, anew);
+      await volume.writeLease(anew);
+    }
+  }
+
+  async #hold(
+    artifact: ArtifactId,
+  ): Promise<(HeldTree & { readonly letGo: () => Promise<void> }) | undefined> {
+    const { volume } = this.#parts;
+    let bytes = 0;
+    const look = async (): Promise<Place> => {
+      const ready = await volume.ready(artifact);
+      bytes = ready?.bytes ?? 0;
+      return ready === undefined ? "absent" : "sound";
+    };
+    const run = new LeaseRun({ ...this.#parts, artifact, look });
+    if ((await run.run(HOLD)) !== "held") return undefined;
+    const letGo = () => this.#unlease(run.nonce);
+    try {
+      const text = await volume.manifestText(artifact);
+      if (text === undefined) {
+        await letGo();
+        return undefined;
+      }
+      const manifest = decodeManifest(text, artifact);
+      const release = once(() => this.#track(letGo()));
+      return { dir: volume.path("artifacts", artifact, "files"), manifest, bytes, release, letGo };
+    } catch (error) {
+      await letGo();
+      throw error;
+    }
+  }
+
+  async #obtain(artifact: ArtifactId, pull: PullInto, signal?: AbortSignal): Promise<Filled> {
+    await this.#begin();
+    const { volume, log } = this.#parts;
+    const startMs = performance.now();
+    const dir = volume.path("artifacts", artifact, "files");
+    let bytes = 0;
+    let isSpoilt = false;
+    const look = async (): Promise<Place> => {
+      const ready = await volume.ready(artifact);
+      bytes = ready?.bytes ?? 0;
+      const isSound =
+        ready !== undefined &&
+        !this.#suspect.has(artifact) &&
+        (await treeState(dir)) === ready.state;
+      if (ready !== undefined && !isSound && !isSpoilt) {
+        isSpoilt = true;
+        log("warn", `cache: ${short(artifact)} was changed; what is wrong is fetched again`);
+      }
+      if (isSound) return "sound";
+      return (await volume.hasPlace(artifact)) ? "spoilt" : "absent";
+    };
+    for (;;) {
+      const hold = new LeaseRun({ ...this.#parts, artifact, look, signal });
+      const isHeld = (await hold.run(HOLD)) === "held";
+      const filling = isHeld
+        ? undefined
+        : new Filling(this.#parts, this.#room, artifact, pull, signal);
+      const run =
+        filling === undefined
+          ? hold
+          : new LeaseRun({
+              ...this.#parts,
+              artifact,
+              look,
+              signal,
+              fill: (filler) => filling.fill(filler),
+              discard: () => filling.discard(),
+            });
+      const outcome = filling === undefined ? "held" : await run.run(FILL);
+      switch (outcome) {
+        case "filled":
+        case "held": {
+          filling?.done();
+          await volume.noteUse(artifact);
+          const release = () => this.#unlease(run.nonce);
+          const { pulled } = filling ?? {};
+          if (pulled !== undefined) {
+            this.#suspect.delete(artifact);
+            this.#changed();
+            const { seconds, sources } = pulled;
+            return { dir, bytes: pulled.bytes, seconds, sources, release };
+          }
+          const seconds = (performance.now() - startMs) / 1000;
+          return { dir, bytes, seconds, sources: { cache: bytes }, release };
+        }
+        case "failed": {
+          const alone = filling?.withoutPlace;
+          if (alone !== undefined) return alone;
+          await filling?.leave();
+          if (!run.isLost) throw run.error;
+          continue;
+        }
+        default:
+          // Another process fills it.
+          await delay(WAIT_MS, signal);
+      }
+    }
+  }
+
+  async #unlease(nonce: string): Promise<void> {
+    const { active, volume, log } = this.#parts;
+    const lease = active.get(nonce);
+    active.delete(nonce);
+    if (lease === undefined) return;
+    try {
+      await volume.unlink(volume.leasePath(lease));
+    } catch (error) {
+      log("warn", `cache: a lease cannot be given back: ${messageOf(error)}`);
+    }
+  }
+
+  #track(work: Promise<unknown>): void {
+    this.#pending.add(work);
+    work.then(
+      () => this.#pending.delete(work),
+      () => this.#pending.delete(work),
+    );
   }
 
   #changed(): void {
     for (const listener of this.#listeners) listener();
   }
-
-  async #fill(artifact: ArtifactId, pull: PullInto): Promise<Omit<CacheLease, "release">> {
-    const place = join(this.#dir, artifact);
-    const dir = join(place, "files");
-    const marker = join(place, "ready.json");
-    const startMs = performance.now();
-    const ready = parseReady(await readIfThere(marker));
-    const isSound = ready !== undefined && !this.#damaged.has(artifact);
-    if (isSound && (await treeState(dir)) === ready.state) {
-      const now = new Date();
-      await utimes(marker, now, now);
-      const seconds = (performance.now() - startMs) / 1000;
-      return { dir, bytes: ready.bytes, seconds, sources: { cache: ready.bytes } };
-    }
-    await mkdir(place, { recursive: true, mode: 0o700 });
-    const spoilt = ready !== undefined;
-    const shared = (this.#inUse.get(artifact) ?? 1) > 1;
-    if (spoilt) {
-      // A trainer wrote into it. A pull puts files right but leaves what was added, so nothing of it is kept,
-      // unless another job is reading it now.
-      this.#init.log("warn", `cache: ${artifact.slice(0, 12)} was changed by a job; pulled again`);
-      if (!shared) await removeTree(dir);
-    }
-    await makeWritable(dir);
-    const pulled = await pull(dir);
-    await makeReadOnly(dir);
-    await writeFile(join(place, MANIFEST_KEY), manifestPieces(pulled.manifest), { mode: 0o600 });
-    const state = await treeState(dir);
-    // Without a new marker, whoever opens it alone pulls it afresh.
-    if (!(spoilt && shared)) {
-      await replaceFile(marker, JSON.stringify({ bytes: pulled.bytes, state }));
-    }
-    this.#damaged.delete(artifact);
-    await this.#evict(artifact);
-    this.#changed();
-    return { dir, bytes: pulled.bytes, seconds: pulled.seconds, sources: pulled.sources };
-  }
-
-  #release(artifact: string): void {
-    const left = (this.#inUse.get(artifact) ?? 1) - 1;
-    if (left > 0) this.#inUse.set(artifact, left);
-    else this.#inUse.delete(artifact);
-  }
-
-  async #evict(newest: string): Promise<void> {
-    const kept = await this.#list();
-    let total = kept.reduce((sum, { bytes }) => sum + bytes, 0);
-    for (const { artifact, bytes } of kept.sort((a, b) => a.usedMs - b.usedMs)) {
-      if (total <= this.#init.maxBytes) return;
-      if (artifact === newest || this.#inUse.has(artifact)) continue;
-      try {
-        await removeTree(join(this.#dir, artifact));
-        total -= bytes;
-        this.#init.log("info", `cache: removed artifact ${artifact.slice(0, 12)} (${bytes} bytes)`);
-      } catch (error) {
-        this.#init.log(
-          "warn",
-          `cache: cannot remove ${artifact.slice(0, 12)}: ${messageOf(error)}`,
-        );
-      }
-    }
-  }
-
-  async #list(): Promise<CachedTree[]> {
-    const found: CachedTree[] = [];
-    const names = await readdir(this.#dir).catch(() => []);
-    for (const name of names) {
-      if (!/^[0-9a-f]{64}$/.test(name)) continue;
-      const artifact = v.parse(ArtifactId, name);
-      const marker = join(this.#dir, artifact, "ready.json");
-      const ready = parseReady(await readIfThere(marker));
-      if (ready === undefined) continue;
-      const { mtimeMs } = await stat(marker);
-      found.push({ artifact, bytes: ready.bytes, usedMs: mtimeMs, pinned: false });
-    }
-    return found;
-  }
 }
 
-/** Resolves when there is nothing to wait for any more; rejects with the signal's reason. */
-async function settled(before: Promise<unknown> | undefined, signal?: AbortSignal): Promise<void> {
-  if (before !== undefined) {
-    const aborted = Promise.withResolvers<void>();
-    const abort = () => aborted.resolve();
-    if (signal?.aborted === true) abort();
-    signal?.addEventListener("abort", abort, { once: true });
-    await Promise.race([before, aborted.promise]);
-    signal?.removeEventListener("abort", abort);
-  }
-  if (signal?.aborted === true) throw abortReason(signal);
-}
-
-function parseReady(text: string | undefined): v.InferOutput<typeof Ready> | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return v.parse(Ready, JSON.parse(text));
-  } catch {
-    return undefined;
-  }
-}
-
-/** Takes write permission from a tree; a trainer that runs as another user or without root cannot change it. */
-async function makeReadOnly(dir: string): Promise<void> {
-  for (const entry of await readdir(dir, { withFileTypes: true })) {
-    const path = join(dir, entry.name);
-    if (entry.isDirectory()) await makeReadOnly(path);
-    else if (entry.isFile()) await chmod(path, ((await stat(path)).mode & 0o555) | 0o400);
-  }
-  await chmod(dir, 0o555);
+function short(artifact: ArtifactId): string {
+  return artifact.slice(0, 12);
 }
 
 function once(run: () => void): () => void {

@@ -36,20 +36,26 @@ async function add(
   }
 }
 
-/** Number and bytes of a tree's files; a missing tree has none. */
-export async function measureTree(dir: string): Promise<{ files: number; bytes: number }> {
+/** Number and bytes of a tree's files, and when one of them was written last; a missing tree has none. */
+export async function measureTree(
+  dir: string,
+): Promise<{ files: number; bytes: number; newestMs: number }> {
   let files = 0;
   let bytes = 0;
+  let newestMs = 0;
   for (const entry of await readdir(dir, { withFileTypes: true }).catch(() => [])) {
     const path = join(dir, entry.name);
     if (entry.isDirectory()) {
       const inner = await measureTree(path);
       files += inner.files;
       bytes += inner.bytes;
+      newestMs = Math.max(newestMs, inner.newestMs);
     } else {
+      const found = await stat(path).catch(() => ({ size: 0, mtimeMs: 0 }));
       files += 1;
-      bytes += (await stat(path).catch(() => ({ size: 0 }))).size;
+      bytes += found.size;
+      newestMs = Math.max(newestMs, found.mtimeMs);
     }
   }
-  return { files, bytes };
+  return { files, bytes, newestMs };
 }
