@@ -3,6 +3,7 @@
 import type { GrowingTree } from "@waybill/sdk/client";
 import type { ArtifactId } from "@waybill/sdk/protocol";
 import type { ArtifactCache } from "../worker/cache/artifact-cache.ts";
+import type { PullInto } from "../worker/cache/filling.ts";
 import { type FillBoard, type FillEffect, type FillEvent, nextFills } from "./fill-board.ts";
 import type { Origin } from "./origin.ts";
 
@@ -30,10 +31,13 @@ export type FillsInit = {
   readonly now?: () => number;
 };
 
+/** A tree as it grows, and where it lies when it is whole. */
+export type Growing = { readonly tree: GrowingTree; readonly finalDir: string };
+
 /** Somebody's share in a fill. */
 export type FillReader = {
   /** The tree as it grows; undefined when the cache has it whole by now. Rejects with what the origin says. */
-  readonly tree: Promise<GrowingTree | undefined>;
+  readonly tree: Promise<Growing | undefined>;
   /** Aborted with the reason when nothing more will come. */
   readonly over: AbortSignal;
   /** Idempotent. */
@@ -45,7 +49,7 @@ const TICK_MS = 2000;
 
 type Fill = {
   readonly artifact: ArtifactId;
-  readonly tree: PromiseWithResolvers<GrowingTree | undefined>;
+  readonly tree: PromiseWithResolvers<Growing | undefined>;
   /** Ends the pull. */
   readonly abort: AbortController;
   readonly over: AbortController;
@@ -150,14 +154,15 @@ export class Fills {
     const { signal } = abort;
     let isStarted = false;
     try {
-      const pull = (dir: string) => {
+      const pull: PullInto = (dir, { cacheDir, finalDir, room }) => {
         isStarted = true;
         onEvent({ type: "fill.started", artifact });
         const onTree = async (tree: GrowingTree) => {
           await makeRoom(artifact, tree.map.bytes);
-          fill.tree.resolve(tree);
+          await room(tree.map.bytes);
+          fill.tree.resolve({ tree, finalDir });
         };
-        return origin.pull({ artifact, dir, signal, onTree });
+        return origin.pull({ artifact, dir, cacheDir, signal, onTree });
       };
       const lease = await cache.open(artifact, pull, signal);
       const { bytes, seconds, sources } = lease;
@@ -197,7 +202,7 @@ export class Fills {
 }
 
 function newFill(artifact: ArtifactId): Fill {
-  const tree = Promise.withResolvers<GrowingTree | undefined>();
+  const tree = Promise.withResolvers<Growing | undefined>();
   // Its readers may all have gone when it fails.
   tree.promise.catch(() => undefined);
   return {

@@ -1,6 +1,7 @@
 // The objects of an artifact while it is being fetched: ranges of them are given as soon as their shards have matched
 // (I1), and what somebody waits for is fetched first.
 import { type FileHandle, open } from "node:fs/promises";
+import { join } from "node:path";
 import type { ShardRun } from "@waybill/sdk/artifact";
 import { PACK_KEY, WaybillError } from "@waybill/sdk/protocol";
 import type { GrowingTree } from "@waybill/sdk/client";
@@ -14,13 +15,18 @@ type OpenPart = { readonly file: number; readonly handle: FileHandle };
 export class GrowingObjects implements ServedObjects {
   readonly #tree: GrowingTree;
   readonly #over: AbortSignal;
+  readonly #finalDir: string | undefined;
   /** File numbers by object, of a plain layout. */
   readonly #files: ReadonlyMap<string, number>;
 
-  /** `over`: aborted with the reason when nothing more will come. */
-  constructor(tree: GrowingTree, over: AbortSignal) {
+  /**
+   * `over`: aborted with the reason when nothing more will come. `finalDir`: where all files lie once the tree is whole,
+   * when that is another place.
+   */
+  constructor(tree: GrowingTree, over: AbortSignal, finalDir?: string) {
     this.#tree = tree;
     this.#over = over;
+    this.#finalDir = finalDir;
     const { layout, files } = tree.map.manifest;
     this.#files = new Map(layout === "plain" ? files.map(({ path }, at) => [path, at]) : []);
   }
@@ -97,10 +103,15 @@ export class GrowingObjects implements ServedObjects {
     return low;
   }
 
-  /** A file moves once, when its last shard is in: whoever misses it at both places was overtaken by that. */
+  /**
+   * A file moves once when its last shard is in, and once more with all others: whoever misses it at one place was
+   * overtaken by that.
+   */
   async #open(file: number): Promise<FileHandle> {
     const [part, whole] = this.#tree.paths(file);
-    for (const path of [part, whole, part]) {
+    const last =
+      this.#finalDir === undefined ? part : join(this.#finalDir, this.#tree.map.file(file).path);
+    for (const path of [part, whole, last]) {
       try {
         return await open(path, "r");
       } catch (error) {

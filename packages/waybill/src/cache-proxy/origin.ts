@@ -1,13 +1,13 @@
 // Where a regional cache gets artifacts from: the store of its room, and before it another cache, where regions are chained.
-import { dirname } from "node:path";
 import { type GrowingTree, type HubCalls, LinkBook, pullArtifact } from "@waybill/sdk/client";
 import { createByteTransport } from "@waybill/sdk/platform";
 import type { ArtifactId, ArtifactManifest, RoomId } from "@waybill/sdk/protocol";
 
 export type OriginPull = {
   readonly artifact: ArtifactId;
-  /** `<cache>/<artifact id>/files`. */
   readonly dir: string;
+  /** Complete artifacts under their ids. */
+  readonly cacheDir: string;
   readonly signal: AbortSignal;
   readonly onTree: (tree: GrowingTree) => Promise<void>;
 };
@@ -38,13 +38,13 @@ export function roomOrigin({ hub, room, onReceived }: RoomOriginInit): Origin {
   const transport = createByteTransport();
   const links = new LinkBook();
   return {
-    pull: async ({ artifact, dir, signal, onTree }) =>
+    pull: async ({ artifact, dir, cacheDir, signal, onTree }) =>
       pullArtifact(hub, {
         room,
         ref: artifact,
         dir,
-        // Older versions lie beside it; and readers wait for what is written.
-        cacheDir: dirname(dirname(dir)),
+        cacheDir,
+        // Readers wait for what is written.
         readSoon: true,
         overwrite: true,
         retryForMs: RETRY_MS,

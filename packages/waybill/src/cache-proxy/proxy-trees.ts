@@ -4,7 +4,7 @@ import { type ArtifactId, WaybillError } from "@waybill/sdk/protocol";
 import { abortReason } from "@waybill/sdk/timing";
 import type { ServedTree, TreeProvider } from "../data-server/tree-provider.ts";
 import type { CachedTrees } from "../worker/cache/cached-trees.ts";
-import type { Fills } from "./fills.ts";
+import type { Fills, Growing } from "./fills.ts";
 import { GrowingObjects } from "./growing-objects.ts";
 import type { WholeTrees } from "./whole-trees.ts";
 
@@ -54,10 +54,10 @@ export class ProxyTrees implements TreeProvider {
     const reader = this.#init.fills.join(artifact);
     const release = () => reader.release();
     try {
-      const tree = await orAborted(reader.tree, signal);
-      if (tree !== undefined) {
-        const { manifest } = tree.map;
-        return { manifest, objects: this.#objectsOf(tree, reader.over), release };
+      const growing = await orAborted(reader.tree, signal);
+      if (growing !== undefined) {
+        const { manifest } = growing.tree.map;
+        return { manifest, objects: this.#objectsOf(growing, reader.over), release };
       }
     } catch (error) {
       release();
@@ -68,8 +68,8 @@ export class ProxyTrees implements TreeProvider {
   }
 
   /** One for all readers of a fill. */
-  #objectsOf(tree: GrowingTree, over: AbortSignal): GrowingObjects {
-    const known = this.#growing.get(tree) ?? new GrowingObjects(tree, over);
+  #objectsOf({ tree, finalDir }: Growing, over: AbortSignal): GrowingObjects {
+    const known = this.#growing.get(tree) ?? new GrowingObjects(tree, over, finalDir);
     this.#growing.set(tree, known);
     return known;
   }

@@ -124,3 +124,12 @@ export function byteSize(value: string): number {
     throw new InvalidArgumentError("it looks like 500M or 24G");
   return Math.round(Number(match[1]) * unit);
 }
+
+/** As `byteSize`, or `20%` of the disk it is about. */
+export function diskAmount(value: string): number | { readonly percent: number } {
+  const match = /^(\d{1,3}(?:\.\d+)?)%$/.exec(value);
+  if (match === null) return byteSize(value);
+  const percent = Number(match[1]);
+  if (percent > 100) throw new InvalidArgumentError("it is at most 100%");
+  return { percent };
+}

@@ -1,5 +1,4 @@
 // Fits the SDK to the worker's ports: the signaling session, links over WebRTC or the hub's relay, transfers.
-import { dirname } from "node:path";
 import { scanTree } from "@waybill/sdk/artifact";
 import { pullArtifact, pushArtifact } from "@waybill/sdk/client";
 import {
@@ -158,18 +157,20 @@ function transferPort(
   // One for all jobs: its connections to the store stay open between them.
   const transport = createByteTransport();
   return {
-    pull: async ({ room, artifact, dir, signal, onProgress, onArriving }) => {
+    pull: async (request) => {
+      const { room, artifact, dir, cacheDir, onSize, signal, onProgress, onArriving } = request;
       const pulled = await pullArtifact(hub, {
         room,
         ref: artifact,
         dir,
-        // Older versions lie beside it; and the trainer reads it next.
-        cacheDir: dirname(dirname(dir)),
+        cacheDir,
+        // The trainer reads it next.
         readSoon: true,
         overwrite: true,
         signal,
         onProgress,
         onArriving,
+        onTree: ({ map }) => onSize(map.bytes),
         transport,
         peers: peers(),
         ...(dataWaitMs === undefined ? {} : { waitMs: dataWaitMs }),

@@ -94,13 +94,17 @@ export type TransferProgress = { readonly bytes: number; readonly total: number 
 /** Moves artifacts between the room and this machine's disk. */
 export type TransferPort = {
   /**
-   * Makes `dir` (`<cache>/<artifact id>/files`) hold the artifact, verified; files that are right already are kept,
-   * and what older versions in the cache hold is not fetched.
+   * Makes `dir` hold the artifact, verified; files that are right already are kept, and what older versions in
+   * `cacheDir` hold is not fetched.
    */
   pull(request: {
     readonly room: RoomId;
     readonly artifact: ArtifactId;
     readonly dir: string;
+    /** Complete artifacts under their ids. */
+    readonly cacheDir: string;
+    /** Told before anything is written, and waited for. */
+    readonly onSize: (bytes: number) => Promise<void>;
     readonly signal: AbortSignal;
     readonly onProgress: (progress: TransferProgress) => void;
     /** Told when the artifact is still being pushed, and given up after `patienceMs` without a new byte. */

@@ -1,8 +1,8 @@
 // The worker daemon: registers with the hub, takes jobs it has a slot for, runs them, and answers viewers.
 // A daemon that was killed finds its jobs again in the data directory.
 import type { HubToPeer, PeerId, RoomId, WorkerKind } from "@waybill/sdk/protocol";
-import { statfs } from "node:fs/promises";
 import { ArtifactCache } from "./cache/artifact-cache.ts";
+import { type DiskAmount, diskBytes } from "./cache/disk-amount.ts";
 import { detectCapabilities } from "./capabilities/capabilities.ts";
 import { type DataDir, openDataDir } from "./data-dir/data-dir.ts";
 import { createGpuReader } from "./events/gpus.ts";
@@ -42,8 +42,12 @@ export type WorkerInit = {
   readonly version: string;
   /** Names of variables handed to trainers although they look like secrets. */
   readonly passEnv?: readonly string[];
+  /** Where the artifact cache lies; several workers may share it. Default: in `dataDir`. */
+  readonly cacheDir?: string;
   /** Size of the artifact cache. Default: half of its file system. */
-  readonly cacheBytes?: number;
+  readonly cacheBytes?: DiskAmount;
+  /** What the cache leaves free on its file system. Default 256 MiB. */
+  readonly cacheFreeBytes?: DiskAmount;
   /** Whether checkpoints are kept in the room while training goes on. Default: on workers of kind `ephemeral`. */
   readonly checkpoints?: boolean;
   /** A job is failed before its disk has less than this free. Default 256 MiB. */
@@ -97,6 +101,7 @@ class Daemon implements Worker {
   readonly #now: () => number;
   readonly #log: Log;
   #dir: DataDir | undefined;
+  #cache: ArtifactCache | undefined;
   #session: SessionPort | undefined;
   #feed: FeedPort | undefined;
   #board: JobBoard | undefined;
@@ -113,8 +118,10 @@ class Daemon implements Worker {
 
   async start(): Promise<void> {
     const { kind, room, hub } = this.#init;
-    const dir = await openDataDir(this.#init.dataDir, kind);
+    const dir = await openDataDir(this.#init.dataDir, kind, this.#init.cacheDir);
     this.#dir = dir;
+    const cache = await openCache(this.#init, dir.cacheDir, this.#log);
+    this.#cache = cache;
     const gpus = createGpuReader();
     const capabilities = await detectCapabilities({
       kind,
@@ -139,11 +146,7 @@ class Daemon implements Worker {
       capabilities,
       transfer: this.#init.transfer,
       store: this.#init.store,
-      cache: new ArtifactCache({
-        cacheDir: dir.cacheDir,
-        maxBytes: this.#init.cacheBytes ?? (await halfOfDisk(dir.cacheDir)),
-        log: this.#log,
-      }),
+      cache,
       trainers: this.#init.trainers ?? {},
       passEnv: this.#init.passEnv ?? [],
       checkpoints: this.#init.checkpoints ?? kind === "ephemeral",
@@ -200,6 +203,7 @@ class Daemon implements Worker {
     await this.#session?.stop();
     this.#init.transfer.close();
     this.#init.store?.close();
+    await this.#cache?.close();
     await this.#dir?.close();
   }
 
@@ -245,7 +249,17 @@ class Daemon implements Worker {
   }
 }
 
-async function halfOfDisk(dir: string): Promise<number> {
-  const { blocks, bsize } = await statfs(dir);
-  return Math.floor((blocks * bsize) / 2);
+async function openCache(
+  { cacheBytes = { percent: 50 }, cacheFreeBytes = MIN_FREE_BYTES }: WorkerInit,
+  cacheDir: string,
+  log: Log,
+): Promise<ArtifactCache> {
+  const cache = new ArtifactCache({
+    cacheDir,
+    maxBytes: await diskBytes(cacheBytes, cacheDir),
+    minFreeBytes: await diskBytes(cacheFreeBytes, cacheDir),
+    log,
+  });
+  await cache.start();
+  return cache;
 }

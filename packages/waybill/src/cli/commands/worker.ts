@@ -14,10 +14,11 @@ import {
 } from "@waybill/sdk/protocol";
 import { VERSION } from "../../version.ts";
 import { closeWebRtc, loadWebRtc, webRtcProblem } from "../../webrtc.ts";
+import type { DiskAmount } from "../../worker/cache/disk-amount.ts";
 import type { WorkerEvent } from "../../worker/worker-events.ts";
 import type { Context } from "../context.ts";
 import { saveRoom } from "../credentials.ts";
-import { byteSize, collectPairs, duration, wholeNumber, withRoom } from "../options.ts";
+import { collectPairs, diskAmount, duration, filePath, wholeNumber, withRoom } from "../options.ts";
 import type { Runner } from "../runner.ts";
 import { workerSubcommands } from "./worker-ls.ts";
 
@@ -29,7 +30,10 @@ type WorkerOptions = {
   readonly trainer?: Record<string, string[]>;
   readonly onlyTrainers?: boolean;
   readonly slots: number;
-  readonly cache?: number;
+  readonly cache?: DiskAmount;
+  readonly cacheSize?: DiskAmount;
+  readonly cacheFree?: DiskAmount;
+  readonly cacheDir?: string;
   readonly dataWait: number;
   readonly checkpoints?: boolean;
   readonly s3Endpoint?: string;
@@ -64,9 +68,22 @@ export function workerCommand(run: Runner): Command {
       1,
     )
     .option(
-      "--cache <size>",
-      "most the artifact cache may take (100G; default: half of its disk)",
-      byteSize,
+      "--cache-size <size>",
+      "most the artifact cache may take (100G or 40%; default: half of its disk)",
+      diskAmount,
+    )
+    .addOption(
+      new Option("--cache <size>", "the same, as it was called").argParser(diskAmount).hideHelp(),
+    )
+    .option(
+      "--cache-free <size>",
+      "what the cache leaves free on its disk (20G or 10%; default: 256M)",
+      diskAmount,
+    )
+    .option(
+      "--cache-dir <dir>",
+      "where the cache lies, as on a volume that workers share (default: below --data)",
+      filePath,
     )
     .option(
       "--data-wait <minutes>",
@@ -158,7 +175,7 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
     ...(options.checkpoints === undefined ? {} : { checkpoints: options.checkpoints }),
     ...(store === undefined ? {} : { store }),
     ...(options.hubLost === undefined ? {} : { timing: { hubLostMs: options.hubLost } }),
-    ...(options.cache === undefined ? {} : { cacheBytes: options.cache }),
+    ...cacheOptions(options),
     onEvent,
   });
   context.signal.addEventListener("abort", () => ended.resolve());
@@ -172,6 +189,15 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
   }
   if (refused !== undefined) throw refused;
   return 0;
+}
+
+/** `--cache` is what `--cache-size` was called. */
+function cacheOptions({ cache, cacheSize = cache, cacheFree, cacheDir }: WorkerOptions) {
+  return {
+    ...(cacheSize === undefined ? {} : { cacheBytes: cacheSize }),
+    ...(cacheFree === undefined ? {} : { cacheFreeBytes: cacheFree }),
+    ...(cacheDir === undefined ? {} : { cacheDir }),
+  };
 }
 
 async function ownStore({ s3Bucket, s3Endpoint, s3Region }: WorkerOptions) {

@@ -2,7 +2,7 @@
 //
 //   instance          tells workers of one key apart; makes the worker's id stable
 //   worker.lock       one daemon at a time
-//   cache/            pulled artifacts (kind `ephemeral`: session-…/, removed at the end)
+//   cache/            pulled artifacts, unless they are kept elsewhere (kind `ephemeral`: session-…/, removed at the end)
 //   spool/{job}-{n}/  run.json, events.jsonl, the trainer's output and model
 import { chmod, mkdir, readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -20,21 +20,35 @@ export type DataDir = {
   close(): Promise<void>;
 };
 
-/** Opens or makes a worker's directory; throws `conflict` while another daemon has it. */
-export async function openDataDir(path: string, kind: WorkerKind): Promise<DataDir> {
+/**
+ * Opens or makes a worker's directory; throws `conflict` while another daemon has it. The cache may lie elsewhere, as on a
+ * volume that workers share; an ephemeral worker has a folder of its own there.
+ */
+export async function openDataDir(
+  path: string,
+  kind: WorkerKind,
+  cachePath?: string,
+): Promise<DataDir> {
   const root = resolve(path);
   await mkdir(root, { recursive: true, mode: 0o700 });
   const lock = await acquireLock(join(root, "worker.lock"));
   try {
     await removeOldSessions(root);
-    const session = join(root, `session-${process.pid}`);
-    const cacheDir = kind === "ephemeral" ? join(session, "cache") : join(root, "cache");
+    const instance = await readInstance(join(root, "instance"));
+    const session =
+      cachePath === undefined
+        ? join(root, `session-${process.pid}`)
+        : join(resolve(cachePath), `session-${instance}`);
+    // One in a cache elsewhere is known by the worker, and is left from a daemon that was killed.
+    if (cachePath !== undefined && kind === "ephemeral") await removeTree(session);
+    const whole = cachePath === undefined ? join(root, "cache") : resolve(cachePath);
+    const cacheDir = kind === "ephemeral" ? join(session, "cache") : whole;
     const spoolDir = join(root, "spool");
     await mkdir(cacheDir, { recursive: true, mode: 0o700 });
     await mkdir(spoolDir, { recursive: true, mode: 0o700 });
     return {
       path: root,
-      instance: await readInstance(join(root, "instance")),
+      instance,
       cacheDir,
       spoolDir,
       close: async () => {

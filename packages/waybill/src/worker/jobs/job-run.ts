@@ -318,6 +318,7 @@ export class JobRun {
         passEnv: this.#context.passEnv,
         append: (event) => this.#parts.append(event),
         now: this.#context.now,
+        minFreeBytes: this.#context.minFreeBytes,
         quietMs: this.#context.timing.quietMs,
         signal: this.#prepareAbort.signal,
       });

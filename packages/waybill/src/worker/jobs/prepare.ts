@@ -21,6 +21,8 @@ import {
   broughtBy,
 } from "@waybill/sdk/protocol";
 import type { ArtifactCache, CacheLease } from "../cache/artifact-cache.ts";
+import type { PullInto } from "../cache/filling.ts";
+import { layOutTree } from "../cache/lay-out-tree.ts";
 import { removeTree } from "../data-dir/data-dir.ts";
 import { replaceFile } from "../data-dir/files.ts";
 import type { TransferPort } from "../ports.ts";
@@ -40,6 +42,8 @@ export type PrepareInit = {
   readonly append: (event: NewJobEvent) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
+  /** What laying out the data must leave free on the disk. */
+  readonly minFreeBytes: number;
   /** Between looks at whether a fetch has come to a halt. */
   readonly quietMs: number;
   readonly signal: AbortSignal;
@@ -69,6 +73,7 @@ export async function prepare(init: PrepareInit): Promise<Prepared> {
   try {
     await removeTree(paths.work);
     await removeTree(paths.output);
+    await removeTree(paths.inputs);
     await mkdir(paths.work, { recursive: true });
     await mkdir(paths.output, { recursive: true });
     const config = configWith(spec.config, assignment.adjusted);
@@ -90,14 +95,22 @@ export async function prepare(init: PrepareInit): Promise<Prepared> {
     ]);
     signal.throwIfAborted();
     if (code !== undefined) await copyTree(code.dir, paths.work);
+    const layOut = async (what: Fetched, lease: CacheLease | undefined) => {
+      if (lease === undefined) return undefined;
+      const { minFreeBytes } = init;
+      return (await layOutTree({ from: lease.dir, to: join(paths.inputs, what), minFreeBytes }))
+        .dir;
+    };
+    const datasetDir = await layOut("dataset", dataset);
+    const resumeDir = await layOut("checkpoint", resume);
     const env = trainerEnvironment(
       process.env,
       assignment,
       {
-        dataset: dataset?.dir,
+        dataset: datasetDir,
         output: paths.output,
         config: paths.config,
-        resume: resume?.dir,
+        resume: resumeDir,
       },
       init.passEnv,
     );
@@ -195,12 +208,14 @@ async function openArtifact(
   const startMs = performance.now();
   const seconds = () => Math.round(performance.now() - startMs) / 1000;
   let shownMs = Number.NEGATIVE_INFINITY;
-  const pull = async (dir: string) => {
+  const pull: PullInto = async (dir, { cacheDir, room }) => {
     notice.begun(now());
     return transfer.pull({
       room: assignment.room,
       artifact,
       dir,
+      cacheDir,
+      onSize: room,
       signal,
       onArriving: (patienceMs) => notice.arriving(patienceMs),
       onProgress: ({ bytes, total }) => {

@@ -16,6 +16,8 @@ export type SpoolPaths = {
   readonly stdin: string;
   /** The trainer's working directory. */
   readonly work: string;
+  /** The dataset and the checkpoint to resume from: links into the cache, in folders of the job's own. */
+  readonly inputs: string;
   /** `WAYBILL_OUTPUT`: what is published. */
   readonly output: string;
   readonly samples: string;
@@ -46,6 +48,7 @@ function spoolPaths(dir: string): SpoolPaths {
     status: join(dir, "status"),
     stdin: join(dir, "stdin"),
     work: join(dir, "work"),
+    inputs: join(dir, "inputs"),
     output: join(dir, "output"),
     samples: join(dir, "samples"),
     checkpoints: join(dir, "checkpoints"),
