@@ -190,7 +190,11 @@ describe("a data set on its way", () => {
     expect(lines.findLast((line) => line["type"] === "state")).toMatchObject({
       state: "cancelled",
     });
-    expect(await train.exit()).not.toBe(0);
-    expect(train.errors).toMatch(/pushing dataset data failed/);
+    expect(await train.exit()).toBe(1);
+    expect(train.errors).toMatch(/pushing dataset data failed, so job j_\w+ is cancelled/);
+    expect(lines.at(-1)).toMatchObject({
+      type: "error",
+      message: expect.stringMatching(/big\.bin changed while it was being pushed/),
+    });
   });
 });

@@ -242,12 +242,15 @@ async function train(
   if (push === undefined) return await followJobOn(live, context, room, { job, sinceSeq: 0 });
   push.hide();
   const pushed = endOfPush(push, { context, room, job });
+  let isPushOver = false;
+  const over = () => (isPushOver = true);
+  push.done.then(over, over);
   pushed.catch(() => undefined);
   const exit = await followJobOn(live, context, room, { job, sinceSeq: 0 });
   hold?.finish();
   // A job that has ended otherwise needs the rest no more; what was sent is there when it is tried again. A push that
   // failed is why the job was cancelled.
-  if (exit === EXIT.ok || hold?.isHeld === true || (await isOver(push.done))) await pushed;
+  if (exit === EXIT.ok || hold?.isHeld === true || isPushOver) await pushed;
   return exit;
 }
 
@@ -301,7 +304,7 @@ async function endOfPush(
     );
   } catch (error) {
     if (isAbort(error)) throw error;
-    output.complain(`pushing dataset ${name} failed; job ${job} is cancelled`);
+    output.complain(`pushing dataset ${name} failed, so job ${job} is cancelled`);
     const hub = await context.client(room);
     const by = `${personName().slice(0, 40)} (push failed)`;
     const id = randomText(12, cryptoRandom);
@@ -310,13 +313,6 @@ async function endOfPush(
       .catch((cause: unknown) => output.complain(`cancelling it failed: ${messageOf(cause)}`));
     throw error;
   }
-}
-
-/** Whether a promise is settled now. */
-async function isOver(promise: Promise<unknown>): Promise<boolean> {
-  const pending = Symbol("pending");
-  const first = await Promise.race([promise.catch(() => undefined), Promise.resolve(pending)]);
-  return first !== pending;
 }
 
 async function datasetOf(
