@@ -1,4 +1,5 @@
-// A TCP proxy that counts what passes through it, both ways: the honest figure for "bytes sent".
+// A TCP proxy that counts what passes through it, both ways: the honest figure for "bytes sent". It can be as slow as a
+// far-away store.
 import { once } from "node:events";
 import { type AddressInfo, type Socket, connect, createServer } from "node:net";
 
@@ -7,6 +8,9 @@ export class CountingProxy implements AsyncDisposable {
   up = 0;
   /** Bytes from the target to clients. */
   down = 0;
+  /** What the target sends passes no faster than this, in bytes a second, all connections together. */
+  downBytesPerS = Infinity;
+  #freeAtMs = 0;
   readonly #sockets = new Set<Socket>();
   readonly #server;
   readonly #target: () => number;
@@ -37,11 +41,31 @@ export class CountingProxy implements AsyncDisposable {
     client.on("data", (data: Buffer) => {
       this.up += data.length;
     });
+    client.pipe(target);
+    let waits = 0;
+    const resume = () => {
+      waits -= 1;
+      if (waits === 0) target.resume();
+    };
     target.on("data", (data: Buffer) => {
       this.down += data.length;
+      const isTaken = client.write(data);
+      const paceMs = this.#paceMs(data.length);
+      if (isTaken && paceMs === 0) return;
+      target.pause();
+      waits += Number(!isTaken) + Number(paceMs > 0);
+      if (!isTaken) client.once("drain", resume);
+      if (paceMs > 0) setTimeout(resume, paceMs);
     });
-    client.pipe(target);
-    target.pipe(client);
+    target.on("end", () => client.end());
+  }
+
+  /** How long to wait after so many bytes. */
+  #paceMs(bytes: number): number {
+    if (this.downBytesPerS === Infinity) return 0;
+    const nowMs = performance.now();
+    this.#freeAtMs = Math.max(nowMs, this.#freeAtMs) + (bytes * 1000) / this.downBytesPerS;
+    return this.#freeAtMs - nowMs;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -136,6 +136,20 @@ export class Lab implements AsyncDisposable {
     return { worker, workerId: String(ready["workerId"]) };
   }
 
+  /** Starts a regional cache that joins by invite; it serves on loopback, at any free port. */
+  async startCacheProxy(
+    machine: string,
+    args: readonly string[] = [],
+    env: NodeJS.ProcessEnv = {},
+  ): Promise<{ proxy: WaybillProcess; url: string }> {
+    const { code } = await this.ask(["room", "invite", "--role", "worker"]);
+    const own = ["--join", String(code), "--data-host", "127.0.0.1", "--data-port", "0"];
+    const proxy = this.start(["cache-proxy", ...own, "--name", machine, ...args], machine, { env });
+    const [ready] = (await proxy.until(({ type }) => type === "ready")).slice(-1);
+    const [url] = (ready?.["urls"] ?? []) as string[];
+    return { proxy, url: String(url) };
+  }
+
   /** Runs a command on a machine (the owner's by default) that must succeed; its last line. */
   ask(args: readonly string[], machine = "owner", options: { cwd?: string } = {}): Promise<Line> {
     return ask(args, this.machine(machine), options);

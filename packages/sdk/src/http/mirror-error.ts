@@ -19,8 +19,8 @@ export function mirrorError(key: string, url: string, refusal: Refusal): Waybill
 function codeOf(status: number): ErrorCode {
   if (status === 429 || status === 503) return "rate_limited";
   if (status === 408 || status === 425 || status >= 500) return "storage_failed";
-  // 416: it is shorter there than the manifest says.
-  if ([401, 403, 404, 410, 416, 451].includes(status)) return "not_found";
+  // 416: it is shorter there than the manifest says. 507: a cache that would fetch it has not the room.
+  if ([401, 403, 404, 410, 416, 451, 507].includes(status)) return "not_found";
   return "invalid_request";
 }
 

@@ -24,8 +24,8 @@ export type FillsEvent =
 export type FillsInit = {
   readonly cache: Pick<ArtifactCache, "open">;
   readonly origin: Origin;
-  /** Makes room for an artifact that is about to be fetched; throws `storage_full`. */
-  readonly makeRoom: (artifact: ArtifactId, bytes: number) => Promise<void>;
+  /** Told before anything of a tree is fetched; throws `storage_full` for what is not to be. */
+  readonly admit: (tree: GrowingTree) => void;
   readonly onEvent: (event: FillsEvent) => void;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
@@ -150,7 +150,7 @@ export class Fills {
   /** One fill from its beginning to its end; never rejects. */
   async #run(fill: Fill): Promise<void> {
     const { artifact, abort } = fill;
-    const { cache, origin, makeRoom, onEvent } = this.#init;
+    const { cache, origin, admit, onEvent } = this.#init;
     const { signal } = abort;
     let isStarted = false;
     try {
@@ -158,7 +158,7 @@ export class Fills {
         isStarted = true;
         onEvent({ type: "fill.started", artifact });
         const onTree = async (tree: GrowingTree) => {
-          await makeRoom(artifact, tree.map.bytes);
+          admit(tree);
           await room(tree.map.bytes);
           fill.tree.resolve({ tree, finalDir });
         };

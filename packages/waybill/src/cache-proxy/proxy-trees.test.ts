@@ -2,6 +2,7 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { GrowingTree } from "@waybill/sdk/client";
 import { type ArtifactId, WaybillError } from "@waybill/sdk/protocol";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { ServedTree } from "../data-server/tree-provider.ts";
@@ -38,13 +39,13 @@ async function setup(layout: "plain" | "packed" = "plain", maxBytes = 1_000_000)
     const whole = new WholeTrees(cache);
     const events: FillsEvent[] = [];
     const asked: string[] = [];
-    const makeRoom = async (_: ArtifactId, bytes: number) => {
+    const admit = ({ map: { bytes } }: GrowingTree) => {
       if (bytes > maxBytes) throw new WaybillError("storage_full", "it is larger than the cache");
     };
     const fills = new Fills({
       cache,
       origin,
-      makeRoom,
+      admit,
       onEvent: (event) => events.push(event),
       now: () => nowMs,
     });

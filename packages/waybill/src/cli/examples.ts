@@ -13,6 +13,11 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill worker --room lab --only-trainers --trainer 'sleap=sleap-train config.json'",
     "WAYBILL_KEY=wbk_… waybill worker --kind ephemeral",
   ],
+  "cache-proxy": [
+    "waybill cache-proxy --upstream http://hub.example:8700 --room lab --cache-size 500G",
+    "waybill cache-proxy --hub http://hub.example:8700 --upstream http://192.0.2.7:8780 --room lab",
+    "waybill cache-proxy --join ABCD-2345 --upstream http://hub.example:8700 --cache-dir /scratch/waybill",
+  ],
   "room create": ["waybill room create lab"],
   "room ls": ["waybill room ls"],
   "room show": ["waybill room show lab"],

@@ -1,6 +1,7 @@
 // The `waybill` command: one file per command in commands/, composed here.
 import { setFlagsFromString } from "node:v8";
 import { Command, CommanderError } from "commander";
+import { cacheProxyCommand } from "./commands/cache-proxy.ts";
 import { hubCommand } from "./commands/hub.ts";
 import { jobCommand } from "./commands/job.ts";
 import { artifactCommand } from "./commands/artifact.ts";
@@ -43,6 +44,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
   for (const make of [
     hubCommand,
     workerCommand,
+    cacheProxyCommand,
     roomCommand,
     pushCommand,
     pullCommand,

@@ -4,6 +4,7 @@ import * as v from "valibot";
 
 export type Wanted =
   | { readonly kind: "list" }
+  | { readonly kind: "stats" }
   | { readonly kind: "manifest"; readonly artifact: ArtifactId }
   | { readonly kind: "object"; readonly artifact: ArtifactId; readonly key: string };
 
@@ -14,6 +15,7 @@ const OBJECTS = "/objects/";
 export function parsePath(path: string, announced: ArtifactId | undefined): Wanted | undefined {
   if (announced !== undefined && path.startsWith(OBJECTS)) return objectAt(announced, path);
   if (path === ARTIFACTS) return { kind: "list" };
+  if (path === "/v1/stats") return { kind: "stats" };
   if (!path.startsWith(`${ARTIFACTS}/`)) return undefined;
   const end = path.indexOf("/", ARTIFACTS.length + 1);
   const id = v.safeParse(ArtifactId, path.slice(ARTIFACTS.length + 1, end));

@@ -19,6 +19,8 @@ export type TreeServiceInit = {
   readonly gate?: RateGate | undefined;
   /** Told of bytes of objects that went to a reader. */
   readonly onServed?: ((bytes: number, artifact: ArtifactId) => void) | undefined;
+  /** What `/v1/stats` answers; absent: nothing (404). */
+  readonly stats?: (() => object) | undefined;
   /** Requests at once; further ones are refused with 503. Default 128. */
   readonly maxRequests?: number | undefined;
 };
@@ -91,6 +93,10 @@ export class TreeService {
     const wanted = parsePath(path, this.#init.announced);
     if (wanted === undefined) {
       refuse(response, 404);
+    } else if (wanted.kind === "stats") {
+      const { stats } = this.#init;
+      if (stats === undefined) refuse(response, 404);
+      else sendJson(response, stats());
     } else if (wanted.kind === "list") {
       const here = await this.#init.trees.list();
       sendJson(response, {
@@ -109,7 +115,7 @@ export class TreeService {
 
   async #serve(
     exchange: Exchange,
-    wanted: Exclude<Wanted, { kind: "list" }>,
+    wanted: Exclude<Wanted, { kind: "list" | "stats" }>,
     tree: ServedTree,
   ): Promise<void> {
     const { request, response } = exchange;
@@ -217,6 +223,7 @@ function statusOf(error: unknown): number {
   if (error instanceof WaybillError) {
     if (error.code === "not_found") return 404;
     if (error.code === "source_changed") return 410;
+    if (error.code === "storage_full") return 507;
   }
   return isRetryable(error) ? 503 : 500;
 }
