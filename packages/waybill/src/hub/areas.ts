@@ -34,7 +34,11 @@ import { createJobArea } from "./jobs/index.ts";
 import type { Clock, Log } from "./log.ts";
 import { createReceiptsArea } from "./receipts/receipts-area.ts";
 import { SigningKeys } from "./receipts/signing-keys.ts";
-import { createRegistryArea } from "./registry/index.ts";
+import {
+  createRegistryArea,
+  createRetentionArea,
+  withFindableArtifacts,
+} from "./registry/index.ts";
 import { RoomDirectory } from "./rooms/room-directory.ts";
 import { RoomPolicies, type RoomPolicy } from "./rooms/room-policies.ts";
 import { createRoomsArea } from "./rooms/rooms-area.ts";
@@ -202,14 +206,15 @@ export function createAreas(init: AreasInit): Areas {
     clock,
     log,
   });
+  const filled = (room: RoomId, model: ModelId) => uploads.claims.record(room, model);
   const artifactRecord = async (
     room: RoomId,
     artifact: ArtifactId,
     model?: ModelId,
   ): Promise<ArtifactRecord | undefined> => {
     // Two models may be the same bytes, and so the same artifact, in two folders.
-    const filled = model === undefined ? undefined : await uploads.claims.record(room, model);
-    return filled?.artifact === artifact ? filled : records.find(room, artifact);
+    const own = model === undefined ? undefined : await filled(room, model);
+    return own?.artifact === artifact ? own : records.find(room, artifact);
   };
   const registry = createRegistryArea({
     rooms: roomsBucket,
@@ -238,6 +243,21 @@ export function createAreas(init: AreasInit): Areas {
       const expiresAt = new Date(signed.expiresAtMs).toISOString();
       return { url: signed.urls[0] ?? "", expiresAt };
     },
+    clock,
+    log,
+  });
+
+  const retention = createRetentionArea({
+    documents,
+    place: storage.rooms,
+    records,
+    filled,
+    uses: (room) => jobs.uses(room),
+    checkpoints: {
+      leftovers: (room) => jobs.leftoverCheckpoints(room),
+      sweep: (room) => jobs.sweepCheckpoints(room),
+    },
+    uploads,
     clock,
     log,
   });
@@ -288,7 +308,10 @@ export function createAreas(init: AreasInit): Areas {
         clock,
         log,
       }).handlers,
-      ...withAvailability(registry.handlers, (room) => signaling.peers(room)),
+      ...withAvailability(withFindableArtifacts(registry.handlers, { records, filled }), (room) =>
+        signaling.peers(room),
+      ),
+      ...retention.handlers,
       ...createHoldersArea({ peers: (room) => signaling.peers(room) }).handlers,
       ...jobs.handlers,
     },
@@ -306,6 +329,7 @@ export function createAreas(init: AreasInit): Areas {
       { name: "removing expired uploads", run: (room) => uploads.sweep(room) },
       { name: "removing checkpoints nobody needs", run: (room) => jobs.sweepCheckpoints(room) },
       { name: "removing segments of finished uploads", run: (room) => arriving.sweep(room) },
+      { name: "removing models nobody keeps", run: (room) => retention.sweep(room) },
     ],
     duties: [{ name: "removing old invites", run: () => access.sweep() }],
     log,

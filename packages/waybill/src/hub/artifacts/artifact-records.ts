@@ -158,6 +158,56 @@ export class ArtifactRecords {
     ]);
   }
 
+  /** The record as the store has it now, not as it is remembered. */
+  async stored(room: RoomId, artifact: ArtifactId): Promise<ArtifactRecord | undefined> {
+    const record = (await this.#documents.read(ArtifactRecord, recordKey(room, artifact)))?.doc;
+    return record === undefined || this.#isOver(record) ? undefined : record;
+  }
+
+  /** Names that mean one of these artifacts now, one for each. */
+  async namesOf(
+    room: RoomId,
+    artifacts: ReadonlySet<ArtifactId>,
+  ): Promise<Map<ArtifactId, ArtifactName>> {
+    const names = new Map<ArtifactId, ArtifactName>();
+    if (artifacts.size === 0) return names;
+    const keys: string[] = [];
+    for await (const { key } of this.#documents.bucket.list(`${room}/names/`)) keys.push(key);
+    await mapLimited(keys, PARALLEL, async (key) => {
+      const named = await this.#documents.read(NameDoc, key);
+      if (named === undefined || !artifacts.has(named.doc.artifact)) return;
+      names.set(named.doc.artifact, named.doc.name);
+    });
+    return names;
+  }
+
+  /**
+   * Changes the record of a place that is to be emptied; `undefined` leaves it. Answers it as it is afterwards if it still
+   * points to that place.
+   */
+  async revise(
+    room: RoomId,
+    { artifact, s3Path }: Pick<ArtifactRecord, "artifact" | "s3Path">,
+    edit: (record: ArtifactRecord) => ArtifactRecord | undefined,
+  ): Promise<ArtifactRecord | undefined> {
+    const updated = await this.#documents.update(
+      ArtifactRecord,
+      recordKey(room, artifact),
+      (known) => (known?.s3Path === s3Path ? edit(known) : undefined),
+    );
+    return updated?.doc.s3Path === s3Path ? updated.doc : undefined;
+  }
+
+  /** Deletes the record of an emptied place, if it is over and has not become another's. */
+  async drop(
+    room: RoomId,
+    { artifact, s3Path }: Pick<ArtifactRecord, "artifact" | "s3Path">,
+  ): Promise<void> {
+    const key = recordKey(room, artifact);
+    const known = (await this.#documents.read(ArtifactRecord, key))?.doc;
+    if (known?.s3Path === s3Path && this.#isOver(known)) await this.#documents.delete(key);
+  }
+
   /** Datasets that were last pushed under a name, oldest first. */
   async #under(room: RoomId, name: string): Promise<ArtifactRecord[]> {
     const all = await this.list(room);

@@ -41,6 +41,16 @@ export type CheckpointsDeps = {
   readonly clock: Clock;
 };
 
+/** What the room holds of a job's checkpoints after its end. */
+export type CheckpointLeftover = {
+  readonly job: JobId;
+  readonly bytes: number;
+  /** How the job ended. */
+  readonly state: JobDoc["state"];
+  /** Absent: it may go now. */
+  readonly until?: string;
+};
+
 /** What is left of a job that ended without a model can be looked at for so long. */
 const KEPT_AFTER_END_MS = 7 * 86_400_000;
 
@@ -102,6 +112,22 @@ export class Checkpoints {
       if (this.#isNeeded(doc)) continue;
       await this.#removeAll(room, job);
     }
+  }
+
+  /** What a sweep would remove now, and what it leaves for a while of jobs that are over. */
+  async leftovers(room: RoomId): Promise<CheckpointLeftover[]> {
+    const found: CheckpointLeftover[] = [];
+    for (const job of await this.#deps.files.jobs(room)) {
+      const doc = await this.#deps.store().find(room, job);
+      if (doc === undefined || (doc.state !== "completed" && doc.endedAt === undefined)) continue;
+      const records = await this.#deps.files.of(room, job);
+      const bytes = records.reduce((sum, record) => sum + record.bytes, 0);
+      const { state, endedAt = doc.submittedAt } = doc;
+      const untilMs = this.#isNeeded(doc) ? Date.parse(endedAt) + KEPT_AFTER_END_MS : undefined;
+      const until = untilMs === undefined ? undefined : new Date(untilMs).toISOString();
+      found.push({ job, bytes, state, ...(until === undefined ? {} : { until }) });
+    }
+    return found;
   }
 
   #isNeeded(doc: JobDoc | undefined): boolean {

@@ -9,12 +9,13 @@ import { resultOfJob } from "@waybill/sdk/registry";
 import { readRegistry } from "../registry/room-registry.ts";
 import type { Signaling } from "../signaling/index.ts";
 import { BackgroundTasks } from "./background-tasks.ts";
-import { type CheckpointFiles, Checkpoints } from "./checkpoints.ts";
+import { type CheckpointFiles, type CheckpointLeftover, Checkpoints } from "./checkpoints.ts";
 import { CommandRelay } from "./commands.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventLog } from "./event-log.ts";
 import { type JobHandlerDeps, jobHandlers } from "./job-handlers.ts";
 import { JobStore } from "./job-store.ts";
+import { type JobUses, jobUses } from "./job-uses.ts";
 import { LiveJobs } from "./live-jobs.ts";
 import { AWAY_MS } from "./silent-worker.ts";
 import { WorkerModes } from "./worker-modes.ts";
@@ -72,6 +73,10 @@ export type JobArea = {
   sweep(nowMs: number): Promise<void>;
   /** Removes checkpoints of a room's jobs that nobody needs any more. */
   sweepCheckpoints(room: RoomId): Promise<void>;
+  /** Checkpoints of jobs that are over. */
+  leftoverCheckpoints(room: RoomId): Promise<CheckpointLeftover[]>;
+  /** What jobs need that have not ended. */
+  uses(room: RoomId): Promise<JobUses>;
 };
 
 /** A lost worker is noticed this long after its lease at most; sooner where leases are short. */
@@ -169,5 +174,7 @@ export function createJobArea(deps: JobAreaDeps): JobArea {
     },
     sweep,
     sweepCheckpoints: (room) => checkpoints.sweep(room),
+    leftoverCheckpoints: (room) => checkpoints.leftovers(room),
+    uses: (room) => jobUses(store, room),
   };
 }

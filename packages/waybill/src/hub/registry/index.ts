@@ -5,4 +5,6 @@ export {
   type RegistryAreaDeps,
   type RegistryRoute,
 } from "./registry-area.ts";
+export { withFindableArtifacts } from "./findable.ts";
+export { createRetentionArea } from "./retention-area.ts";
 export { readRegistry, registryKey } from "./room-registry.ts";

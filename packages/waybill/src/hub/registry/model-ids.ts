@@ -56,7 +56,7 @@ export async function reserveModelId(
 }
 
 /** Who reserved an id; reservations never change, so memory will do. */
-async function findReservation(
+export async function findReservation(
   documents: Documents,
   room: RoomId,
   id: ModelId,

@@ -29,6 +29,12 @@ export async function adoptArtifact(
   const record = await records.get(room, artifact);
   if (record.expiresAt === undefined) {
     await records.giveName(room, record, name);
+    // A removed model's bytes may be going: whoever removes them looks at the names after its record has ended.
+    if ((await records.stored(room, artifact)) === undefined) {
+      throw new WaybillError("expired", `artifact ${artifact} is being removed`, {
+        hint: "push it again",
+      });
+    }
     return record.kind === "model" ? record : { ...record, name };
   }
   if (keep) {

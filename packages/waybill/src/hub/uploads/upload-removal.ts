@@ -167,8 +167,8 @@ async function empty({ bucket, multipart }: Place, prefix: string): Promise<void
   if (keys.length > 0) await bucket.delete(keys);
 }
 
-/** A whole checkpoint stays until its job needs it no more. */
-function isOver({ state, plan, expiresAt }: UploadDoc, nowMs: number): boolean {
+/** Whether an upload's time has ended. A whole checkpoint stays until its job needs it no more. */
+export function isOver({ state, plan, expiresAt }: UploadDoc, nowMs: number): boolean {
   if (state === "completed" && plan.purpose.kind === "checkpoint") return false;
   return Date.parse(expiresAt) <= nowMs;
 }

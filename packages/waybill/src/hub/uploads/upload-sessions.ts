@@ -35,7 +35,7 @@ import {
   sessionsPrefix,
   uploadIdOf,
 } from "./upload-doc.ts";
-import type { UploadRemoval } from "./upload-removal.ts";
+import { type UploadRemoval, isOver } from "./upload-removal.ts";
 
 export type UploadSessionsDeps = {
   /** Documents of the uploads bucket. */
@@ -166,6 +166,18 @@ export class UploadSessions {
   async list(room: RoomId): Promise<UploadDoc[]> {
     const docs: UploadDoc[] = [];
     for await (const doc of this.#docs(room)) if (doc.state === "open") docs.push(doc);
+    return docs;
+  }
+
+  /** Sessions whose bytes the next sweep removes: pushes that were never completed, and data sets whose time is over. */
+  async over(room: RoomId): Promise<UploadDoc[]> {
+    const nowMs = this.#deps.clock();
+    const docs: UploadDoc[] = [];
+    for await (const doc of this.#docs(room)) {
+      // Of what is kept, only the session's document goes.
+      const isKept = doc.state === "completed" && doc.place === "rooms";
+      if (!isKept && (doc.state === "aborted" || isOver(doc, nowMs))) docs.push(doc);
+    }
     return docs;
   }
 

@@ -67,12 +67,22 @@ export type UploadsArea = {
   readonly sessions: UploadSessions;
   readonly rights: UploadRights;
   readonly segments: Segments;
+  /** What `sweep` would end now. */
+  expired(room: RoomId): Promise<ExpiredUpload[]>;
   /** Ends a room's expired uploads; answers how many. */
   sweep(room: RoomId): Promise<number>;
   /** Removes a checkpoint that nobody needs any more. Idempotent. */
   removeCheckpoint(room: RoomId, record: ArtifactRecord): Promise<void>;
   /** Deletes whatever is stored of a job's checkpoints. */
   emptyCheckpoints(room: RoomId, job: JobId): Promise<void>;
+};
+
+export type ExpiredUpload = {
+  readonly upload: UploadDoc["upload"];
+  readonly name: string;
+  /** What is stored of it, as far as that is quick to tell. */
+  readonly bytes: number;
+  readonly why: string;
 };
 
 /** Uploads looked at together for a list. */
@@ -250,6 +260,16 @@ export function createUploadsArea(deps: UploadsDeps): UploadsArea {
     sessions,
     rights,
     segments,
+    expired: async (room) =>
+      mapLimited(await sessions.over(room), PARALLEL, async (doc) => ({
+        upload: doc.upload,
+        name: doc.plan.name,
+        bytes: doc.record?.bytes ?? (await storedBytesOf(doc, placeOf)) ?? 0,
+        why:
+          doc.record === undefined
+            ? `the push of ${doc.plan.name} was never completed`
+            : `data set ${doc.record.name} has expired`,
+      })),
     sweep: (room) => removal.sweep(room),
     removeCheckpoint: (room, record) => removal.removeCheckpoint(room, record),
     emptyCheckpoints: (room, job) => removal.emptyCheckpoints(room, job),
