@@ -4,6 +4,7 @@ export {
   assertMovable,
   emptyRegistry,
   latestAlias,
+  removedModel,
   resolveModel,
   type Edited,
   type Editor,

@@ -91,6 +91,12 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill model watch --room lab",
     "waybill model watch --type unet --limit 1 --json",
   ],
+  "model import": [
+    "waybill model import models/240102_fly.centroid --alias fly-centroid --room lab",
+    "waybill model import ./bert-tiny --tag baseline",
+    "waybill model import weights.pt --type unet --dataset digits",
+  ],
+  "model export": ["waybill model export prod-v1 ./prod-v1 --room lab"],
   "model compare": [
     "waybill model compare prod-v1 latest-centroid --room lab",
     "waybill model compare 3fa94c01 99e1d0aa --all --higher-is-better iou_at_50",

@@ -7,6 +7,8 @@ import { collect, filePath, withRoom } from "../options.ts";
 import { formatBytes, formatTime, formatValue, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 import { modelCompareCommand } from "./model-compare.ts";
+import { modelExportCommand } from "./model-export.ts";
+import { modelImportCommand } from "./model-import.ts";
 import { modelLineageCommand } from "./model-lineage.ts";
 import { modelShowCommand } from "./model-show.ts";
 import { modelWatchCommand } from "./model-watch.ts";
@@ -24,6 +26,8 @@ export function modelCommand(run: Runner): Command {
   model.addCommand(modelShowCommand(run));
   model.addCommand(modelLineageCommand(run));
   model.addCommand(modelCompareCommand(run));
+  model.addCommand(modelImportCommand(run));
+  model.addCommand(modelExportCommand(run));
   model.addCommand(
     withRoom(new Command("pull"))
       .argument("<model>", "id, alias or latest-{type}")

@@ -1,7 +1,7 @@
 // waybill push: a file or folder into a room.
 import path from "node:path";
 import { Command, Option } from "commander";
-import { pushArtifact, type PushResult } from "@waybill/sdk/client";
+import { type PushOptions, type PushResult, pushArtifact } from "@waybill/sdk/client";
 import { createByteTransport } from "@waybill/sdk/platform";
 import { type RoomId, isAbort } from "@waybill/sdk/protocol";
 import { parseRateLimit } from "@waybill/sdk/timing";
@@ -96,9 +96,15 @@ export async function pushPath(
   context: Context,
   room: RoomId,
   source: string,
-  options: PushArguments & { readonly label?: string; readonly quiet?: boolean },
+  options: PushArguments &
+    Pick<PushOptions, "purpose" | "scan"> & { readonly label?: string; readonly quiet?: boolean },
 ): Promise<PushResult> {
-  const what = pushOptions(source, options);
+  const { purpose, scan } = options;
+  const what = {
+    ...pushOptions(source, options),
+    ...(purpose === undefined ? {} : { purpose }),
+    ...(scan === undefined ? {} : { scan }),
+  };
   const { limitUp } = options;
   const limits = limitUp === undefined ? {} : { limits: { up: parseRateLimit(limitUp) } };
   const { output } = context;

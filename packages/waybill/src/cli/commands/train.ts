@@ -7,9 +7,11 @@ import {
   type ArtifactId,
   type JobId,
   type JobSpec,
+  ModelRef,
   type RoomId,
   WaybillError,
   cryptoRandom,
+  decodeValue,
   isAbort,
   messageOf,
   newJobId,
@@ -41,6 +43,7 @@ import { workerMeant } from "./worker-ref.ts";
 type TrainOptions = SpecOptions & {
   readonly dataset?: string;
   readonly code?: string;
+  readonly parent?: string;
   readonly detach?: boolean;
   readonly announce?: boolean;
   readonly direct?: boolean;
@@ -70,6 +73,7 @@ export function trainCommand(run: Runner): Command {
     )
     .option("--model-type <type>", "kind of model", "model")
     .option("--run-name <name>", "tells trainings apart that are otherwise alike")
+    .option("--parent <model>", "the model it is fine-tuned from: id, alias or latest-{type}")
     .option("--seed <n>", "told to the trainer as WAYBILL_SEED; tells trainings apart, too", Number)
     .option("--notes <text>", "kept with the model")
     .option(
@@ -162,13 +166,14 @@ async function train(
   const quiet = options.detach === true && context.output.json;
   const hub = await context.client(room);
   // Every error before anything is uploaded: the spec is complete but for the artifacts' ids.
-  const spec = await specOf(command, {
-    ...options,
-    worker:
-      options.worker === undefined
-        ? undefined
-        : await workerMeant(context, hub, room, options.worker),
-  });
+  const worker =
+    options.worker === undefined
+      ? {}
+      : { worker: await workerMeant(context, hub, room, options.worker) };
+  const spec = {
+    ...(await specOf(command, { ...options, ...worker })),
+    ...(await parentOf(context, hub, room, options)),
+  };
   const meant = meantModelType(spec.modelType);
   if (meant !== undefined && !quiet) {
     context.output.note(
@@ -252,6 +257,19 @@ async function train(
   // failed is why the job was cancelled.
   if (exit === EXIT.ok || hold?.isHeld === true || isPushOver) await pushed;
   return exit;
+}
+
+/** The id that the name of a parent stands for now: what a model comes from does not change with an alias. */
+async function parentOf(
+  { signal }: Context,
+  hub: HubClient,
+  room: RoomId,
+  { parent }: TrainOptions,
+): Promise<Pick<JobSpec, "parent">> {
+  if (parent === undefined) return {};
+  const model = decodeValue(ModelRef, parent, "--parent");
+  const shown = await hub.call("showModel", { params: { room, model } }, { signal });
+  return { parent: shown.model.id };
 }
 
 /** What the hub would refuse it says now; that no worker fits is no error, for one may come. Answers how many do. */
