@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile, readdir } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Lab } from "../support/lab.ts";
 import { type Line, runWaybill } from "../support/waybill-process.ts";
@@ -15,6 +15,19 @@ const png = Buffer.from("89504e470d0a1a0a0000", "hex");
 for (const i of [1, 2]) writeFileSync(path.join(out, "thumbnails", i + ".png"), Buffer.concat([png, Buffer.from([i])]));
 writeFileSync(path.join(out, "predictions.jsonl"), Array.from({ length: 150 }, (_, frame) => JSON.stringify({ frame }) + "\\n").join(""));
 console.log(JSON.stringify({ type: "result", val_loss: loss }));
+`;
+
+/** Leaves the two models of a topdown pipeline. */
+const POSE_TRAINER = `
+import { mkdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+const out = process.env.WAYBILL_OUTPUT;
+for (const part of ["centroid", "centered_instance"]) {
+  mkdirSync(path.join(out, part));
+  writeFileSync(path.join(out, part, "best.ckpt"), part);
+}
+writeFileSync(path.join(out, "config.yaml"), "skeleton: mouse");
+console.log(JSON.stringify({ "centroid/val_loss": 0.1, "centered_instance/val_loss": 0.2 }));
 `;
 
 const ofType = (lines: readonly Line[], type: string) =>
@@ -80,6 +93,42 @@ describe("results", () => {
       bytes: expect.any(Number),
       job: expect.stringMatching(/^j_/),
       worker: expect.stringMatching(/^p_/),
+    });
+  });
+
+  it("of a topdown job are two models and the pipeline of them, which one pull brings", async () => {
+    await lab.write("code/pose.mjs", POSE_TRAINER);
+    const argv = ["train", "--model-type", "topdown", "--alias", "pose", "--", "node", "pose.mjs"];
+    const trained = await runWaybill(argv, lab.machine("owner"), { cwd: code });
+    expect(trained.code, trained.errors).toBe(0);
+    const [published] = ofType(trained.lines, "published");
+    const whole = await lab.ask(["model", "show", "pose"]);
+    expect(published).toMatchObject({ model: whole["id"], modelType: "topdown", alias: "pose" });
+    const parts = published?.["parts"] as Line[];
+    expect(parts.map((part) => part["modelType"])).toEqual(["centroid", "centered_instance"]);
+    const centroid = await lab.ask(["model", "show", "latest-centroid"]);
+    expect(centroid).toMatchObject({
+      id: parts[0]?.["model"],
+      artifact: parts[0]?.["artifact"],
+      training: { metrics: { val_loss: 0.1 } },
+    });
+
+    const pulled = await lab.ask(["model", "pull", "pose", lab.path("pose")]);
+    expect(pulled).toMatchObject({ model: whole["id"], parts: [{}, {}] });
+    const files = await readdir(lab.path("pose"), { recursive: true });
+    expect(files.toSorted()).toEqual([
+      "centered_instance",
+      "centered_instance/best.ckpt",
+      "centroid",
+      "centroid/best.ckpt",
+      "config.yaml",
+      "pipeline.json",
+    ]);
+    expect(await readFile(lab.path("pose/centroid/best.ckpt"), "utf8")).toBe("centroid");
+    const described = JSON.parse(await readFile(lab.path("pose/pipeline.json"), "utf8")) as Line;
+    expect(described).toMatchObject({
+      type: "topdown",
+      parts: parts.map(({ model, artifact }) => ({ model, artifact })),
     });
   });
 

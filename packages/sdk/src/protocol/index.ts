@@ -42,7 +42,7 @@ export {
   isAutomaticTag,
 } from "./automatic-tags.ts";
 export { KNOWN_MODEL_TYPES, meantModelType, partTypesOf } from "./model-types.ts";
-export { Sweep, soundsGreaterIsBetter } from "./sweep.ts";
+export { Sweep } from "./sweep.ts";
 export {
   MetricFilters,
   MetricGate,

@@ -12,12 +12,3 @@ export const Sweep = v.object({
   mode: v.optional(v.picklist(["min", "max"]), "min"),
 });
 export type Sweep = v.InferOutput<typeof Sweep>;
-
-/** Words of metrics that are better when they are greater, as people and libraries call them. */
-const GREATER_IS_BETTER =
-  /(?:^|[^a-z])(?:acc|accuracy|auc|auroc|bleu|dice|f1|iou|map|miou|oks|pck|precision|psnr|r2|recall|reward|score|ssim)(?:[^a-z]|$)/i;
-
-/** Whether a metric's name says that more of it is better: minimising it is hardly meant. */
-export function soundsGreaterIsBetter(metric: string): boolean {
-  return GREATER_IS_BETTER.test(metric);
-}

@@ -30,7 +30,7 @@ export {
   type TrainingDescription,
 } from "./training-description.ts";
 export { addModel, addModels, resultOfJob } from "./publications.ts";
-export { markBestOfSweep } from "./sweeps.ts";
+export { metricDirection } from "./metric-direction.ts";
 export {
   casUpdate,
   type CasEdit,

@@ -12,6 +12,7 @@ import type {
 import { type Editor, emptyRegistry } from "./edits.ts";
 import { LAB, entryOf } from "./entry.fixture.ts";
 import { addModel, addModels, resultOfJob } from "./publications.ts";
+import { removeModels, restoreModel } from "./tombstones.ts";
 
 const by: Editor = { who: "ada", owner: false, when: "2026-01-02T03:04:05.678Z" };
 const room = emptyRegistry(LAB);
@@ -123,6 +124,15 @@ describe("the best of a sweep", () => {
     const registry = add(room, trial("aaaaaaaa", "NaN"), trial("bbbbbbbb", undefined));
     expect(best(registry)).toEqual([]);
     expect(best(add(registry, trial("cccccccc", 9)))).toEqual(["cccccccc"]);
+  });
+
+  it("is another one when the best is removed, until it is restored", () => {
+    const models = add(room, trial("aaaaaaaa", 0.5), trial("bbbbbbbb", 0.2), trial("cccccccc", 1));
+    const { registry } = removeModels(models, { models: ["bbbbbbbb"], why: "" }, by);
+    expect(best(registry)).toEqual(["aaaaaaaa"]);
+    const restored = restoreModel(registry, "bbbbbbbb" as ModelId, by);
+    expect(best(restored.registry)).toEqual(["bbbbbbbb"]);
+    expect(() => add(registry, trial("bbbbbbbb", 0.2))).toThrow(/was removed/);
   });
 
   it("is one of each sweep", () => {

@@ -80,6 +80,11 @@ function withModel(registry: Registry, entry: ModelEntry, by: Editor): Registry 
   }
   if (Object.hasOwn(registry.tombstones, entry.id)) throw removedModel(registry, entry.id);
   assertBytesStay(registry, entry);
+  if (Object.hasOwn(registry.tombstones, entry.id)) {
+    throw new WaybillError("conflict", `model ${entry.id} was removed: its id is not used again`, {
+      hint: "restore it, or publish under another id",
+    });
+  }
   const { alias, ...rest } = entry;
   const models = { ...registry.models, [entry.id]: { ...rest, tags: [...new Set(entry.tags)] } };
   const { sweep } = entry.training;

@@ -10,8 +10,8 @@ import {
   type Timestamp,
   judgeMetric,
   metricOf,
-  soundsGreaterIsBetter,
 } from "../protocol/index.ts";
+import { metricDirection } from "./metric-direction.ts";
 import { matchesPattern } from "./name-pattern.ts";
 import { type Place, readCursor, writeCursor } from "./query-cursor.ts";
 
@@ -132,7 +132,7 @@ function sortingOf({ sort = "trained", order }: ModelQuery): Sorting {
       const metric = sort.startsWith("metric:") ? sort.slice("metric:".length) : sort;
       return {
         by: `metric:${metric}`,
-        sign: signOr(soundsGreaterIsBetter(metric) ? -1 : 1),
+        sign: signOr(metricDirection(metric) === "higher" ? -1 : 1),
         key: (model) => metricOf(model.training.metrics, metric) ?? null,
       };
     }

@@ -15,6 +15,7 @@ import {
 import { type Edited, type Editor, resolveModel } from "./edits.ts";
 import { holdsOf, textOfHold } from "./holds.ts";
 import { hasRules, planRetention } from "./retention.ts";
+import { markBestOfSweep } from "./sweeps.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -111,8 +112,11 @@ export function restoreModel(registry: Registry, id: ModelId, by: Editor): Edite
   }
   const tombstones = { ...registry.tombstones };
   delete tombstones[id];
-  const { entry } = tombstone;
-  const next = { ...registry, models: { ...registry.models, [id]: entry }, tombstones };
+  const models = { ...registry.models, [id]: tombstone.entry };
+  const { sweep } = tombstone.entry.training;
+  const marked = sweep === undefined ? models : markBestOfSweep(models, sweep);
+  const entry = marked[id] ?? tombstone.entry;
+  const next = { ...registry, models: marked, tombstones };
   const { goes } = planRetention(next, Date.parse(by.when));
   if (!goes.some((going) => going.entry.id === id)) return { registry: next, result: entry };
   const why = "restored; the room's rules would remove it again";
@@ -205,7 +209,9 @@ function bury(
     delete models[tombstone.entry.id];
     tombstones[tombstone.entry.id] = tombstone;
   }
-  return { registry: { ...registry, models, tombstones }, result };
+  const sweeps = result.flatMap(({ entry }) => entry.training.sweep ?? []);
+  const marked = sweeps.reduce(markBestOfSweep, models);
+  return { registry: { ...registry, models: marked, tombstones }, result };
 }
 
 function isDue(registry: Registry, tombstone: Tombstone, nowMs: number): boolean {

@@ -155,6 +155,21 @@ export class FakeHub implements HubCalls {
     }
   }
 
+  #enter(body: RouteInput<"publishModel">["body"]): RouteOutput<"publishModel"> {
+    this.publications.push(body);
+    const { trained_by, metrics, config } = body.training;
+    return {
+      id: v.parse(ModelId, body.id),
+      alias: body.alias as never,
+      model_type: body.model_type as never,
+      tags: body.tags as never,
+      artifact: body.artifact as never,
+      storage: { s3_path: `rooms/${ROOM}/models/${body.id}/`, size_bytes: 7, files: ["m"] },
+      training: { trained_by, trained_at: new Date().toISOString(), metrics, config },
+      availability: { in_s3: true, cached_on_workers: [] },
+    };
+  }
+
   readonly #answers: Answers = {
     appendEvents: async ({ params, body }) => {
       this.#append(params.job as JobId, body.events as JobEvent[]);
@@ -194,24 +209,8 @@ export class FakeHub implements HubCalls {
       const at = new Date().toISOString();
       return { resume: { artifact, bytes: 7, attempt: body.attempt, at, data: body.data } };
     },
-    publishModel: async ({ body }) => {
-      this.publications.push(body);
-      return {
-        id: v.parse(ModelId, body.id),
-        alias: body.alias as never,
-        model_type: body.model_type as never,
-        tags: body.tags as never,
-        artifact: body.artifact as never,
-        storage: { s3_path: `rooms/${ROOM}/models/${body.id}/`, size_bytes: 7, files: ["m"] },
-        training: {
-          trained_by: body.training.trained_by,
-          trained_at: new Date().toISOString(),
-          metrics: body.training.metrics,
-          config: body.training.config,
-        },
-        availability: { in_s3: true, cached_on_workers: [] },
-      };
-    },
+    publishModel: async ({ body }) => this.#enter(body),
+    publishModels: async ({ body }) => ({ models: body.models.map((one) => this.#enter(one)) }),
     endJob: async ({ params, body }) => {
       const job = params.job as JobId;
       this.#append(job, body.events as JobEvent[]);

@@ -3,16 +3,16 @@ import { Command } from "commander";
 import { Alias, type ModelEntry, ModelId, ModelRef, Tag, decodeValue } from "@waybill/sdk/protocol";
 import * as v from "valibot";
 import type { Context } from "../context.ts";
-import { collect, filePath, withRoom } from "../options.ts";
+import { collect, withRoom } from "../options.ts";
 import { formatBytes, formatTime, formatValue, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 import { modelCompareCommand } from "./model-compare.ts";
 import { modelExportCommand } from "./model-export.ts";
 import { modelImportCommand } from "./model-import.ts";
 import { modelLineageCommand } from "./model-lineage.ts";
+import { modelPullCommand } from "./model-pull.ts";
 import { modelShowCommand } from "./model-show.ts";
 import { modelWatchCommand } from "./model-watch.ts";
-import { pullInto, pullSummary } from "./pull.ts";
 
 export function modelCommand(run: Runner): Command {
   const model = new Command("model").description("list, show, fetch and name trained models");
@@ -28,14 +28,7 @@ export function modelCommand(run: Runner): Command {
   model.addCommand(modelCompareCommand(run));
   model.addCommand(modelImportCommand(run));
   model.addCommand(modelExportCommand(run));
-  model.addCommand(
-    withRoom(new Command("pull"))
-      .argument("<model>", "id, alias or latest-{type}")
-      .argument("<dir>", "folder to fill", filePath)
-      .option("--overwrite", "replace files that are there with other content")
-      .description("download a model, verified")
-      .action(run<[string, string], { overwrite?: boolean }>(pull)),
-  );
+  model.addCommand(modelPullCommand(run));
   model.addCommand(
     withRoom(new Command("alias"))
       .argument("<alias>", "1–64 of A–Z, a–z, 0–9, '.', '_', '-'")
@@ -101,42 +94,6 @@ function headline(model: ModelEntry): string {
     .slice(0, 3)
     .map(([key, value]) => `${key}=${formatValue(value)}`)
     .join(" ");
-}
-
-async function resolve(context: Context, text: string) {
-  const room = await context.room();
-  const model = decodeValue(ModelRef, text, `model "${text}"`);
-  const hub = await context.client(room);
-  return {
-    room,
-    ...(await hub.call("showModel", { params: { room, model } }, { signal: context.signal })),
-  };
-}
-
-async function pull(
-  context: Context,
-  [text, dir]: [string, string],
-  options: { overwrite?: boolean },
-): Promise<void> {
-  const { room, model, aliases } = await resolve(context, text);
-  const result = await pullInto(context, room, {
-    ref: model.artifact,
-    dir,
-    label: `model ${text}`,
-    ...options,
-  });
-  const { artifact, bytes, seconds, sources, files } = result;
-  context.output.record({
-    type: "done",
-    model: model.id,
-    aliases,
-    artifact,
-    bytes,
-    seconds,
-    sources,
-    files,
-  });
-  context.output.line(`model ${model.id}: ${pullSummary(result, dir)}`);
 }
 
 async function alias(

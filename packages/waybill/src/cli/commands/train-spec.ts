@@ -1,13 +1,8 @@
 // The job a `waybill train` command line describes, checked before anything is sent.
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import {
-  JobSpec,
-  type ProgressFormat,
-  WaybillError,
-  decodeJson,
-  soundsGreaterIsBetter,
-} from "@waybill/sdk/protocol";
+import { JobSpec, type ProgressFormat, WaybillError, decodeJson } from "@waybill/sdk/protocol";
+import { metricDirection } from "@waybill/sdk/registry";
 import * as v from "valibot";
 
 /** Options as commander gives them. */
@@ -85,7 +80,7 @@ function sweepOf({
       hint: "as `--sweep lr-search --sweep-metric val_loss`",
     });
   }
-  if (mode === undefined && soundsGreaterIsBetter(metric)) {
+  if (mode === undefined && metricDirection(metric) === "higher") {
     const why = `is the best ${metric} of a sweep the least or the greatest?`;
     throw new WaybillError("invalid_request", why, { hint: "say --sweep-mode max, or min" });
   }

@@ -9,6 +9,7 @@ import {
 } from "@waybill/sdk/protocol";
 import { delay } from "@waybill/sdk/timing";
 import { measureTree } from "../cache/tree-state.ts";
+import { assertPartsThere } from "../publish/pipeline-output.ts";
 import { readPredictionFile } from "../trainers/prediction-file.ts";
 import { type Predicted, slicesOf } from "../trainers/predictions.ts";
 import type { Results } from "../trainers/results.ts";
@@ -59,6 +60,7 @@ export async function tellResult(init: TellResultInit): Promise<ToldResult> {
         : "the trainer ended without writing any file to WAYBILL_OUTPUT",
     );
   }
+  await assertPartsThere(output, spec.modelType);
   // Written while the bytes travel.
   const noted = journal.update({ stage: "publishing", result });
   noted.catch(() => undefined);
