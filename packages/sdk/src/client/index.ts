@@ -8,7 +8,8 @@ export {
 export { DIRECT_BELOW_BYTES, type Via } from "./arriving/choose-via.ts";
 export { JobHold, type JobHoldInit, type UploadHold } from "./arriving/job-hold.ts";
 export { type TreePeers } from "./arriving/peer-route.ts";
-export { helloProof } from "./arriving/http-route.ts";
+export { helloProof } from "../http/index.ts";
+export type { HolderChoice } from "./holders/find-holders.ts";
 export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
 export { readCurves, type MetricCurve } from "./metric-curves.ts";
 export { type ReceivedSample } from "./sample-receiver.ts";

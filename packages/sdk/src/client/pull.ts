@@ -36,6 +36,7 @@ import {
 } from "../transfer/index.ts";
 import type { TreePeers } from "./arriving/peer-route.ts";
 import { type ArrivingPull, openArriving } from "./arriving/pull-arriving.ts";
+import { type HolderChoice, findHolders, holderSources } from "./holders/find-holders.ts";
 import { fetchManifest, givenManifest } from "./pull-manifest.ts";
 import type { HubCalls } from "./push.ts";
 
@@ -52,7 +53,11 @@ export type PullOptions = {
   readonly prefer?: Preference;
   /** URLs below which the artifact's objects lie under their own keys, on any server of ranges. Free sources. */
   readonly mirrors?: readonly string[];
-  /** Sources besides the store, the mirrors and the cache. */
+  /**
+   * Peers of the room that serve the artifact over HTTP, which the hub names: free sources, asked before the store. Default: all.
+   */
+  readonly holders?: HolderChoice;
+  /** Sources besides the store, the mirrors, the peers that serve, and the cache. */
   readonly sources?: readonly SourceFactory[];
   /**
    * Folder with artifacts under their ids (`<cacheDir>/<id>/…`), used before the store. Older versions of the same
@@ -142,6 +147,10 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
     // A connection and an answer.
     const expectedAnswerMs = (performance.now() - askedMs) / 2;
     const { artifact, reading } = record;
+    const choice = options.holders ?? {};
+    const finding = findHolders({ hub, room, artifact, choice, signal });
+    // Whoever awaits it hears of it; until then it must not count as unhandled.
+    finding.catch(() => undefined);
     // One try: while the hub is away, other sources may have what is needed.
     const sign: SignReads = async (keys, { signal: own }) => {
       const input = { params: { room, artifact }, body: { keys: [...keys] } };
@@ -170,7 +179,8 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
       (await fetchManifest(reader, record, readOptions));
     let report: readonly SourceReport[] = [];
     const stored = arriving?.sources ?? storedIn(reader.origins, base, expectedAnswerMs);
-    const { cacheDir } = options;
+    const { cacheDir, prefer } = options;
+    const holders = holderSources(await finding, { transport, links, prefer });
     const { bytes, sources } = await pullTree({
       artifact,
       manifest,
@@ -184,6 +194,7 @@ export async function pullArtifact(hub: HubCalls, options: PullOptions): Promise
             ]),
         ...(options.sources ?? []),
         ...mirrors,
+        ...holders,
         ...stored,
       ],
       overwrite: options.overwrite ?? false,

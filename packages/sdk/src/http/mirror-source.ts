@@ -17,6 +17,8 @@ import { type Pin, type RangedGetDeps, rangedGet, readOn } from "./ranged-get.ts
 export type MirrorInit = Omit<RangedGetDeps, "links"> & {
   /** What is known of links; shared by the transfers of a process. */
   readonly links?: LinkBook;
+  /** It is known to have every object plain, under the plain object's key. */
+  readonly plain?: boolean;
 };
 
 /** Most connections to one mirror; the scheduler begins with four and finds out how many pay. */
@@ -49,6 +51,7 @@ export class HttpMirrorSource implements Source {
     this.#base = base;
     this.#map = map;
     this.#deps = { ...init, links: init.links ?? new LinkBook() };
+    if (init.plain === true) this.#form = "plain";
     // The query may be a signature, so it is not shown (I10).
     this.id = `http ${base.host}${base.pathname.replace(/\/+$/, "")}`.replaceAll("=", "");
     const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;

@@ -19,6 +19,8 @@ export type SimulatedSource = {
   readonly kind?: SourceKind;
   readonly cost?: "free" | "paid";
   readonly window?: number;
+  readonly patienceMs?: number;
+  readonly giveUpMs?: number;
   /** All its connections together, at a time. */
   readonly bytesPerS: number | ((nowMs: number) => number);
   readonly connectionBytesPerS?: number;
@@ -106,11 +108,13 @@ class Simulator {
   run(): Simulation {
     const has = ShardSet.all(this.#map.count);
     const sources = this.#sources.map(
-      ({ id, kind = "http", cost = "free", window = 32 }: SimulatedSource) => ({
+      ({ id, kind = "http", cost = "free", window = 32, ...source }: SimulatedSource) => ({
         id,
         kind,
         cost,
         window,
+        patienceMs: source.patienceMs,
+        giveUpMs: source.giveUpMs,
         has,
         mayGain: false,
         runEnd: () => this.#map.count,

@@ -8,6 +8,7 @@ import { HubClient } from "../hub-client/index.ts";
 import {
   type ArtifactRecord,
   ErrorBody,
+  type Holder,
   INLINE_READS,
   LIMITS,
   MANIFEST_KEY,
@@ -50,6 +51,8 @@ export class HubDouble {
   refuseCopy: (part: { readonly key: string; readonly part: number }) => boolean = () => false;
   /** Whether records come with what reading needs, when asked for. */
   givesReading = true;
+  /** Peers that serve whatever is asked for. */
+  holders: readonly Holder[] = [];
   /** Bytes that were copied instead of sent. */
   copiedBytes = 0;
   #server: Server | undefined;
@@ -122,6 +125,7 @@ export class HubDouble {
       const reading = this.givesReading && query.has("reading") ? this.#reading(record) : undefined;
       return { ...record, ...(reading === undefined ? {} : { reading }) };
     },
+    showHolders: () => ({ holders: this.holders }),
     signReads: ({ artifact }, body) => this.#reads(artifact ?? "", body as RouteBody<"signReads">),
   };
 

@@ -132,4 +132,23 @@ describe("the download's runner", () => {
     abort.abort();
     await expect(stopping).rejects.toMatchObject({ name: "AbortError" });
   });
+
+  it("gives up a source that turns out to be of no use, and says why", async () => {
+    let tell: (reason: string) => void = () => undefined;
+    const off = vi.fn<() => void>();
+    const gone = sourceOf("peer", stuck, {
+      shards: () => ShardSet.empty,
+      onShards: () => () => undefined,
+      onGone: (listener) => {
+        tell = listener;
+        return off;
+      },
+    });
+    const failed = run([gone]).catch((error: Error) => error.message);
+    await vi.advanceTimersByTimeAsync(10);
+    tell("it does not answer");
+    expect(await failed).toMatch(/peer: it does not answer/);
+    expect(off).toHaveBeenCalledOnce();
+    expect(report[0]).toMatchObject({ use: "dropped", why: "dropped: it does not answer" });
+  });
 });

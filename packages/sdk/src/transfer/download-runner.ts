@@ -113,11 +113,14 @@ class DownloadRun {
       if (signal !== undefined) this.#dispatch({ type: "stopped", error: abortReason(signal) });
     };
     signal?.addEventListener("abort", onAbort, { once: true });
-    const unsubscribe = sources.map((source) =>
+    const unsubscribe = sources.flatMap((source) => [
       source.onShards?.(() =>
         this.#dispatch({ type: "source-has", source: source.id, has: source.shards() }),
       ),
-    );
+      source.onGone?.((reason) =>
+        this.#dispatch({ type: "source-gone", source: source.id, reason }),
+      ),
+    ]);
     const onUrgent = () =>
       this.#dispatch({ type: "urgent", shards: urgency?.urgent() ?? ShardSet.empty });
     unsubscribe.push(urgency?.onUrgent(onUrgent));
@@ -305,6 +308,8 @@ function described(source: Source) {
     cost: source.cost,
     window: source.window,
     expectedAnswerMs: source.expectedAnswerMs,
+    giveUpMs: source.giveUpMs,
+    patienceMs: source.patienceMs,
     has: source.shards(),
     mayGain: source.onShards !== undefined,
     runEnd: (first: number) => source.runEnd?.(first) ?? Number.POSITIVE_INFINITY,

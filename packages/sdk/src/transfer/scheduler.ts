@@ -284,8 +284,9 @@ function hedge(
   if (expected === undefined || owner === undefined) return undefined;
   const { source } = helper;
   // The source itself, and a dearer one, help only a request that is stuck, not one that is slow.
-  const needsSilence = source === owner || rankIn(state, owner) < helper.rank;
-  if (needsSilence && silenceMs(request, nowMs) < STUCK_MS) return undefined;
+  const isDearer = rankIn(state, owner) < helper.rank;
+  const stuckMs = isDearer ? (owner.patienceMs ?? STUCK_MS) : STUCK_MS;
+  if ((source === owner || isDearer) && silenceMs(request, nowMs) < stuckMs) return undefined;
   const run = restOf(request);
   if (!canFetch(helper, run)) return undefined;
   const bytes = map.bytesOf(run);

@@ -138,3 +138,45 @@ describe("the report of a download that asked nobody, or ended early", () => {
     ]);
   });
 });
+
+describe("a cheap download beside a source that is worth waiting for", () => {
+  const filling = { id: "proxy", kind: "peer", patienceMs: 60_000, giveUpMs: 60_000 } as const;
+
+  it("leaves the store alone although it is silent and slow for a while", () => {
+    const run = simulate({
+      shards: SHARDS,
+      sources: [{ ...filling, bytesPerS: (nowMs) => (nowMs < 20_000 ? 0 : 30 * MIB) }, store],
+    });
+    expect(reportOf(run, "s3")).toMatchObject({ bytes: 0, requests: 0 });
+    const slow = simulate({
+      shards: 32,
+      shardBytes: 64 * 1024,
+      sources: [{ ...filling, bytesPerS: 100_000 }, store],
+    });
+    expect(reportOf(slow, "s3")).toMatchObject({ bytes: 0, requests: 0 });
+  });
+
+  it("turns to the store at once when its connections fail, and within a minute when it is silent for good", () => {
+    const reset = simulate({
+      shards: SHARDS,
+      sources: [{ ...filling, bytesPerS: MIB, dies: { atMs: 1000, how: "reset" } }, store],
+    });
+    expect(reset.ms).toBeLessThan(3 * aloneMs + 5000);
+    const silent = simulate({
+      shards: SHARDS,
+      sources: [{ ...filling, bytesPerS: MIB, dies: { atMs: 1000, how: "silent" } }, store],
+    });
+    expect(silent.error).toBeUndefined();
+    expect(silent.ms).toBeLessThan(62_000 + 3 * aloneMs);
+  });
+
+  it("gives up a source that brings nothing for its time, and not before", () => {
+    const run = simulate({
+      shards: SHARDS,
+      sources: [{ ...filling, bytesPerS: MIB, dies: { atMs: 1000, how: "silent" } }],
+    });
+    expect(run.error).toMatchObject({ code: "no_source_left" });
+    expect(run.ms).toBeGreaterThan(60_000);
+    expect(run.ms).toBeLessThan(95_000);
+  });
+});

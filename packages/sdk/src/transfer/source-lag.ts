@@ -65,20 +65,24 @@ function judged(
 ): SourceState {
   const busy = busyRequests(state, source.id);
   const silentMs = busy === 0 || isHeld(state, source) ? 0 : nowMs - source.activeMs;
-  const isSilent = silentMs >= SILENT_MS;
+  const isSilent = silentMs >= (source.patienceMs ?? SILENT_MS);
   const trouble = isSilent ? Math.max(source.trouble, SILENCE) : source.trouble;
   const isTroubled = trouble >= (source.lags === undefined ? TROUBLED : CALM);
   const lags = isSilent
-    ? SILENT
+    ? silentFor(source)
     : isTroubled
       ? (source.lags ?? brokenBy(source))
       : busy > 0
-        ? slow
+        ? source.patienceMs === undefined
+          ? slow
+          : undefined
         : source.lags;
   return { ...source, trouble, lags, lagged: lags ?? source.lagged };
 }
 
-const SILENT: Lag = { cause: "silent", why: "it sent no byte for 3 s" };
+function silentFor({ patienceMs = SILENT_MS }: SourceState): Lag {
+  return { cause: "silent", why: `it sent no byte for ${Math.round(patienceMs / 1000)} s` };
+}
 
 function brokenBy({ lastError }: SourceState): Lag {
   const why = lastError === undefined ? "" : ` (${lastError})`;

@@ -44,6 +44,10 @@ export type SourceState = {
   readonly suspect: ShardSet;
   /** How often it served which shard badly. */
   readonly bad: ReadonlyMap<number, number>;
+  /** It is given up when it was asked and has brought nothing for so long. */
+  readonly giveUpMs?: number | undefined;
+  /** For so long it holds back what costs money although it is silent. */
+  readonly patienceMs?: number | undefined;
   readonly window: SourceWindow;
   readonly meter: Meter;
   /** Milliseconds from a request to its first byte, weighted. */
@@ -70,7 +74,10 @@ export type SourceState = {
   readonly gone: string | undefined;
 };
 
-export type NewSource = Pick<SourceState, "id" | "kind" | "cost" | "runEnd" | "has" | "mayGain"> & {
+export type NewSource = Pick<
+  SourceState,
+  "id" | "kind" | "cost" | "runEnd" | "has" | "mayGain" | "giveUpMs" | "patienceMs"
+> & {
   /** Most requests at once. */
   readonly window: number;
   /** Milliseconds its first answer will probably take. */
@@ -292,12 +299,16 @@ export function failed(
   const failures = source.failures + (isNew ? 1 : 0);
   const trouble = source.trouble + (isNew ? TROUBLE_WEIGHT * (1 - source.trouble) : 0);
   if (!(error instanceof WaybillError) && failures >= MAX_DEFECTS) return { type: "gone", reason };
-  const failingSinceMs = source.failingSinceMs ?? nowMs;
+  const { giveUpMs } = source;
+  // Where time is short, a silence counts from its beginning.
+  const failingSinceMs =
+    source.failingSinceMs ?? (giveUpMs === undefined ? nowMs : source.activeMs);
   const wished = error instanceof WaybillError ? (error.retryAfterMs ?? 0) : 0;
   const random = () => context.random;
   const waitMs = Math.max(wished, backoffMs(failures - 1, { ...BACKOFF, random }));
   const pausedUntilMs = Math.max(source.pausedUntilMs, nowMs + waitMs);
-  if (pausedUntilMs - failingSinceMs > retryForMs) return { type: "gone", reason };
+  const mostMs = Math.min(retryForMs, giveUpMs ?? Infinity);
+  if (pausedUntilMs - failingSinceMs > mostMs) return { type: "gone", reason };
   const throttled =
     error instanceof WaybillError &&
     (error.code === "rate_limited" || error.retryAfterMs !== undefined);

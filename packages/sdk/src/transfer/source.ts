@@ -40,11 +40,22 @@ export interface Source {
   /** Milliseconds an answer will probably take, where that is known before the first one. */
   readonly expectedAnswerMs?: number | undefined;
 
+  /** How long it may bring nothing while it is asked before it is given up. Default: as long as the transfer goes on trying. */
+  readonly giveUpMs?: number | undefined;
+  /**
+   * A free source that is worth waiting for, such as a cache that fetches what it is asked for: for so long it holds back what
+   * costs money although it is silent, and however slow it is. Default: docs/transfer.md, rule 1.
+   */
+  readonly patienceMs?: number | undefined;
+
   /** Shards it has now. */
   shards(): ShardSet;
 
   /** Tells of changes of `shards()`; gives what ends it. Absent when they never change. */
   onShards?(listener: () => void): () => void;
+
+  /** Tells when it turns out to be of no use; gives what ends it. */
+  onGone?(listener: (reason: string) => void): () => void;
 
   /** First shard that cannot be in one request with `first`; absent when any run is one request. */
   runEnd?(first: number): number;

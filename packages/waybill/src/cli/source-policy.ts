@@ -10,21 +10,27 @@ export type SourcePolicy = {
   readonly prefer?: NonNullable<PullOptions["prefer"]>;
   readonly mirror?: readonly string[];
   readonly limitDown?: ReturnType<typeof parseRateLimit>;
+  /** `false`: no worker and no cache proxy of the room is asked. */
+  readonly peers?: boolean;
   readonly explain?: boolean;
 };
 
-/** Adds --prefer, --mirror, --limit-down and --explain. */
+/** Adds --prefer, --mirror, --no-peers, --limit-down and --explain. */
 export function withSourcePolicy(command: Command): Command {
   return command
     .option(
       "--prefer <policy>",
-      "cheap: the store only for what mirrors and caches lack (default); fast: all at once; deadline=10m: cheap while that is in time",
+      "cheap: the store only for what peers, mirrors and caches lack (default); fast: all at once; deadline=10m: cheap while that is in time",
       preference,
     )
     .option(
       "--mirror <url>",
       "web server with the artifact's files below this address; may be repeated",
       (url: string, earlier?: string[]) => collect(address(url), earlier),
+    )
+    .option(
+      "--no-peers",
+      "ask no worker and no cache proxy of the room: only mirrors and the store",
     )
     .option(
       "--limit-down <rate>",
@@ -35,12 +41,16 @@ export function withSourcePolicy(command: Command): Command {
 }
 
 /** What of it a pull takes. The transport is the caller's to close. */
-export function pullPolicy(policy: SourcePolicy): Pick<PullOptions, "prefer" | "mirrors"> & {
+export function pullPolicy(policy: SourcePolicy): Pick<
+  PullOptions,
+  "prefer" | "mirrors" | "holders"
+> & {
   readonly transport: NonNullable<PullOptions["transport"]>;
 } {
-  const { prefer, mirror = [], limitDown } = policy;
+  const { prefer, mirror = [], limitDown, peers = true } = policy;
   return {
     mirrors: mirror,
+    holders: { which: peers ? "all" : "none" },
     transport: createByteTransport(limitDown === undefined ? {} : { limits: { down: limitDown } }),
     ...(prefer === undefined ? {} : { prefer }),
   };
@@ -54,7 +64,8 @@ export function preference(text: string): NonNullable<SourcePolicy["prefer"]> {
   return { deadlineMs: duration(time) };
 }
 
-function rateLimit(text: string): ReturnType<typeof parseRateLimit> {
+/** `512K`, or by time. */
+export function rateLimit(text: string): ReturnType<typeof parseRateLimit> {
   try {
     return parseRateLimit(text);
   } catch (error) {

@@ -11,6 +11,7 @@ import { blake3Hex, createByteTransport } from "@waybill/sdk/platform";
 import {
   type ArtifactId,
   type ModelId,
+  type PeerId,
   type RoomId,
   WaybillError,
   isAbort,
@@ -50,27 +51,29 @@ export function connectWorker(init: ConnectInit): Connected {
   const sessions = new WeakMap<SessionPort, SignalingSession>();
   // The feed's and the transfers'.
   let links: PeerLinks | undefined;
+  let session: SignalingSession | undefined;
   return {
     hub,
     room,
     name,
     createSession: ({ instance, hello }) => {
       const worker = () => {
-        const { capabilities, jobs } = hello();
-        return { capabilities, jobs: [...jobs] };
+        const { capabilities, jobs, cached } = hello();
+        return { capabilities, jobs: [...jobs], cached: [...cached] };
       };
+      const serves = () => hello().serves;
       const { agreement } = init.keys;
-      const session = createSession({ hub, room, name, instance, agreement, worker });
+      session = createSession({ hub, room, name, instance, agreement, serves, worker });
       const port = sessionPort(session);
       sessions.set(port, session);
       return port;
     },
     createFeed: (port) => {
-      const session = sessions.get(port);
-      if (session === undefined) throw new TypeError("the feed needs this worker's own session");
+      const signaling = sessions.get(port);
+      if (signaling === undefined) throw new TypeError("the feed needs this worker's own session");
       const { keys, RTCPeerConnection } = init;
       links = createPeerLinks({
-        signaling: session,
+        signaling,
         keys,
         RTCPeerConnection,
         iceServers: () => hub.call("iceServers", { params: { room } }),
@@ -78,9 +81,10 @@ export function connectWorker(init: ConnectInit): Connected {
       return feedPort(links);
     },
     // Without direct channels there are no bytes to be had from peers.
-    transfer: transferPort(hub, init.dataWaitMs, () =>
-      init.RTCPeerConnection === undefined ? undefined : links,
-    ),
+    transfer: transferPort(hub, init.dataWaitMs, {
+      links: () => (init.RTCPeerConnection === undefined ? undefined : links),
+      own: () => session?.welcome?.peerId,
+    }),
     digest: blake3Hex,
     token: {
       current: () => hub.credential?.token,
@@ -151,7 +155,11 @@ const BACKGROUND_BODIES = 2;
 function transferPort(
   hub: HubClient,
   dataWaitMs: number | undefined,
-  peers: () => PeerLinks | undefined,
+  peers: {
+    readonly links: () => PeerLinks | undefined;
+    /** This worker as a peer, which does not ask itself. */
+    readonly own: () => PeerId | undefined;
+  },
 ): TransferPort {
   const retryForMs = Number.POSITIVE_INFINITY;
   // One for all jobs: its connections to the store stay open between them.
@@ -172,7 +180,8 @@ function transferPort(
         onArriving,
         onTree: ({ map }) => onSize(map.bytes),
         transport,
-        peers: peers(),
+        peers: peers.links(),
+        holders: { without: peers.own() },
         ...(dataWaitMs === undefined ? {} : { waitMs: dataWaitMs }),
       });
       const { bytes, seconds, sources, manifest } = pulled;

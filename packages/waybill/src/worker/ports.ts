@@ -15,6 +15,7 @@ import type {
   RouteInput,
   RouteName,
   RouteOutput,
+  Serving,
   UploadPurpose,
   WorkerCapabilities,
 } from "@waybill/sdk/protocol";
@@ -37,6 +38,10 @@ export type HubCalls = {
 export type WorkerHello = {
   readonly capabilities: WorkerCapabilities;
   readonly jobs: readonly { readonly job: JobId; readonly attempt: number }[];
+  /** Artifacts in its cache, most recently used first. */
+  readonly cached: readonly ArtifactId[];
+  /** How it serves them; absent when it does not. */
+  readonly serves?: Serving | undefined;
 };
 
 export type SessionListener = {

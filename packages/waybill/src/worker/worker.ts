@@ -1,6 +1,8 @@
 // The worker daemon: registers with the hub, takes jobs it has a slot for, runs them, and answers viewers.
 // A daemon that was killed finds its jobs again in the data directory.
-import type { HubToPeer, PeerId, RoomId, WorkerKind } from "@waybill/sdk/protocol";
+import type { ArtifactId, HubToPeer, PeerId, RoomId, WorkerKind } from "@waybill/sdk/protocol";
+import { CachedProvider } from "../data-server/cached-provider.ts";
+import type { DataServer } from "../data-server/data-server.ts";
 import { ArtifactCache } from "./cache/artifact-cache.ts";
 import { type DiskAmount, diskBytes } from "./cache/disk-amount.ts";
 import { detectCapabilities } from "./capabilities/capabilities.ts";
@@ -19,6 +21,9 @@ import type {
   TransferPort,
   WorkerHello,
 } from "./ports.ts";
+import { CachedNotice } from "./serving/cached-notice.ts";
+import { RoomArtifacts } from "./serving/room-artifacts.ts";
+import { type ServingInit, serveCache, servingOf } from "./serving/serve-cache.ts";
 import { WORKER_TIMING, type WorkerTiming } from "./timing.ts";
 import { TokenRenewal } from "./token-renewal.ts";
 import type { WorkerEventListener } from "./worker-events.ts";
@@ -62,6 +67,8 @@ export type WorkerInit = {
   /** Makes the links to viewers on that session. */
   readonly createFeed: (session: SessionPort) => FeedPort | Promise<FeedPort>;
   readonly transfer: TransferPort;
+  /** Serves the cache to members of the room. Default: not. */
+  readonly serving?: ServingInit;
   /** The object store by credentials of this worker's own, for when the hub cannot be reached. */
   readonly store?: StorePort;
   /** Lower-case hex BLAKE3-256. */
@@ -106,6 +113,9 @@ class Daemon implements Worker {
   #feed: FeedPort | undefined;
   #board: JobBoard | undefined;
   #renewal: TokenRenewal | undefined;
+  #notice: CachedNotice | undefined;
+  #server: DataServer | undefined;
+  #trees: CachedProvider | undefined;
   #workerId: PeerId | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -132,9 +142,15 @@ class Daemon implements Worker {
       version: this.#init.version,
       gpus,
     });
+    await this.#serve(cache);
     const session = this.#init.createSession({
       instance: dir.instance,
-      hello: () => ({ capabilities, jobs: this.#board?.held ?? [] }),
+      hello: () => ({
+        capabilities,
+        jobs: this.#board?.held ?? [],
+        cached: this.#notice?.tell() ?? [],
+        serves: servingOf(this.#server?.addresses ?? []),
+      }),
     });
     this.#session = session;
     const feed = await this.#init.createFeed(session);
@@ -196,8 +212,28 @@ class Daemon implements Worker {
     await this.stop();
   }
 
+  /** Others may have what is cached, and are told of it. */
+  async #serve(cache: ArtifactCache): Promise<void> {
+    const { hub, room, serving } = this.#init;
+    const artifacts = new RoomArtifacts({ hub, room });
+    const isShared = (artifact: ArtifactId) => artifacts.knows(artifact);
+    this.#notice = new CachedNotice({
+      cache,
+      isShared,
+      send: (list) => this.#session?.send({ type: "worker.cached", artifacts: list }) ?? false,
+      log: this.#log,
+    });
+    this.#notice.start();
+    if (serving === undefined) return;
+    this.#trees = new CachedProvider({ cache, isShared });
+    this.#server = await serveCache(this.#trees, serving, this.#log);
+  }
+
   async #stop(): Promise<void> {
+    await this.#notice?.stop();
     await this.#board?.stop(this.#timing.shutdownGraceMs + this.#timing.shutdownMs);
+    await this.#server?.stop();
+    this.#trees?.stop();
     await this.#renewal?.stop();
     await this.#feed?.stop();
     await this.#session?.stop();
@@ -212,6 +248,7 @@ class Daemon implements Worker {
       case "welcome": {
         const first = this.#workerId === undefined;
         this.#workerId = message.peerId;
+        this.#notice?.online();
         const { kind } = this.#init;
         if (first) this.#init.onEvent({ type: "ready", workerId: message.peerId, kind });
         else this.#init.onEvent({ type: "online", workerId: message.peerId });

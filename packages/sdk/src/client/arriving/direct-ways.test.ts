@@ -12,7 +12,7 @@ import { LinkBook, type Source } from "../../transfer/index.ts";
 import type { ArrivingAccount, ArrivingFeed } from "./arriving-feed.ts";
 import type { TreePeers } from "./peer-route.ts";
 import { DirectWays } from "./direct-ways.ts";
-import { helloProof } from "./http-route.ts";
+import { helloProof } from "../../http/index.ts";
 
 const MIB = 1024 * 1024;
 const TOKEN = "ab".repeat(32);

@@ -4,9 +4,9 @@
 //   probing ──one proves to be it──▶ found ──a request fails──▶ probing
 //      └──none does──▶ lost ──LOST_MS, or other addresses──▶ probing
 import type { ShardMap } from "../../artifact/index.ts";
-import { HttpMirrorSource } from "../../http/index.ts";
+import { HttpMirrorSource, reachableAddress } from "../../http/index.ts";
 import type { ByteTransport } from "../../platform/index.ts";
-import { type DirectAddress, type HttpAddress, WaybillError } from "../../protocol/index.ts";
+import type { DirectAddress, HttpAddress } from "../../protocol/index.ts";
 import { delay } from "../../timing/index.ts";
 import type { LinkBook } from "../../transfer/index.ts";
 import type { ArrivingFeed } from "./arriving-feed.ts";
@@ -19,11 +19,8 @@ export type HttpRouteInit = {
   readonly links: LinkBook;
 };
 
-/** An address that has not answered by then is not counted on. */
-const PROBE_MS = 2000;
 /** A machine that answered once is looked for again after this. */
 const LOST_MS = 5000;
-const MAX_HELLO_BYTES = 1024;
 
 export class HttpRoute implements DirectRoute {
   readonly #init: HttpRouteInit;
@@ -100,7 +97,7 @@ export class HttpRoute implements DirectRoute {
     const text = this.#tried;
     const wasThere = this.#inner !== undefined && this.#foundIn === text;
     for (;;) {
-      const found = await this.#reachable(this.#addresses, signal);
+      const found = await reachableAddress(this.#init.transport, this.#addresses, signal);
       signal.throwIfAborted();
       const isKept = found !== undefined && this.#inner !== undefined && this.#foundIn === text;
       if (!isKept) this.#become(found, text);
@@ -122,65 +119,8 @@ export class HttpRoute implements DirectRoute {
     base.password = token;
     return new HttpMirrorSource(base.href, map, { transport, links });
   }
-
-  /** The first address that answers as its announcement says. */
-  async #reachable(
-    addresses: readonly HttpAddress[],
-    stop: AbortSignal,
-  ): Promise<HttpAddress | undefined> {
-    if (addresses.length === 0) return undefined;
-    const over = new AbortController();
-    const signal = AbortSignal.any([stop, over.signal, AbortSignal.timeout(PROBE_MS)]);
-    try {
-      return await Promise.any(addresses.map(async (one) => this.#prove(one, signal)));
-    } catch {
-      // None of them.
-      return undefined;
-    } finally {
-      over.abort();
-    }
-  }
-
-  /** Throws unless somebody at the address knows the token, which is not told to anybody else. */
-  async #prove(address: HttpAddress, signal: AbortSignal): Promise<HttpAddress> {
-    const nonce = hex(crypto.getRandomValues(new Uint8Array(16)));
-    const url = `${address.url}/hello?nonce=${nonce}`;
-    const answer = await this.#init.transport.get({ url, signal, idleMs: PROBE_MS });
-    let text = "";
-    const decoder = new TextDecoder();
-    for await (const piece of answer.body) {
-      text += decoder.decode(piece, { stream: true });
-      if (text.length > MAX_HELLO_BYTES) break;
-    }
-    const proof: unknown = answer.status === 200 ? JSON.parse(text) : undefined;
-    const expected = await helloProof(address.token, nonce);
-    if (isProof(proof) && proof.proof === expected) return address;
-    throw new WaybillError("unreachable", `${address.url} is not the pushing machine`);
-  }
-}
-
-/** Hex HMAC-SHA-256 by which a pushing machine proves that it knows its announcement's token. */
-export async function helloProof(token: string, nonce: string): Promise<string> {
-  const bytes = Uint8Array.from(token.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
-  const algorithm = { name: "HMAC", hash: "SHA-256" };
-  const key = await crypto.subtle.importKey("raw", bytes, algorithm, false, ["sign"]);
-  const text = new TextEncoder().encode(`waybill-data 1 ${nonce}`);
-  return hex(new Uint8Array(await crypto.subtle.sign("HMAC", key, text)));
 }
 
 function isHttp(address: DirectAddress): address is HttpAddress {
   return "url" in address;
-}
-
-function isProof(value: unknown): value is { readonly proof: string } {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    "proof" in value &&
-    typeof value.proof === "string"
-  );
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,10 +1,12 @@
 // waybill worker: the daemon that takes jobs.
 import { existsSync } from "node:fs";
 import { availableParallelism, hostname } from "node:os";
+import { isIP } from "node:net";
 import path from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { type Credential, HubClient, createLinkKeys } from "@waybill/sdk/hub-client";
 import {
+  DATA_PORT,
   type RoomId,
   WaybillError,
   WorkerKind,
@@ -12,13 +14,24 @@ import {
   isRetryable,
   messageOf,
 } from "@waybill/sdk/protocol";
+import { RateGate, type RateLimit } from "@waybill/sdk/timing";
 import { VERSION } from "../../version.ts";
 import { closeWebRtc, loadWebRtc, webRtcProblem } from "../../webrtc.ts";
 import type { DiskAmount } from "../../worker/cache/disk-amount.ts";
+import type { ServingInit } from "../../worker/serving/serve-cache.ts";
 import type { WorkerEvent } from "../../worker/worker-events.ts";
 import type { Context } from "../context.ts";
 import { saveRoom } from "../credentials.ts";
-import { collectPairs, diskAmount, duration, filePath, wholeNumber, withRoom } from "../options.ts";
+import {
+  collectPairs,
+  diskAmount,
+  duration,
+  filePath,
+  port,
+  wholeNumber,
+  withRoom,
+} from "../options.ts";
+import { rateLimit } from "../source-policy.ts";
 import type { Runner } from "../runner.ts";
 import { workerSubcommands } from "./worker-ls.ts";
 
@@ -40,6 +53,9 @@ type WorkerOptions = {
   readonly s3Region: string;
   readonly s3Bucket?: string;
   readonly hubLost?: number;
+  readonly dataPort?: number | "off";
+  readonly dataHost?: string;
+  readonly dataLimit?: RateLimit;
 };
 
 export function workerCommand(run: Runner): Command {
@@ -103,6 +119,17 @@ export function workerCommand(run: Runner): Command {
     .option("--s3-endpoint <url>", "the store that has the bucket (AWS)")
     .option("--s3-region <region>", "region of that store", "us-east-1")
     .option("--hub-lost <time>", "how long the hub must be away before that (60s)", duration)
+    .option(
+      "--data-port <port>",
+      `where cached artifacts are served to members of the room: a port, or off (${DATA_PORT}, or the next one that is free)`,
+      dataPort,
+    )
+    .option("--data-host <ip>", "the address it is served at (all of this machine)", ipAddress)
+    .option(
+      "--data-limit <rate>",
+      "bytes a second at most that others take from here, as 512K, or by time: 08:00,512K 19:00,off",
+      rateLimit,
+    )
     .description("take jobs of a room and run them on this machine")
     .addHelpText(
       "after",
@@ -114,6 +141,15 @@ Jobs run the commands that members of the room send, as this user. --only-traine
     .action(run<[], WorkerOptions>(work));
   for (const command of workerSubcommands(run)) worker.addCommand(command);
   return worker;
+}
+
+function dataPort(value: string): number | "off" {
+  return value === "off" ? value : port(value);
+}
+
+function ipAddress(value: string): string {
+  if (isIP(value) === 0) throw new InvalidArgumentError("it is an IP address of this machine");
+  return value;
 }
 
 /** `name=program arg "arg with blanks"`, repeated. */
@@ -174,6 +210,7 @@ async function work(context: Context, _: [], options: WorkerOptions): Promise<nu
     version: VERSION,
     ...(options.checkpoints === undefined ? {} : { checkpoints: options.checkpoints }),
     ...(store === undefined ? {} : { store }),
+    ...servingOf(options),
     ...(options.hubLost === undefined ? {} : { timing: { hubLostMs: options.hubLost } }),
     ...cacheOptions(options),
     onEvent,
@@ -197,6 +234,20 @@ function cacheOptions({ cache, cacheSize = cache, cacheFree, cacheDir }: WorkerO
     ...(cacheSize === undefined ? {} : { cacheBytes: cacheSize }),
     ...(cacheFree === undefined ? {} : { cacheFreeBytes: cacheFree }),
     ...(cacheDir === undefined ? {} : { cacheDir }),
+  };
+}
+
+/** How the cache is served to others; nothing where that is off. */
+function servingOf({ dataPort: at, dataHost: host, dataLimit: limit }: WorkerOptions): {
+  readonly serving?: ServingInit;
+} {
+  if (at === "off") return {};
+  return {
+    serving: {
+      ...(at === undefined ? {} : { port: at }),
+      ...(host === undefined ? {} : { host }),
+      ...(limit === undefined ? {} : { gate: new RateGate(limit) }),
+    },
   };
 }
 
