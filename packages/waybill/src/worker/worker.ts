@@ -116,6 +116,8 @@ class Daemon implements Worker {
   #notice: CachedNotice | undefined;
   #server: DataServer | undefined;
   #trees: CachedProvider | undefined;
+  /** Said once the worker is ready, which whoever started it hears first. */
+  readonly #unsaid: Parameters<Log>[] = [];
   #workerId: PeerId | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -226,7 +228,7 @@ class Daemon implements Worker {
     this.#notice.start();
     if (serving === undefined) return;
     this.#trees = new CachedProvider({ cache, isShared });
-    this.#server = await serveCache(this.#trees, serving, this.#log);
+    this.#server = await serveCache(this.#trees, serving, (...said) => this.#unsaid.push(said));
   }
 
   async #stop(): Promise<void> {
@@ -252,6 +254,7 @@ class Daemon implements Worker {
         const { kind } = this.#init;
         if (first) this.#init.onEvent({ type: "ready", workerId: message.peerId, kind });
         else this.#init.onEvent({ type: "online", workerId: message.peerId });
+        for (const said of this.#unsaid.splice(0)) this.#log(...said);
         return;
       }
       case "job.offer":
