@@ -46,7 +46,8 @@ export class ServedCache implements AsyncDisposable {
     const facts = { digest, artifact: String(artifact), first, firstId: workerId };
     const room = new ServedCache(lab, facts);
     const outcome = await room.outcome(room.train("one"));
-    if (outcome.state !== "completed") throw new Error(`the first job ended ${outcome.state}`);
+    if (outcome.state !== "completed")
+      throw new Error(`the first job ended ${String(outcome.state)}`);
     await room.untilCached(1);
     return room;
   }
