@@ -130,7 +130,7 @@ export {
 } from "./registry.ts";
 export { GcItem, GcKept, GcReport, Removal } from "./retention.ts";
 export { RetentionChange } from "./routes/retention-routes.ts";
-export { JournalRecord, RegistryChanges } from "./registry-journal.ts";
+export { JournalRecord, RegistryChanges, RegistryReport } from "./registry-journal.ts";
 export {
   directModelPrefix,
   ObjectKey,

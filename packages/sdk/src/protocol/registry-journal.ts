@@ -1,4 +1,5 @@
-// The journal beside a room's registry: what each write of it changed (docs/protocol/registry-storage.md §2).
+// The journal beside a room's registry: what each write of it changed (docs/protocol/registry-storage.md §2), and what is said
+// of a registry that was looked through (§5).
 import * as v from "valibot";
 import { ModelId, RoomId, Timestamp } from "./ids.ts";
 import { AliasMove, ModelEntry, Tombstone } from "./registry.ts";
@@ -30,3 +31,29 @@ export const JournalRecord = v.object({
   changes: RegistryChanges,
 });
 export type JournalRecord = v.InferOutput<typeof JournalRecord>;
+
+/** What was found in a registry and beside it. */
+export const RegistryReport = v.object({
+  /** Why the document cannot be used; absent when it can. */
+  damage: v.optional(v.string()),
+  revision: v.number(),
+  models: v.number(),
+  aliases: v.number(),
+  tombstones: v.number(),
+  alias_moves: v.number(),
+  /** Of the newest whole snapshot that leads to the present revision. */
+  snapshot: v.optional(Revision),
+  /** Records that lead from there to the present revision. */
+  records: v.number(),
+  /** Revisions whose record is gone or unreadable, first and last: what they changed is not known from the journal. */
+  holes: v.array(v.tuple([v.number(), v.number()])),
+  /** Aliases left out because the model they pointed at is lost, as `alias → model`. */
+  lost_aliases: v.array(v.string()),
+  /** Records and snapshots that cannot be read, or contradict others. */
+  unreadable: v.array(v.string()),
+  /** Entries whose files are not all in the store. */
+  without_bytes: v.array(ModelId),
+  /** Folders of models that no entry and no tombstone names: pushes that were never published, or entries that were lost. */
+  without_entry: v.array(v.object({ place: v.string(), model: v.optional(ModelId) })),
+});
+export type RegistryReport = v.InferOutput<typeof RegistryReport>;

@@ -12,6 +12,7 @@ import { MODEL_ROUTES } from "./routes/model-routes.ts";
 import { POLLING_ROUTES } from "./routes/polling-routes.ts";
 import { RECEIPT_ROUTES } from "./routes/receipt-routes.ts";
 import { RETENTION_ROUTES } from "./routes/retention-routes.ts";
+import { REGISTRY_ROUTES } from "./routes/registry-routes.ts";
 import { ROOM_ROUTES } from "./routes/room-routes.ts";
 import type { Route, RouteSpec } from "./routes/route.ts";
 import { TRANSFER_ROUTES } from "./routes/transfer-routes.ts";
@@ -29,6 +30,7 @@ export const ROUTES = {
   ...MODEL_ROUTES,
   ...MODEL_LIST_ROUTES,
   ...ALIAS_ROUTES,
+  ...REGISTRY_ROUTES,
   ...RETENTION_ROUTES,
   ...RECEIPT_ROUTES,
   ...POLLING_ROUTES,

@@ -55,3 +55,11 @@ export { contradictionIn, damagedRegistry } from "./damage.ts";
 export { encodeRegistry } from "./encode.ts";
 export { recordOf, revised } from "./journal.ts";
 export { applyRecords, decodeKept, decodeRegistry } from "./migrate.ts";
+export {
+  planRebuild,
+  withoutLostAliases,
+  type RebuildPlan,
+  type RecordName,
+  type Remains,
+  type WriteName,
+} from "./rebuild.ts";

@@ -18,6 +18,11 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill cache-proxy --hub http://hub.example:8700 --upstream http://192.0.2.7:8780 --room lab",
     "waybill cache-proxy --join ABCD-2345 --upstream http://hub.example:8700 --cache-dir /scratch/waybill",
   ],
+  "registry check": ["waybill registry check --room lab"],
+  "registry rebuild": [
+    "waybill registry rebuild --dry-run --room lab",
+    "waybill registry rebuild --adopt --room lab",
+  ],
   "room create": ["waybill room create lab"],
   "room ls": ["waybill room ls"],
   "room show": ["waybill room show lab"],

@@ -8,6 +8,7 @@ import { artifactCommand } from "./commands/artifact.ts";
 import { modelCommand } from "./commands/model.ts";
 import { pullCommand } from "./commands/pull.ts";
 import { pushCommand } from "./commands/push.ts";
+import { registryCommand } from "./commands/registry.ts";
 import { roomCommand } from "./commands/room.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { trainCommand } from "./commands/train.ts";
@@ -54,6 +55,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
     trainCommand,
     jobCommand,
     modelCommand,
+    registryCommand,
     simulateCommand,
   ]) {
     program.addCommand(make(run));

@@ -23,6 +23,7 @@ import type { Call, Caller, Handler, Handlers } from "./http/handler.ts";
 import { maxBodyBytes, readBody } from "./http/request-body.ts";
 import type { Log } from "./log.ts";
 import { openApiDocument } from "./openapi/openapi.ts";
+import { REGISTRY_SCHEMA_PATH, registrySchema } from "./openapi/registry-schema.ts";
 
 export type AppDeps = {
   /** Routes without a handler answer 503. */
@@ -92,6 +93,11 @@ export function createApp(deps: AppDeps): Hono<Env> {
     openApi ??= JSON.stringify(openApiDocument());
     return context.body(openApi, 200, { "content-type": "application/json" });
   });
+  app.get(REGISTRY_SCHEMA_PATH, (context) =>
+    context.body(JSON.stringify(registrySchema()), 200, {
+      "content-type": "application/schema+json",
+    }),
+  );
   for (const name of ROUTE_NAMES) mount(app, name, deps);
   refuseOtherMethods(app);
   app.notFound((context) => {

@@ -35,8 +35,10 @@ import type { Clock, Log } from "./log.ts";
 import { createReceiptsArea } from "./receipts/receipts-area.ts";
 import { SigningKeys } from "./receipts/signing-keys.ts";
 import {
+  careHandlers,
   createRegistryArea,
   createRetentionArea,
+  keepJournal,
   withFindableArtifacts,
 } from "./registry/index.ts";
 import { RoomDirectory } from "./rooms/room-directory.ts";
@@ -312,6 +314,12 @@ export function createAreas(init: AreasInit): Areas {
         signaling.peers(room),
       ),
       ...retention.handlers,
+      ...careHandlers({
+        documents,
+        filledBy: filled,
+        clock,
+        log,
+      }),
       ...createHoldersArea({ peers: (room) => signaling.peers(room) }).handlers,
       ...jobs.handlers,
     },
@@ -330,6 +338,10 @@ export function createAreas(init: AreasInit): Areas {
       { name: "removing checkpoints nobody needs", run: (room) => jobs.sweepCheckpoints(room) },
       { name: "removing segments of finished uploads", run: (room) => arriving.sweep(room) },
       { name: "removing models nobody keeps", run: (room) => retention.sweep(room) },
+      {
+        name: "keeping the registry's journal",
+        run: (room) => keepJournal({ bucket: roomsBucket, clock }, room),
+      },
     ],
     duties: [{ name: "removing old invites", run: () => access.sweep() }],
     log,

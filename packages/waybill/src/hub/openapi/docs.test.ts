@@ -2,6 +2,7 @@
 import { ERROR_CODES, ROUTE_NAMES, routeOf } from "@waybill/sdk/protocol";
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
+import { registrySchema } from "./registry-schema.ts";
 
 const page = (name: string) =>
   readFile(new URL(`../../../../../docs/protocol/${name}`, import.meta.url), "utf8");
@@ -24,6 +25,12 @@ describe("docs/protocol", () => {
       String(exit),
     ]);
     expect(rows).toEqual(table);
+  });
+
+  it("registry-2.schema.json is the schema hubs read registries with", async () => {
+    const committed: unknown = JSON.parse(await page("registry-2.schema.json"));
+    // Not so: node --conditions=@waybill/source scripts/registry-schema.ts
+    expect(committed).toEqual(JSON.parse(JSON.stringify(registrySchema())));
   });
 
   it("hub-api.md lists every route with its method, path and roles", async () => {

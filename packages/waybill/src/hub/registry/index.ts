@@ -8,3 +8,5 @@ export {
 export { withFindableArtifacts } from "./findable.ts";
 export { createRetentionArea } from "./retention-area.ts";
 export { readRegistry, registryKey } from "./room-registry.ts";
+export { careHandlers } from "./care-handlers.ts";
+export { keepJournal } from "./journal-keeper.ts";

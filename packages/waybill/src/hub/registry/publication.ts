@@ -113,7 +113,7 @@ async function storedModel(
 const ManifestPaths = v.object({ files: v.array(v.object({ path: v.string() })) });
 
 /** Objects below the artifact's place, but for its manifest. */
-async function objectsOf(rooms: Bucket, record: ArtifactRecord): Promise<string[]> {
+export async function objectsOf(rooms: Bucket, record: ArtifactRecord): Promise<string[]> {
   if (record.layout === "packed") return [PACK_KEY];
   const key = `${record.s3Path.slice(record.s3Path.indexOf("/") + 1)}${MANIFEST_KEY}`;
   const object = await rooms.get(key);

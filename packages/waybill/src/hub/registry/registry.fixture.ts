@@ -14,7 +14,7 @@ export const entryOf = (id: string, over: Partial<Entry> = {}): Entry => ({
   model_type: "unet" as ModelType,
   tags: [],
   artifact: id.padEnd(64, "0") as Entry["artifact"],
-  storage: { s3_path: `rooms/lab/models/unet_${id}/`, size_bytes: 1, files: ["model.bin"] },
+  storage: { s3_path: `memory/lab/models/unet_${id}/`, size_bytes: 1, files: ["model.bin"] },
   training: { trained_by: "ada", trained_at: by.when, metrics: {}, config: {} },
   availability: { in_s3: true, cached_on_workers: [] },
   ...over,
