@@ -1,8 +1,10 @@
 // createClient(): one object for a user of the SDK. It composes the parts below it and decides nothing.
+import { rollbackAlias } from "./client/alias-rollback.ts";
 import { type PullOptions, type PullResult, pullArtifact } from "./client/pull.ts";
 import { type PushOptions, type PushResult, pushArtifact } from "./client/push.ts";
 import { type ReceivedCommand, commandJob } from "./client/command-job.ts";
 import type { WatchItem } from "./client/event-merge.ts";
+import { type ModelListQuery, listModels } from "./client/model-list.ts";
 import { SeenJobs } from "./client/seen-jobs.ts";
 import { watchJob } from "./client/watch-job.ts";
 import type { WatchOptions } from "./client/watch-options.ts";
@@ -12,6 +14,9 @@ import { createLinkKeys, type LinkKeys } from "./hub-client/link-keys.ts";
 import { createSession } from "./hub-client/session.ts";
 import {
   Adjustment,
+  Alias,
+  type AliasMoved,
+  AliasState,
   type CommandName,
   type IcePolicy,
   type JobDoc,
@@ -20,6 +25,7 @@ import {
   JobSpec,
   type ModelEntry,
   ModelRef,
+  type ModelRow,
   RoomId,
   cryptoRandom,
   decodeValue,
@@ -52,6 +58,16 @@ export type ClientWatchOptions = Pick<WatchOptions, "signal" | "onPath" | "onSam
   readonly sinceSeq?: number;
 };
 
+export type AliasOptions = {
+  /** An id, or `none`: it must not exist yet. */
+  readonly expect?: string;
+  /** Such as `val_loss < current * 0.98`. */
+  readonly if?: string;
+  /** Kept in the alias's history for ever; protected aliases need one, or a condition. */
+  readonly why?: string;
+  readonly signal?: AbortSignal;
+};
+
 /** What a room's member does from code. Every method throws `WaybillError`, or `AbortError` when its signal is aborted. */
 export type Client = AsyncDisposable & {
   readonly hub: HubClient;
@@ -82,6 +98,15 @@ export type Client = AsyncDisposable & {
   ): Promise<ReceivedCommand>;
   /** A model by id, alias or `latest-{type}`. */
   model(ref: string): Promise<ModelEntry>;
+  /** Models that meet conditions, with all their names; fetched page by page while they are read. */
+  models(
+    query?: ModelListQuery,
+    options?: { readonly signal?: AbortSignal },
+  ): AsyncIterable<ModelRow>;
+  /** Points an alias at a model: only if it points there now (`expect`), only if a condition holds (`if`). */
+  setAlias(alias: string, model: string, options?: AliasOptions): Promise<AliasMoved>;
+  /** Moves an alias back to where it pointed before its last move. */
+  rollbackAlias(alias: string, options?: Pick<AliasOptions, "why" | "signal">): Promise<AliasMoved>;
   /** Ends the live connection, if one was opened. Idempotent. */
   close(): Promise<void>;
 };
@@ -98,7 +123,7 @@ export type Client = AsyncDisposable & {
 export async function createClient(init: ClientInit): Promise<Client> {
   const identity = await loadIdentity(init.identityKey ?? (await generateIdentityKey()));
   const room = decodeValue(RoomId, init.room, "room");
-  const { token } = init;
+  const { token, name: by = "sdk" } = init;
   const hub = new HubClient({
     url: init.hub,
     credential: { token, identity },
@@ -127,7 +152,7 @@ export async function createClient(init: ClientInit): Promise<Client> {
       const body = {
         job,
         spec: decodeValue(JobSpec, spec, "the job"),
-        submittedBy: init.name ?? "sdk",
+        submittedBy: by,
       };
       return hub.call("submitJob", { params: { room }, body });
     },
@@ -154,7 +179,7 @@ export async function createClient(init: ClientInit): Promise<Client> {
           id: randomText(12, cryptoRandom),
           name,
           values: values === undefined ? undefined : decodeValue(Adjustment, values, "values"),
-          by: init.name ?? "sdk",
+          by,
           signal,
         },
       );
@@ -163,6 +188,19 @@ export async function createClient(init: ClientInit): Promise<Client> {
       const params = { room, model: decodeValue(ModelRef, ref, "model") };
       return (await hub.call("showModel", { params })).model;
     },
+    models: (query, options) => listModels(hub, room, query, options),
+    setAlias: async (alias, model, { expect, signal, ...rest } = {}) => {
+      const body = {
+        model: decodeValue(ModelRef, model, "model"),
+        ...(expect === undefined ? {} : { expect: decodeValue(AliasState, expect, "expect") }),
+        ...rest,
+        by,
+      };
+      const params = { room, alias: decodeValue(Alias, alias, "alias") };
+      return hub.call("setAlias", { params, body }, { signal });
+    },
+    rollbackAlias: async (alias, options) =>
+      rollbackAlias(hub, { ...options, room, alias: decodeValue(Alias, alias, "alias"), by }),
     close,
     [Symbol.asyncDispose]: close,
   };

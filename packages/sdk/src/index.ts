@@ -13,11 +13,18 @@
 //
 // A byte enters in transfer/upload-run, is verified in transfer/download-runner against the manifest, and
 // lands under its name only when every shard of its file matched.
-export { createClient, type Client, type ClientInit, type ClientWatchOptions } from "./client.ts";
+export {
+  createClient,
+  type AliasOptions,
+  type Client,
+  type ClientInit,
+  type ClientWatchOptions,
+} from "./client.ts";
 export {
   pushArtifact,
   pullArtifact,
   watchJob,
+  type ModelListQuery,
   type PullOptions,
   type PullProgress,
   type PullResult,
@@ -44,4 +51,5 @@ export {
   type JobEvent,
   type JobSpec,
   type ModelEntry,
+  type ModelRow,
 } from "./protocol/index.ts";

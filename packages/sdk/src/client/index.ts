@@ -12,6 +12,8 @@ export { helloProof } from "../http/index.ts";
 export type { HolderChoice } from "./holders/find-holders.ts";
 export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
 export { readCurves, type MetricCurve } from "./metric-curves.ts";
+export { rollbackAlias } from "./alias-rollback.ts";
+export { modelPages, type ModelListQuery } from "./model-list.ts";
 export { type ReceivedSample } from "./sample-receiver.ts";
 export { type ReceivedCommand } from "./command-job.ts";
 export { newEta, nextEta, remainingMs, type EtaState } from "./eta.ts";

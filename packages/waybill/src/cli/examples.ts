@@ -90,7 +90,11 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "job resume": ["waybill job resume j_01h2xcejqtf2nbrx --room lab"],
   "job stop": ["waybill job stop j_01h2xcejqtf2nbrx --room lab"],
   "job cancel": ["waybill job cancel j_01h2xcejqtf2nbrx --room lab --no-wait"],
-  "model ls": ["waybill model ls --room lab", "waybill model ls --tag baseline --type centroid"],
+  "model ls": [
+    "waybill model ls --room lab",
+    "waybill model ls --tag validated --type centroid --metric 'val_loss<0.03' --since 7d --sort val_loss",
+    "waybill model ls --alias 'prod-*' --sort accuracy --limit 10 --json",
+  ],
   "model show": ["waybill model show prod-v1 --room lab", "waybill model show latest-centroid"],
   "model watch": [
     "waybill model watch --room lab",
@@ -116,5 +120,26 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill model alias prod-v2 3fa94c01 --expect 99e1d0aa",
     "waybill model alias old --remove",
   ],
-  "model tag": ["waybill model tag prod-v1 validated", "waybill model tag prod-v1 --remove draft"],
+  "model tag": [
+    "waybill model tag prod-v1 validated",
+    "waybill model tag prod-v1,3fa94c01 validated --remove draft",
+  ],
+  "model note": [
+    "waybill model note prod-v1 'fine on night videos'",
+    "waybill model note 3fa94c01 --clear",
+  ],
+  "alias ls": ["waybill alias ls --room lab", "waybill alias ls 'prod-*' --json"],
+  "alias set": [
+    "waybill alias set prod-v1 3fa94c01 --why 'passed the nightly evaluation'",
+    "waybill alias set prod-v1 latest-centroid --expect 99e1d0aa --if 'val_loss < current'",
+    "waybill alias set prod-v2 3fa94c01 --expect none",
+  ],
+  "alias rm": ["waybill alias rm old --why 'replaced by prod-v2'"],
+  "alias history": [
+    "waybill alias history prod-v1 --room lab",
+    "waybill alias history prod-v1 --limit 5",
+  ],
+  "alias rollback": ["waybill alias rollback prod-v1 --why 'worse on night videos'"],
+  "alias protect": ["waybill alias protect prod-v1 prod-v2 --why 'served to the clinic'"],
+  "alias unprotect": ["waybill alias unprotect prod-v2"],
 };

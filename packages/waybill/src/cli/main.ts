@@ -1,6 +1,7 @@
 // The `waybill` command: one file per command in commands/, composed here.
 import { setFlagsFromString } from "node:v8";
 import { Command, CommanderError } from "commander";
+import { aliasCommand } from "./commands/alias.ts";
 import { cacheProxyCommand } from "./commands/cache-proxy.ts";
 import { hubCommand } from "./commands/hub.ts";
 import { jobCommand } from "./commands/job.ts";
@@ -56,6 +57,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
     jobCommand,
     modelCommand,
     registryCommand,
+    aliasCommand,
     simulateCommand,
   ]) {
     program.addCommand(make(run));

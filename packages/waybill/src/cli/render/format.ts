@@ -77,6 +77,11 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join("\n");
 }
 
+/** A text in one line, for a cell of a table. */
+export function oneLine(text: string): string {
+  return text.replaceAll(/\s+/g, " ").trim();
+}
+
 /** `2026-01-02T03:04:05.678Z` → `2026-01-02 03:04:05`, UTC. */
 export function formatTime(iso: string): string {
   return iso.slice(0, 19).replace("T", " ");
