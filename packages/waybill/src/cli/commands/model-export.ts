@@ -14,7 +14,7 @@ export function modelExportCommand(run: Runner): Command {
     .action(
       run<[string, string], { overwrite?: boolean }>(async (context, [text, dir], options) => {
         // Reads and writes YAML, which no other command should wait for.
-        const { exportModel } = await import("../../model-folder/export-model.ts");
+        const { exportModel } = await import("../model-folder/export-model.ts");
         await exportModel(context, text, dir, options);
       }),
     );

@@ -1,6 +1,6 @@
 // waybill model import: a folder or file that holds a model becomes a model of the room.
 import { Command, Option } from "commander";
-import type { ImportOptions } from "../../model-folder/import-model.ts";
+import type { ImportOptions } from "../model-folder/import-model.ts";
 import { collect, filePath, withRoom } from "../options.ts";
 import type { Runner } from "../runner.ts";
 
@@ -24,7 +24,7 @@ export function modelImportCommand(run: Runner): Command {
     .action(
       run<[string], ImportOptions>(async (context, [path], options) => {
         // Reads YAML, which no other command should wait for.
-        const { importModel } = await import("../../model-folder/import-model.ts");
+        const { importModel } = await import("../model-folder/import-model.ts");
         await importModel(context, path, options);
       }),
     );

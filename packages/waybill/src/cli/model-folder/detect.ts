@@ -6,8 +6,7 @@ import type { ModelFolder } from "./folder.ts";
 import { detectHuggingFace } from "./hugging-face.ts";
 import { detectSleap } from "./sleap-run.ts";
 
-export const IMPORT_FORMATS = ["auto", "sleap", "huggingface", "checkpoint"] as const;
-export type ImportFormat = (typeof IMPORT_FORMATS)[number];
+export type ImportFormat = "auto" | "sleap" | "huggingface" | "checkpoint";
 
 const DETECTORS = [
   ["sleap", detectSleap, "a training_config or initial_config with SLEAP's heads"],

@@ -15,9 +15,9 @@ import {
   partTypesOf,
 } from "@waybill/sdk/protocol";
 import * as v from "valibot";
-import type { Context } from "../cli/context.ts";
-import { factLines } from "../cli/render/columns.ts";
-import { formatBytes } from "../cli/render/format.ts";
+import type { Context } from "../context.ts";
+import { factLines } from "../render/columns.ts";
+import { formatBytes } from "../render/format.ts";
 import { type ImportFormat, detectModel } from "./detect.ts";
 import type { Detected } from "./detected.ts";
 import { ModelFolder } from "./folder.ts";

@@ -2,8 +2,8 @@
 // log how it ended.
 import { ModelType } from "@waybill/sdk/protocol";
 import * as v from "valibot";
-import { CsvRecords } from "../worker/progress/csv/csv-records.ts";
-import { type CsvRow, CsvRows } from "../worker/progress/csv/csv-rows.ts";
+import { CsvRecords } from "../../worker/progress/csv/csv-records.ts";
+import { type CsvRow, CsvRows } from "../../worker/progress/csv/csv-rows.ts";
 import { type Detected, isRecord, memberOf, textOf } from "./detected.ts";
 import type { ModelFolder } from "./folder.ts";
 import { parseSettings, publicSettings } from "./settings.ts";

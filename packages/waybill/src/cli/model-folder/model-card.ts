@@ -11,8 +11,8 @@ import {
   Tag,
 } from "@waybill/sdk/protocol";
 import * as v from "valibot";
-import { formatBytes, formatTime, formatValue } from "../cli/render/format.ts";
-import { lineageTree } from "../cli/render/lineage-view.ts";
+import { formatBytes, formatTime, formatValue } from "../render/format.ts";
+import { lineageTree } from "../render/lineage-view.ts";
 import { frontMatter, withFrontMatter } from "./front-matter.ts";
 import type { ModelFolder } from "./folder.ts";
 

@@ -5,7 +5,9 @@ import { isRecord } from "./detected.ts";
 
 /** A registry has thousands of entries in one document; larger configurations stay in the model's files alone. */
 const MAX_CONFIG_BYTES = 64 * 1024;
-const SECRET = /(?:^|_)(?:api_?key|token|password|passwd|secret|credentials?)$/i;
+/** `eos_token` and its kind are words of a vocabulary. */
+const SECRET =
+  /(?:^|_)(?:api_?key|(?:auth|access|api|hub|hf|wandb|bot)_?token|password|passwd|secret|secret_?key|credentials?)$|^token$/i;
 
 /** JSON or YAML, by the file's name. Throws `invalid_request` when it is neither, or no object. */
 export function parseSettings(name: string, text: string): Record<string, unknown> {

@@ -10,8 +10,8 @@ import {
   decodeValue,
   randomText,
 } from "@waybill/sdk/protocol";
-import { pullInto, pullSummary } from "../cli/commands/pull.ts";
-import type { Context } from "../cli/context.ts";
+import { pullInto, pullSummary } from "../commands/pull.ts";
+import type { Context } from "../context.ts";
 import { cardFacts, cardNames, modelCard } from "./model-card.ts";
 
 /** Ancestors that a card draws: readers want to know what it was made from, not all that ever was. */

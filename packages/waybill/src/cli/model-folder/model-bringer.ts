@@ -17,10 +17,10 @@ import {
 import { blake3Hex } from "@waybill/sdk/platform";
 import { describeTraining, removedModel } from "@waybill/sdk/registry";
 import { hashTree } from "@waybill/sdk/transfer";
-import type { Context } from "../cli/context.ts";
-import { pushPath } from "../cli/commands/push.ts";
-import { personName } from "../cli/live.ts";
-import { TransferView } from "../cli/render/transfer-view.ts";
+import type { Context } from "../context.ts";
+import { pushPath } from "../commands/push.ts";
+import { personName } from "../live.ts";
+import { TransferView } from "../render/transfer-view.ts";
 import { type Detected, tagsOf } from "./detected.ts";
 import type { ModelFolder } from "./folder.ts";
 import type { CardFacts } from "./model-card.ts";

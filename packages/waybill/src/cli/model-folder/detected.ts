@@ -2,7 +2,7 @@
 import { ModelType, Tag, isAutomaticTag } from "@waybill/sdk/protocol";
 import * as v from "valibot";
 
-export type ModelFormat = "sleap" | "huggingface" | "checkpoint" | "waybill" | "folder";
+type ModelFormat = "sleap" | "huggingface" | "checkpoint" | "waybill" | "folder";
 
 export type Detected = {
   readonly format: ModelFormat;
