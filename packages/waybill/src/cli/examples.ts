@@ -65,6 +65,16 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill verify ./digits --receipt digits.receipt.json --strict",
     "waybill verify ./digits --artifact digits --room lab",
   ],
+  "cache ls": ["waybill cache ls", "waybill cache ls --cache-dir /shared/waybill-cache --json"],
+  "cache pin": ["waybill cache pin digits --why 'every job needs it'"],
+  "cache unpin": ["waybill cache unpin digits"],
+  "cache prune": [
+    "waybill cache prune --dry-run",
+    "waybill cache prune --to 50G --older 30d",
+    "waybill cache prune --free 10% --cache-dir /shared/waybill-cache",
+  ],
+  "cache verify": ["waybill cache verify", "waybill cache verify digits --dry-run --json"],
+  "cache stats": ["waybill cache stats"],
   "artifact ls": ["waybill artifact ls --room lab"],
   "artifact show": ["waybill artifact show digits --room lab"],
   simulate: [

@@ -5,6 +5,7 @@ import { aliasCommand } from "./commands/alias.ts";
 import { cacheProxyCommand } from "./commands/cache-proxy.ts";
 import { hubCommand } from "./commands/hub.ts";
 import { jobCommand } from "./commands/job.ts";
+import { cacheCommand } from "./commands/cache.ts";
 import { artifactCommand } from "./commands/artifact.ts";
 import { modelCommand } from "./commands/model.ts";
 import { pullCommand } from "./commands/pull.ts";
@@ -52,6 +53,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
     pullCommand,
     uploadsCommand,
     artifactCommand,
+    cacheCommand,
     verifyCommand,
     trainCommand,
     jobCommand,

@@ -15,7 +15,7 @@ import type { CachedTree, CachedTrees, HeldTree } from "./cached-trees.ts";
 import { type Filled, Filling, type PullInto } from "./filling.ts";
 import { FILL, HOLD, type Place } from "./lease-machine.ts";
 import { LeaseRun } from "./lease-run.ts";
-import type { RoomFacts } from "./room-plan.ts";
+import { LIMITS_FILE, type RoomFacts } from "./room-plan.ts";
 import { treeState } from "./tree-state.ts";
 import { Turns } from "./turns.ts";
 
@@ -45,8 +45,6 @@ export type ArtifactCacheInit = {
   readonly processPlace?: ProcessPlace;
 };
 
-/** What a cache is held to, for those who look at it from outside; `cache.json`. */
-export const LIMITS_FILE = "cache.json";
 const UPKEEP_MS = 60_000;
 /** A process that waits for another's filling looks this often whether it is done. */
 const WAIT_MS = 200;
@@ -239,6 +237,29 @@ export class ArtifactCache implements CachedTrees {
     const gone = await this.#room.evict({ artifact, bytes });
     if (gone) this.#changed();
     return gone;
+  }
+
+  /** Removes a broken filling that nobody goes on with. */
+  async drop(leftover: string): Promise<void> {
+    await this.#begin();
+    await this.#room.drop(leftover);
+  }
+
+  /** What the artifact is called; undefined when it cannot be told. */
+  async nameOf(artifact: ArtifactId): Promise<string | undefined> {
+    const text = await this.#parts.volume.manifestText(artifact);
+    if (text === undefined) return undefined;
+    try {
+      return decodeManifest(text, artifact).name;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The volume's clock, milliseconds since 1970. */
+  async nowMs(): Promise<number> {
+    await this.#begin();
+    return (await this.#parts.owners.renew()) ?? Date.now();
   }
 
   /** Removes what processes left that are gone. */

@@ -22,6 +22,7 @@ import {
   type RoomEntry,
   type RoomFacts,
   type RoomLimits,
+  type RoomPlan,
   planRoom,
 } from "./room-plan.ts";
 import { measureTree } from "./tree-state.ts";
@@ -61,7 +62,7 @@ export class CacheRoom {
     for (;;) {
       // Announced first, counted afterwards: of two that come at once, one sees the other.
       await run.announce(bytes);
-      const verdict = await this.make(bytes, run.lease?.nonce);
+      const verdict = await this.make(bytes, run);
       if (verdict === "fits" || verdict === "over") return true;
       await run.announce(0);
       if (performance.now() > endMs) {
@@ -78,16 +79,16 @@ export class CacheRoom {
   }
 
   /** Evicts until `bytes` more fit, as far as that goes; says how it stands then. */
-  async make(bytes: number, nonce?: string): Promise<ReturnType<typeof planRoom>["verdict"]> {
-    const plan = planRoom(await this.survey(nonce), bytes);
+  async make(bytes: number, run?: LeaseRun): Promise<RoomPlan["verdict"]> {
+    const plan = planRoom(await this.survey(run), bytes);
     if (plan.drop.length === 0 && plan.evict.length === 0) return plan.verdict;
     for (const { name } of plan.drop) await this.drop(name);
     for (const entry of plan.evict) await this.evict(entry);
-    return planRoom(await this.survey(nonce), bytes).verdict;
+    return planRoom(await this.survey(run), bytes).verdict;
   }
 
-  /** What the cache holds; without the filler that has this lease. */
-  async survey(nonce?: string): Promise<RoomFacts> {
+  /** What the cache holds, without what this filler adds. */
+  async survey(run?: LeaseRun): Promise<RoomFacts> {
     const { volume, owners, limits } = this.#parts;
     const leases = await this.#liveLeases();
     const pins = new Set(await volume.names("pins"));
@@ -100,18 +101,29 @@ export class CacheRoom {
       entries.push({ artifact: name, bytes, usedMs, inUse, pinned: pins.has(name) });
     }
     const leftovers: Leftover[] = [];
-    let writtenBytes = 0;
-    for (const name of await volume.names("filling")) {
+    // Of other fillers, by artifact: one that goes on with what another left has written before it has announced.
+    const announced = new Map<string, number>();
+    const written = new Map<string, number>();
+    const add = (to: Map<string, number>, name: string, bytes: number) =>
+      to.set(name, (to.get(name) ?? 0) + bytes);
+    for (const lease of leases) {
+      if (lease.nonce !== run?.nonce) add(announced, lease.artifact, lease.bytes ?? 0);
+    }
+    for (const name of await volume.fresh("filling", owners.id)) {
+      const owned = parseOwned(name);
+      if (owned === undefined) continue;
+      if (owned.owner === owners.id && owned.what === run?.artifact) continue;
       const { bytes, newestMs: usedMs } = await measureTree(volume.path("filling", name));
-      if (await this.isAbandoned(name)) {
-        leftovers.push({ name, bytes, usedMs });
-      } else writtenBytes += bytes;
+      if (await this.isAbandoned(name)) leftovers.push({ name, bytes, usedMs });
+      else add(written, owned.what, bytes);
     }
     let announcedBytes = 0;
-    for (const lease of leases) {
-      if (lease.nonce !== nonce) announcedBytes += lease.bytes ?? 0;
+    let unwrittenBytes = 0;
+    for (const artifact of new Set([...announced.keys(), ...written.keys()])) {
+      const [will, has] = [announced.get(artifact) ?? 0, written.get(artifact) ?? 0];
+      announcedBytes += Math.max(will, has);
+      unwrittenBytes += Math.max(0, will - has);
     }
-    const unwrittenBytes = Math.max(0, announcedBytes - writtenBytes);
     for (const name of await volume.names("trash")) {
       announcedBytes += await this.#measure("trash", name);
     }

@@ -56,6 +56,10 @@ export class LeaseRun {
     this.#init = init;
   }
 
+  get artifact(): ArtifactId {
+    return this.#init.artifact;
+  }
+
   /** Why a filler failed. */
   get error(): unknown {
     return this.#error;
@@ -64,11 +68,6 @@ export class LeaseRun {
   /** Whether it failed because others took this process for dead: it has to begin again. */
   get isLost(): boolean {
     return this.#isLost;
-  }
-
-  /** The lease that a holder has in the end. */
-  get lease(): LeaseName | undefined {
-    return this.#lease;
   }
 
   async run<S>(machine: Machine<S>): Promise<Outcome> {

@@ -26,6 +26,9 @@ export type RoomFacts = {
   readonly limits: RoomLimits;
 };
 
+/** What a cache is held to, beside it, for those who look at it from outside. */
+export const LIMITS_FILE = "cache.json";
+
 export type RoomLimits = {
   readonly maxBytes: number;
   readonly minFreeBytes: number;
