@@ -1,6 +1,6 @@
 // Gives a job a tree of its own of what lies in the cache, without moving bytes where the file system can: a reflink (a
 // copy of its own that shares the blocks until one of the two is written) before a hard link (the very same read-only
-// file) before a copy. Decision 16 says why in this order.
+// file) before a copy. Decision 17 says why in this order.
 import { constants, copyFile, link, mkdir, readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { hasCode } from "../data-dir/files.ts";
