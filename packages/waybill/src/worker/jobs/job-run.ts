@@ -371,6 +371,7 @@ export class JobRun {
 
   async #end(end: End): Promise<void> {
     await this.#trainer.settle();
+    this.#release();
     const stored = await endJob({
       context: this.#context,
       parts: this.#parts,
@@ -381,10 +382,15 @@ export class JobRun {
     this.dispatch({ type: stored ? "stored" : "revoked" });
   }
 
-  async #close(): Promise<void> {
-    this.#context.feed.remove(this.assignment.job);
+  /** Nobody reads what the cache holds for it any more. */
+  #release(): void {
     this.#prepared?.release();
     for (const release of this.#held) release();
+  }
+
+  async #close(): Promise<void> {
+    this.#context.feed.remove(this.assignment.job);
+    this.#release();
     this.#hard.abort();
     await this.#trainer.close();
     await stopParts(this.#parts);
