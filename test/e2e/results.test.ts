@@ -132,6 +132,41 @@ describe("results", () => {
     });
   });
 
+  it("of a topdown job are one pipeline, whole, although its worker was killed as it began to send them (I5)", async () => {
+    await lab.write("code/large.mjs", POSE_TRAINER.replace("part);", "part.repeat(4_000_000));"));
+    const pinned = ["--worker", "brittle", "--alias", "whole", "--model-type", "topdown"];
+    const { worker } = await lab.startWorker("brittle");
+    const viewer = lab.start(
+      ["train", ...pinned, "--code", code, "--", "node", "large.mjs"],
+      "owner",
+    );
+    await viewer.until((line) => line["type"] === "result");
+    await worker.kill();
+    const killed = lab.start(["worker", "--name", "brittle"], "brittle");
+    await killed.until((line) => line["type"] === "ready");
+    killed.drain();
+    const lines = await Array.fromAsync(viewer.rest());
+    expect(await viewer.exit()).toBe(0);
+    const [published] = ofType(lines, "published");
+    const whole = await lab.ask(["model", "show", "whole"]);
+    const parts = published?.["parts"] as Line[];
+    expect(whole).toMatchObject({
+      id: published?.["model"],
+      pipeline: {
+        parts: parts.map(({ model, modelType }) => ({ model, model_type: modelType })),
+      },
+    });
+    const { job } = whole["training"] as Line;
+    const all = (await runWaybill(["model", "ls"], lab.machine("owner"))).lines;
+    const ofJob = all.filter((model) => Object(model["training"]).job === job);
+    expect(ofJob.map((model) => String(model["model_type"])).toSorted()).toEqual([
+      "centered_instance",
+      "centroid",
+      "topdown",
+    ]);
+    expect(ofType(lines, "result")).toEqual([]);
+  });
+
   it("of a sweep are compared: the tag is on the best, and nobody else gives it", async () => {
     const losses = [0.4, 0.2, 0.3];
     for (const loss of losses) {

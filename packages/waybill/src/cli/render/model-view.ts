@@ -54,6 +54,11 @@ function factsOf(
         : `by ${pinned.who}, ${formatTime(pinned.when)} UTC${because(pinned.why)}`,
     ],
     ["pipeline", pipeline?.parts.map((part) => `${part.model_type} ${part.model}`).join(" → ")],
+    [
+      "sweep",
+      training.sweep &&
+        `${training.sweep.name}, by ${training.sweep.mode} ${training.sweep.metric}`,
+    ],
     ["part of", textOf(details.part_of)],
     ["artifact", model.artifact],
     ["stored", `${filesText(storage)} in ${storage.s3_path}`],

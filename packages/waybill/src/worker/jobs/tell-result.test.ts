@@ -105,6 +105,25 @@ describe("what a training came to", () => {
     expect(lab.ofType(job, "sample")).toHaveLength(1);
   });
 
+  it("is not undone by a long log: a job whose model is published runs until its end is stored", async () => {
+    await lab.start();
+    const states: string[] = [];
+    const gate = Promise.withResolvers<void>();
+    const call = lab.hub.call.bind(lab.hub);
+    vi.spyOn(lab.hub, "call").mockImplementation(async (name, input, options) => {
+      if (name === "endJob") await gate.promise;
+      if (name === "renewLease") states.push(String(Object(input.body)["state"]));
+      return call(name, input, options);
+    });
+    const job = lab.offer(trainer(`save()`));
+    await vi.waitFor(() => expect(lab.hub.publications).toHaveLength(1), WAIT);
+    const before = states.length;
+    await vi.waitFor(() => expect(states.length).toBeGreaterThan(before + 1), WAIT);
+    gate.resolve();
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    expect(new Set(states)).toEqual(new Set(["running"]));
+  });
+
   it("says what cannot be shown and publishes the model all the same", async () => {
     await lab.start();
     const job = lab.offer(
