@@ -5,15 +5,28 @@ import { machineIdentity, savedRooms } from "../../packages/waybill/src/cli/cred
 import { type Lab, ROOM } from "./lab.ts";
 
 export async function holdersOf(lab: Lab, artifact: string): Promise<readonly Holder[]> {
+  const input = { params: paramsOf(artifact), query: {} };
+  return (await (await ownerOf(lab)).call("showHolders", input)).holders;
+}
+
+/** A signed URL of an object of an artifact in the store. */
+export async function storeUrlOf(lab: Lab, artifact: string, key: string): Promise<string> {
+  const input = { params: paramsOf(artifact), body: { keys: [key] } };
+  const { reads } = await (await ownerOf(lab)).call("signReads", input);
+  return reads[0]?.url ?? "";
+}
+
+async function ownerOf(lab: Lab): Promise<HubClient> {
   const [saved] = await savedRooms(lab.path("owner"));
   const identity = await machineIdentity(lab.path("owner"));
-  const credential = { token: saved?.token ?? "", identity };
-  const hub = new HubClient({ url: lab.hubUrl, credential });
-  const params = {
+  return new HubClient({ url: lab.hubUrl, credential: { token: saved?.token ?? "", identity } });
+}
+
+function paramsOf(artifact: string) {
+  return {
     room: decodeValue(RoomId, ROOM, "room"),
     artifact: decodeValue(ArtifactId, artifact, "artifact"),
   };
-  return (await hub.call("showHolders", { params, query: {} })).holders;
 }
 
 /** Asks a data server for something of an artifact. */

@@ -9,7 +9,7 @@ export { DIRECT_BELOW_BYTES, type Via } from "./arriving/choose-via.ts";
 export { JobHold, type JobHoldInit, type UploadHold } from "./arriving/job-hold.ts";
 export { type TreePeers } from "./arriving/peer-route.ts";
 export { helloProof } from "../http/index.ts";
-export type { HolderChoice } from "./holders/find-holders.ts";
+export { holderSources, type HolderChoice } from "./holders/find-holders.ts";
 export { pullArtifact, type PullOptions, type PullResult } from "./pull.ts";
 export { readCurves, type MetricCurve } from "./metric-curves.ts";
 export { rollbackAlias } from "./alias-rollback.ts";
@@ -22,7 +22,7 @@ export { watchJob } from "./watch-job.ts";
 export { type WatchDeps, type WatchOptions } from "./watch-options.ts";
 export { type HubTransport, type WatchPath } from "./watch-path.ts";
 export {
-  GrowingTree,
+  type GrowingTree,
   LocalTreeSource,
   localTree,
   type PullProgress,

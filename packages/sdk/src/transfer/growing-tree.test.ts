@@ -53,7 +53,7 @@ describe("a tree that grows", () => {
     unwant[0]?.();
     expect([tree.urgent().runs(), told]).toEqual([[{ first: 3, count: 2 }], 3]);
     off();
-    tree.addAll();
+    tree.add(shards(0, 8));
     tree.want({ first: 0, count: 1 });
     expect([tree.urgent().size, told]).toEqual([2, 3]);
   });

@@ -84,11 +84,6 @@ export class GrowingTree implements Urgency {
     for (const waiter of this.#waiters) if (this.#done.has(waiter.shard)) waiter.resolve();
   }
 
-  /** All of it is there. */
-  addAll(): void {
-    this.add(ShardSet.all(this.map.count));
-  }
-
   #tell(): void {
     for (const listener of this.#listeners) listener();
   }

@@ -13,6 +13,7 @@ import {
   type Serving,
   WaybillError,
 } from "@waybill/sdk/protocol";
+import { CachedProvider } from "../data-server/cached-provider.ts";
 import { type DataServer, startDataServer } from "../data-server/data-server.ts";
 import { ArtifactCache } from "../worker/cache/artifact-cache.ts";
 import { type DiskAmount, diskBytes } from "../worker/cache/disk-amount.ts";
@@ -24,7 +25,6 @@ import { Fills, type FillsEvent } from "./fills.ts";
 import { type Origin, type Upstream, roomOrigin } from "./origin.ts";
 import { ProxyCounters, type ProxyStats } from "./proxy-stats.ts";
 import { ProxyTrees } from "./proxy-trees.ts";
-import { WholeTrees } from "./whole-trees.ts";
 
 export type CacheProxyEvent =
   | { readonly type: "ready"; readonly peerId: PeerId; readonly urls: readonly string[] }
@@ -40,10 +40,8 @@ export type CacheProxyInit = {
   readonly room: RoomId;
   /** Shown to the others in the room. */
   readonly name: string;
-  /** What this proxy is known by; no other process may use it. */
+  /** What this proxy is known by, and its cache; no other process and no other room may use it: all of it is served. */
   readonly dir: string;
-  /** Default: below `dir`. Others may use it, too. */
-  readonly cacheDir?: string | undefined;
   /** Most the cache may take. Default: half of its file system. */
   readonly maxBytes?: DiskAmount | undefined;
   /** Left free on the cache's file system. Default 256 MiB. */
@@ -67,9 +65,12 @@ export interface CacheProxy extends AsyncDisposable {
 /** Fifty readers with eight requests each, and some that go. A request holds an eighth of a MiB and what its socket does. */
 const MAX_REQUESTS = 512;
 
+/** A cluster may have one address, and all of it starts at once. */
+const DOOR = { strangers: 512, strangersPerAddress: 256 };
+
 /** Opens the cache, serves it and joins the room; throws `conflict` while another process has the directory. */
 export async function startCacheProxy(init: CacheProxyInit): Promise<CacheProxy> {
-  const dir = await openDataDir(resolve(init.dir), "desktop", init.cacheDir);
+  const dir = await openDataDir(resolve(init.dir), "desktop");
   const maxBytes = await diskBytes(init.maxBytes ?? { percent: 50 }, dir.cacheDir);
   const minFreeBytes = await diskBytes(init.minFreeBytes ?? MIN_FREE_BYTES, dir.cacheDir);
   const proxy = new Proxy({ ...init, maxBytes, minFreeBytes }, dir);
@@ -90,7 +91,7 @@ class Proxy implements CacheProxy {
   readonly #counters = new ProxyCounters();
   readonly #origin: Origin;
   readonly #cache: ArtifactCache;
-  readonly #whole: WholeTrees;
+  readonly #whole: CachedProvider;
   readonly #fills: Fills;
   readonly #trees: ProxyTrees;
   readonly #session: SignalingSession;
@@ -108,7 +109,8 @@ class Proxy implements CacheProxy {
     this.#origin = roomOrigin({ hub, room, upstream, onReceived });
     const cache = new ArtifactCache({ cacheDir: dir.cacheDir, maxBytes, minFreeBytes, log });
     this.#cache = cache;
-    this.#whole = new WholeTrees(cache);
+    // All of it came from this room.
+    this.#whole = new CachedProvider({ cache, isShared: async () => true });
     this.#fills = new Fills({
       cache,
       origin: this.#origin,
@@ -116,7 +118,6 @@ class Proxy implements CacheProxy {
       onEvent: (event) => this.#filled(event),
     });
     this.#trees = new ProxyTrees({
-      cache,
       whole: this.#whole,
       fills: this.#fills,
       onAsked: (how) => (this.#counters.asked[how] += 1),
@@ -167,6 +168,7 @@ class Proxy implements CacheProxy {
       trees: this.#trees,
       stats: () => this.stats,
       maxRequests: MAX_REQUESTS,
+      door: DOOR,
       listen: {
         host: listen.host,
         ports: listen.port === undefined ? [DATA_PORT, 0] : [listen.port],
@@ -213,14 +215,11 @@ class Proxy implements CacheProxy {
   /** Refuses what can never fit, before a byte of it is fetched; the cache finds room for the rest, or says that there is none. */
   #admit({ artifact, map: { bytes } }: GrowingTree): void {
     const { maxBytes } = this.#init;
-    if (bytes > maxBytes) {
-      const what = `${artifact.slice(0, 12)} has ${bytes} bytes, the cache ${maxBytes}`;
-      throw new WaybillError("storage_full", what, {
-        hint: "start the cache with a larger --cache-size",
-      });
-    }
-    // What is only kept open for a next reader may have to give way.
-    this.#whole.letGo();
+    if (bytes <= maxBytes) return;
+    const what = `${artifact.slice(0, 12)} has ${bytes} bytes, the cache ${maxBytes}`;
+    throw new WaybillError("storage_full", what, {
+      hint: "start the cache with a larger --cache-size",
+    });
   }
 
   #filled(event: FillsEvent): void {

@@ -2,13 +2,19 @@
 import {
   type GrowingTree,
   LinkBook,
-  type PullOptions,
+  type SourceFactory,
   type SourceReport,
+  holderSources,
   pullArtifact,
 } from "@waybill/sdk/client";
 import type { HubClient } from "@waybill/sdk/hub-client";
-import { createByteTransport } from "@waybill/sdk/platform";
-import type { ArtifactId, ArtifactManifest, RoomId } from "@waybill/sdk/protocol";
+import { type ByteTransport, createByteTransport } from "@waybill/sdk/platform";
+import {
+  type ArtifactId,
+  type ArtifactManifest,
+  type RoomId,
+  WaybillError,
+} from "@waybill/sdk/protocol";
 
 export type OriginPull = {
   readonly artifact: ArtifactId;
@@ -46,16 +52,18 @@ export type RoomOriginInit = {
 };
 
 /** Readers have another way to the store: they are not held up for longer by one that fails. */
-const RETRY_MS = 60_000;
+const RETRY_MS = 20_000;
 
 export function roomOrigin(init: RoomOriginInit): Origin {
   const { hub, room, upstream } = init;
   // Connections to the store stay open between fills.
   const transport = createByteTransport();
   const links = new LinkBook();
+  const via = { transport, links };
   return {
-    pull: async ({ artifact, dir, cacheDir, signal, onTree }) =>
-      pullArtifact(hub, {
+    pull: async ({ artifact, dir, cacheDir, signal, onTree }) => {
+      await assertReadable(hub, room, artifact, signal);
+      return pullArtifact(hub, {
         room,
         ref: artifact,
         dir,
@@ -67,25 +75,43 @@ export function roomOrigin(init: RoomOriginInit): Origin {
         signal,
         transport,
         links,
-        ...(upstream === undefined ? {} : await upstreamOf(upstream, artifact)),
+        // None that would fetch it: that may be this cache, or one that asks it.
+        holders: { which: "whole" },
+        sources: upstream === undefined ? [] : await upstreamSources(upstream, artifact, via),
         onTree,
         onReport: (report) => init.onReceived(receivedIn(report)),
-      }),
+      });
+    },
     close: () => transport.close(),
   };
 }
 
-/** The upstream as a source that costs nothing; none while its token is not known. */
-async function upstreamOf(
+/** Throws `not_found` for what is not every member's: a checkpoint is for its job's worker alone. */
+async function assertReadable(
+  hub: HubClient,
+  room: RoomId,
+  artifact: ArtifactId,
+  signal: AbortSignal,
+): Promise<void> {
+  const input = { params: { room, ref: artifact } };
+  const { kind } = await hub.call("resolveArtifact", input, { signal, retryForMs: RETRY_MS });
+  if (kind !== "checkpoint") return;
+  throw new WaybillError("not_found", `${artifact.slice(0, 12)} is a checkpoint`);
+}
+
+/** The upstream as a source that is asked before the store; none while its token is not known. */
+async function upstreamSources(
   { url, token }: Upstream,
   artifact: ArtifactId,
-): Promise<Pick<PullOptions, "mirrors">> {
+  via: { readonly transport: ByteTransport; readonly links: LinkBook },
+): Promise<SourceFactory[]> {
   const known = await token(artifact);
-  if (known === undefined) return {};
-  const base = new URL(`${url}/v1/artifacts/${artifact}/objects`);
-  base.username = "waybill";
-  base.password = known;
-  return { mirrors: [base.href] };
+  if (known === undefined) return [];
+  const name = new URL(url).host;
+  return holderSources([{ name, addresses: [{ url, token: known }], fills: true }], {
+    ...via,
+    prefer: undefined,
+  });
 }
 
 function receivedIn(report: readonly SourceReport[]): number {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { GrowingTree } from "@waybill/sdk/client";
 import { type ArtifactId, WaybillError } from "@waybill/sdk/protocol";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { CachedProvider } from "../data-server/cached-provider.ts";
 import type { ServedTree } from "../data-server/tree-provider.ts";
 import { ArtifactCache } from "../worker/cache/artifact-cache.ts";
 import { removeTree } from "../worker/data-dir/data-dir.ts";
@@ -12,7 +13,6 @@ import { REFUSED_MS } from "./fill-board.ts";
 import { Fills, type FillsEvent } from "./fills.ts";
 import { HeldOrigin, roomWith } from "./growing.fixture.ts";
 import { ProxyTrees } from "./proxy-trees.ts";
-import { WholeTrees } from "./whole-trees.ts";
 
 const endings: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -36,7 +36,7 @@ async function setup(layout: "plain" | "packed" = "plain", maxBytes = 1_000_000)
       maxBytes,
       log: () => undefined,
     });
-    const whole = new WholeTrees(cache);
+    const whole = new CachedProvider({ cache, isShared: async () => true });
     const events: FillsEvent[] = [];
     const asked: string[] = [];
     const admit = ({ map: { bytes } }: GrowingTree) => {
@@ -49,7 +49,7 @@ async function setup(layout: "plain" | "packed" = "plain", maxBytes = 1_000_000)
       onEvent: (event) => events.push(event),
       now: () => nowMs,
     });
-    const trees = new ProxyTrees({ cache, whole, fills, onAsked: (how) => asked.push(how) });
+    const trees = new ProxyTrees({ whole, fills, onAsked: (how) => asked.push(how) });
     const stop = async () => {
       await fills.stop();
       whole.stop();

@@ -2,15 +2,14 @@
 import type { GrowingTree } from "@waybill/sdk/client";
 import { type ArtifactId, WaybillError } from "@waybill/sdk/protocol";
 import { abortReason } from "@waybill/sdk/timing";
+import type { CachedProvider } from "../data-server/cached-provider.ts";
 import type { ServedTree, TreeProvider } from "../data-server/tree-provider.ts";
-import type { CachedTrees } from "../worker/cache/cached-trees.ts";
 import type { Fills, Growing } from "./fills.ts";
 import { GrowingObjects } from "./growing-objects.ts";
-import type { WholeTrees } from "./whole-trees.ts";
 
 export type ProxyTreesInit = {
-  readonly cache: Pick<CachedTrees, "list">;
-  readonly whole: WholeTrees;
+  /** What is whole. */
+  readonly whole: Pick<CachedProvider, "list" | "open">;
   readonly fills: Fills;
   /** Told of every request: what it asked for was here, is being fetched for others, or is fetched because of it. */
   readonly onAsked: (how: "hit" | "shared" | "miss") => void;
@@ -27,8 +26,8 @@ export class ProxyTrees implements TreeProvider {
     this.#init = init;
   }
 
-  async list(): Promise<readonly { artifact: ArtifactId; bytes: number }[]> {
-    return this.#init.cache.list();
+  list(): ReturnType<TreeProvider["list"]> {
+    return this.#init.whole.list();
   }
 
   /** Throws what the origin says: `not_found` when the room has no such artifact. */

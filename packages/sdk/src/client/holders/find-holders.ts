@@ -10,7 +10,7 @@ import {
 import { delay } from "../../timing/index.ts";
 import type { LinkBook, Preference, SourceFactory } from "../../transfer/index.ts";
 import type { HubCalls } from "../push.ts";
-import { HolderSource } from "./holder-source.ts";
+import { HolderSource, type ServingPeer } from "./holder-source.ts";
 
 /** Which peers that serve are asked. */
 export type HolderChoice = {
@@ -53,9 +53,9 @@ export async function findHolders(init: FindInit): Promise<readonly Holder[]> {
   }
 }
 
-/** A source for each, waited for a moment unless time is all that counts. */
+/** A source for each, waited for a moment unless time is all that counts; one that fills for as long as it may take to answer. */
 export function holderSources(
-  holders: readonly Holder[],
+  holders: readonly ServingPeer[],
   use: {
     readonly transport: ByteTransport;
     readonly links: LinkBook;
@@ -68,7 +68,7 @@ export function holderSources(
     if (prefer !== "fast") {
       const enough = new AbortController();
       const waited = delay(HEAD_START_MS, enough.signal).catch(() => undefined);
-      await Promise.race([source.proven, waited]);
+      await (holder.fills === true ? source.proven : Promise.race([source.proven, waited]));
       enough.abort();
     }
     return source;

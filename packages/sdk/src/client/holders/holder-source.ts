@@ -20,8 +20,11 @@ import {
   type SourceAdvice,
 } from "../../transfer/index.ts";
 
+/** A holder; one that the hub has not told of has no peer id. */
+export type ServingPeer = Omit<Holder, "peer"> & Partial<Pick<Holder, "peer">>;
+
 export type HolderSourceInit = {
-  readonly holder: Holder;
+  readonly holder: ServingPeer;
   readonly artifact: ArtifactId;
   readonly map: ShardMap;
   readonly transport: ByteTransport;
@@ -53,7 +56,7 @@ export class HolderSource implements Source {
   constructor(init: HolderSourceInit) {
     const { name, peer, fills } = init.holder;
     this.#init = init;
-    this.id = `${fills === true ? "cache proxy" : "peer"} ${name} (${peer.slice(0, 10)})`;
+    this.id = `${fills === true ? "cache proxy" : "peer"} ${name}${peer === undefined ? "" : ` (${peer.slice(0, 10)})`}`;
     this.patienceMs = fills === true ? PATIENCE_MS : undefined;
     this.proven = this.#prove();
   }

@@ -1,4 +1,5 @@
 // waybill cache-proxy: a regional cache, so that a cluster fetches an artifact once however many of its machines want it.
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
@@ -46,7 +47,7 @@ export function cacheProxyCommand(run: Runner): Command {
     .option("--name <name>", "how others see this cache", hostname())
     .option(
       "--cache-dir <dir>",
-      "where artifacts are kept; workers may share it (default: below --data)",
+      "where artifacts are kept, in a folder for each room (default: below --data)",
       filePath,
     )
     .option(
@@ -90,8 +91,11 @@ async function serve(given: Context, _: [], options: ProxyOptions): Promise<numb
     hub,
     room,
     name,
-    dir: path.join(context.dataDir, "cache-proxy"),
-    cacheDir: options.cacheDir,
+    dir: path.resolve(
+      options.cacheDir ?? path.join(context.dataDir, "cache-proxy"),
+      // All of it is served, so it is one room's.
+      `${room}-${createHash("sha256").update(context.hubUrl).digest("hex").slice(0, 8)}`,
+    ),
     maxBytes: options.cacheSize,
     minFreeBytes: options.cacheFree,
     upstream: await upstreamOf(context, options, { hub, room }),
