@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
 import type { Holder } from "@waybill/sdk/protocol";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { getFrom, holdersOf } from "../support/holders.ts";
 import { Lab } from "../support/lab.ts";
 import { digestOf, writeRandomFile } from "../support/random-file.ts";
@@ -15,6 +15,7 @@ describe("a regional cache", () => {
   let lab: Lab;
   let digest: string;
   let artifact: string;
+  let copies = 0;
   beforeEach(async () => {
     lab = await Lab.open({ counted: true });
     await mkdir(lab.path("model"));
@@ -31,12 +32,14 @@ describe("a regional cache", () => {
     return one;
   }
 
-  /** Pulls on machines of their own, all at once; where each got its bytes from. */
+  /** Pulls into folders of their own, all at once; where each got its bytes from. */
   function pulls(count: number): Promise<Record<string, number>[]> {
     return Promise.all(
-      Array.from({ length: count }, async (_, at) => {
-        const done = await lab.ask(["pull", "model", lab.path(`copy-${at}`)]);
-        expect(await digestOf(lab.path(`copy-${at}`, "weights.bin"))).toBe(digest);
+      Array.from({ length: count }, async () => {
+        copies += 1;
+        const copy = `copy-${copies}`;
+        const done = await lab.ask(["pull", "model", lab.path(copy)]);
+        expect(await digestOf(lab.path(copy, "weights.bin"))).toBe(digest);
         return done["sources"] as Record<string, number>;
       }),
     );
@@ -113,10 +116,16 @@ describe("a regional cache", () => {
     const done = await lab.ask(["pull", "other", lab.path("other-copy")]);
     expect(done["sources"]).toEqual({ peer: BYTES });
     const one = await holder();
-    const { artifacts } = (await (await getFrom(one, "/v1/artifacts")).json()) as {
-      artifacts: { artifact: string }[];
-    };
-    expect(artifacts.map((each) => each.artifact)).toEqual([done["artifact"]]);
+    // What was read a moment ago is still held then, and goes at the next look.
+    await vi.waitFor(
+      async () => {
+        const { artifacts } = (await (await getFrom(one, "/v1/artifacts")).json()) as {
+          artifacts: { artifact: string }[];
+        };
+        expect(artifacts.map((each) => each.artifact)).toEqual([done["artifact"]]);
+      },
+      { timeout: 30_000, interval: 500 },
+    );
   });
 
   it("asks another cache before the store where regions are chained", async () => {

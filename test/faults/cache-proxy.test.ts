@@ -11,7 +11,7 @@ import { peakRssBytes } from "../support/memory.ts";
 import { digestOf, writeRandomFile } from "../support/random-file.ts";
 
 const MIB = 1024 * 1024;
-const BYTES = 48 * MIB;
+const BYTES = 32 * MIB;
 
 describe("a regional cache", () => {
   let lab: Lab;

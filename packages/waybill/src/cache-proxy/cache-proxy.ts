@@ -65,6 +65,9 @@ export interface CacheProxy extends AsyncDisposable {
 /** Fifty readers with eight requests each, and some that go. A request holds an eighth of a MiB and what its socket does. */
 const MAX_REQUESTS = 512;
 
+/** What was read when something new came goes a moment after that. */
+const UPKEEP_MS = 10_000;
+
 /** A cluster may have one address, and all of it starts at once. */
 const DOOR = { strangers: 512, strangersPerAddress: 256 };
 
@@ -107,7 +110,9 @@ class Proxy implements CacheProxy {
     const log: Log = (level, message) => onEvent({ type: "log", level, message });
     const onReceived = (bytes: number) => (this.#counters.originBytes += bytes);
     this.#origin = roomOrigin({ hub, room, upstream, onReceived });
-    const cache = new ArtifactCache({ cacheDir: dir.cacheDir, maxBytes, minFreeBytes, log });
+    const { cacheDir } = dir;
+    const upkeepMs = UPKEEP_MS;
+    const cache = new ArtifactCache({ cacheDir, maxBytes, minFreeBytes, upkeepMs, log });
     this.#cache = cache;
     // All of it came from this room.
     this.#whole = new CachedProvider({ cache, isShared: async () => true });
