@@ -233,6 +233,16 @@ describe("models", () => {
     const words = [lab.path("weights.pt"), "--type", "unet"];
     const dry = await imported([...words, "--dry-run"]);
     expect(dry).toMatchObject({ type: "detected", format: "checkpoint", modelType: "unet" });
-    expect(await imported(words)).toMatchObject({ modelType: "unet", existed: false });
+    // Refused when its bytes were in the room already: nothing of it is sent again.
+    await lab.ask(["alias", "protect", "kept"]);
+    const { code } = await lab.ask(["room", "invite", "--role", "member"]);
+    await lab.ask(["room", "join", String(code)], "member");
+    const refused = ["model", "import", ...words, "--alias", "kept"];
+    expect((await runWaybill(refused, lab.machine("member"))).code).toBe(3);
+    const done = await imported(words, "member");
+    expect(done).toMatchObject({ modelType: "unet", existed: false, sentBytes: 0 });
+    expect(await lab.ask(["model", "show", String(done["model"])])).toMatchObject({
+      training: { imported: { format: "checkpoint", from: "weights.pt" } },
+    });
   });
 });

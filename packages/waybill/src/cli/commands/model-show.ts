@@ -26,7 +26,8 @@ async function show(context: Context, [text]: [string]): Promise<void> {
   const cachedOn = cachingWorkers(entry, workers);
   output.record({ ...entry, ...around, cached_on: cachedOn });
   const names = cachedOn.map(({ name }) => name);
-  const lines = modelLines(details, { width: output.columns, cachedOn: names });
+  const worker = workers.find(({ workerId }) => workerId === entry.training.worker)?.name;
+  const lines = modelLines(details, { width: output.columns, cachedOn: names, worker });
   for (const line of lines) output.line(line);
 }
 

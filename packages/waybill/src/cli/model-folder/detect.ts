@@ -24,10 +24,7 @@ export async function detectModel(
     const detected = await detect(folder);
     if (detected !== undefined) return detected;
     if (format === "auto") continue;
-    throw new WaybillError(
-      "invalid_request",
-      `${folder.scan.root} is no ${name}: it lacks ${what}`,
-    );
+    throw new WaybillError("invalid_request", `${folder.source} is no ${name}: it lacks ${what}`);
   }
   return {
     format: "folder",

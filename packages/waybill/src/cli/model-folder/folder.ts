@@ -9,11 +9,22 @@ const MAX_TEXT_BYTES = 8 * 1024 * 1024;
 
 export class ModelFolder {
   readonly scan: TreeScan;
+  readonly #isFile: boolean;
   readonly #byPath: ReadonlyMap<string, ScannedFile>;
 
-  constructor(scan: TreeScan) {
+  constructor(scan: TreeScan, { isFile = false }: { readonly isFile?: boolean } = {}) {
     this.scan = scan;
+    this.#isFile = isFile;
     this.#byPath = new Map(scan.files.map((file) => [file.path, file]));
+  }
+
+  /** The folder, or the file when it is one file by itself. */
+  get source(): string {
+    const [only, ...others] = this.scan.files;
+    const { root } = this.scan;
+    return this.#isFile && only !== undefined && others.length === 0
+      ? path.join(root, only.path)
+      : root;
   }
 
   /** Paths of the files that lie in the folder itself. */
@@ -60,7 +71,7 @@ export class ModelFolder {
   /** The same without some files. */
   without(names: ReadonlySet<string>): ModelFolder {
     const files = this.scan.files.filter((file) => !names.has(file.path));
-    return new ModelFolder({ ...this.scan, files, bytes: sumOf(files) });
+    return new ModelFolder({ ...this.scan, files, bytes: sumOf(files) }, { isFile: this.#isFile });
   }
 
   /** The files below one of its folders, as a folder. */

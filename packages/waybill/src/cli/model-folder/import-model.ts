@@ -1,6 +1,6 @@
 // A folder or file becomes a model of the room. First it is looked at, and what was found is said; then it, and the parts of
 // a pipeline before it, are brought (model-bringer.ts) and entered in the registry in one write.
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { scanTree } from "@waybill/sdk/artifact";
 import {
   Alias,
@@ -59,7 +59,11 @@ export async function importModel(
   const room = await context.room();
   const scan = await scanTree(path, { signal });
   for (const warning of scan.warnings) output.note(`note: ${warning}`);
-  const looked = await look(new ModelFolder(scan), options.format, asked);
+  const looked = await look(
+    new ModelFolder(scan, { isFile: statSync(path).isFile() }),
+    options.format,
+    asked,
+  );
   say(context, looked);
   if (options.dryRun === true) return;
   const wishes = { ...(await wishesOf(context, room, options)), alias, tags };
@@ -95,7 +99,7 @@ async function look(
       detected.missing.length === 0 ? "" : ` (not found: ${detected.missing.join("; ")})`;
     throw new WaybillError(
       "invalid_request",
-      `nothing in ${folder.scan.root} says what type of model it is${lacking}`,
+      `nothing in ${folder.source} says what type of model it is${lacking}`,
       { hint: "say it: --type TYPE" },
     );
   }
@@ -127,7 +131,7 @@ async function lookAtPipeline(
     if (name === undefined) {
       throw new WaybillError(
         "invalid_request",
-        `a ${modelType} is made of ${types.join(" and ")}: ${folder.scan.root} has ${fits.length === 0 ? "no" : "more than one"} folder of a ${type}`,
+        `a ${modelType} is made of ${types.join(" and ")}: ${folder.source} has ${fits.length === 0 ? "no" : "more than one"} folder of a ${type}`,
         { hint: `put it into a folder named ${type}` },
       );
     }
@@ -208,7 +212,7 @@ function say({ output }: Context, looked: Looked): void {
     });
     const size = `${files.length} ${files.length === 1 ? "file" : "files"}, ${formatBytes(bytes)}`;
     const known = format === "folder" ? "" : `, ${format}`;
-    output.line(`${folder.scan.root}: a ${modelType}${known} (${size})`);
+    output.line(`${folder.source}: a ${modelType}${known} (${size})`);
     const exported = card === undefined ? [] : [["export of", card.model] as const];
     const facts = [...exported, ...found, ["not found", missing.join("; ") || undefined] as const];
     for (const line of factLines(facts, { width: output.columns, indent: 2 })) output.line(line);

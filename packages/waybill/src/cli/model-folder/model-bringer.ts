@@ -14,6 +14,7 @@ import {
   WaybillError,
   decodeValue,
 } from "@waybill/sdk/protocol";
+import path from "node:path";
 import { blake3Hex } from "@waybill/sdk/platform";
 import { describeTraining, removedModel } from "@waybill/sdk/registry";
 import { hashTree } from "@waybill/sdk/transfer";
@@ -161,9 +162,9 @@ export class ModelBringer {
     return (await hub.call("showModel", { params }, options)).model;
   }
 
-  async #hash({ scan }: ModelFolder, name: ArtifactName): Promise<ArtifactId> {
+  async #hash({ scan, source }: ModelFolder, name: ArtifactName): Promise<ArtifactId> {
     const { output, signal } = this.#context;
-    const view = new TransferView({ output, label: `hash ${scan.root}` });
+    const view = new TransferView({ output, label: `hash ${path.basename(source)}` });
     try {
       const onProgress = (bytes: number) =>
         view.tick({ bytes, total: scan.bytes, sentBytes: 0, saved: {}, retries: 0 });
@@ -188,7 +189,7 @@ export class ModelBringer {
 
   /** What a card says counts for the files it was written for, and for no others. */
   #factsOf({ folder, detected, card }: FoundModel, artifact: ArtifactId) {
-    const from = folder.scan.root.split(/[\\/]/).findLast((part) => part !== "") ?? "/";
+    const from = path.basename(folder.source);
     if (card?.artifact === artifact) {
       const { dataset, dataset_name, code } = card;
       return {

@@ -32,17 +32,20 @@ export function lineageTree(lineage: Lineage, width: number): string[] {
 
 class Tree {
   readonly #nodes: ReadonlyMap<string, LineageNode>;
-  readonly #edges: readonly LineageEdge[];
+  readonly #to: ReadonlyMap<string, LineageEdge[]>;
+  readonly #from: ReadonlyMap<string, LineageEdge[]>;
   readonly #shown = new Set<string>();
 
   constructor({ nodes, edges, root }: Lineage) {
     this.#nodes = new Map(nodes.map((node) => [node.key, node]));
-    this.#edges = edges;
+    const sorted = edges.toSorted(byKind);
+    this.#to = Map.groupBy(sorted, ({ to }) => to);
+    this.#from = Map.groupBy(sorted, ({ from }) => from);
     this.#shown.add(root);
   }
 
   before(key: string): Branch[] {
-    const steps = this.#edges.filter(({ to }) => to === key).toSorted(byKind);
+    const steps = this.#to.get(key) ?? [];
     return steps.flatMap(({ from, kind }) =>
       this.#branch(from, kind === "part" ? "part" : kind === "parent" ? "parent" : undefined, () =>
         this.before(from),
@@ -51,7 +54,7 @@ class Tree {
   }
 
   after(key: string): Branch[] {
-    const steps = this.#edges.filter(({ from }) => from === key).toSorted(byKind);
+    const steps = this.#from.get(key) ?? [];
     return steps.flatMap(({ to, kind }) =>
       this.#branch(to, kind === "part" ? "part of" : "fine-tuned to", () => [
         ...this.#sources(to),
@@ -62,9 +65,9 @@ class Tree {
 
   /** What a descendant was made from besides models. */
   #sources(key: string): Branch[] {
-    const steps = this.#edges
-      .filter(({ to, kind }) => to === key && kind !== "parent" && kind !== "part")
-      .toSorted(byKind);
+    const steps = (this.#to.get(key) ?? []).filter(
+      ({ kind }) => kind !== "parent" && kind !== "part",
+    );
     return steps.flatMap(({ from }) => this.#branch(from, undefined, () => []));
   }
 

@@ -17,6 +17,7 @@ const DETAILS = {
     },
     training: {
       job: "j_01h2xcejqtf2nbrx",
+      worker: "p_AAAAAAAAAAAAAAAA_w1",
       dataset: "cd".repeat(32),
       dataset_name: "digits",
       parent_model: "99e1d0aa",
@@ -50,7 +51,7 @@ const DETAILS = {
 } as unknown as ModelDetails;
 
 describe("a model on the screen", () => {
-  const options = { width: 80, cachedOn: ["desk", "pod"] };
+  const options = { width: 80, cachedOn: ["desk", "pod"], worker: "desk" };
 
   it("has everything the registry says, on lines that fit", () => {
     const lines = modelLines(DETAILS, options);
@@ -70,6 +71,7 @@ describe("a model on the screen", () => {
       "run        run-1",
       "seed       0",
       "job        j_01h2xcejqtf2nbrx",
+      "worker     desk  p_AAAAAAAAAAAAAAAA_w1",
       "dataset    digits",
       `           ${"cd".repeat(32)}`,
       `code       ${"ef".repeat(32)}`,

@@ -11,6 +11,8 @@ export type ModelViewOptions = {
   readonly width: number;
   /** Names of the workers that have the model in their cache. */
   readonly cachedOn: readonly string[];
+  /** Name of the worker that trained it, while it is connected. */
+  readonly worker?: string | undefined;
 };
 
 /** Lines of at most `width` characters, but for words that are longer. */
@@ -33,7 +35,7 @@ export function modelLines(details: ModelDetails, options: ModelViewOptions): st
 
 function factsOf(
   details: ModelDetails,
-  { cachedOn }: ModelViewOptions,
+  { cachedOn, worker }: ModelViewOptions,
 ): (readonly [string, string | undefined])[] {
   const { model, aliases, protected_aliases: kept, tombstone } = details;
   const { training, storage, pinned, pipeline } = model;
@@ -63,13 +65,14 @@ function factsOf(
     ["artifact", model.artifact],
     ["stored", `${filesText(storage)} in ${storage.s3_path}`],
     ["cached on", textOf(cachedOn)],
-    ...trainingFacts(training, details),
+    ...trainingFacts(training, details, worker),
   ];
 }
 
 function trainingFacts(
   training: ModelEntry["training"],
   { children }: ModelDetails,
+  worker: string | undefined,
 ): (readonly [string, string | undefined])[] {
   const { imported, run_name: run, seed } = training;
   const verb = imported === undefined ? "trained" : "imported";
@@ -80,7 +83,7 @@ function trainingFacts(
     ["run", run],
     ["seed", seed === undefined ? undefined : String(seed)],
     ["job", training.job],
-    ["worker", training.worker],
+    ["worker", textOf([worker, training.worker], "  ")],
     ["dataset", textOf([training.dataset_name, training.dataset], " ")],
     ["code", training.code],
     ["parent", training.parent_model],
