@@ -1,5 +1,6 @@
 // What a worker has cached is not downloaded again by the others: it serves it to them, and to members who pull
 // (docs/protocol/data-server.md).
+import type { Holder } from "@waybill/sdk/protocol";
 import { describe, expect, it } from "vitest";
 import { digestOf } from "../support/random-file.ts";
 import { DATASET_BYTES, ServedCache, isUnderWay } from "../support/served-cache.ts";
@@ -25,6 +26,21 @@ describe("a dataset that a worker has cached", () => {
     const workers = await room.workers();
     expect(workers.map(({ serves }) => serves)).toEqual([true, true]);
     expect(JSON.stringify(workers)).not.toMatch(/token|:8780/);
+
+    const holders = async (...words: string[]) => {
+      const ask = ["artifact", "holders", room.artifact, ...words];
+      return (await runWaybill(ask, lab.machine("owner"))).lines;
+    };
+    expect(new Set((await holders()).map(({ name }) => name))).toEqual(new Set(["one", "two"]));
+    expect(JSON.stringify(await holders())).not.toContain("token");
+    const [holder] = (await holders("--tokens")) as unknown as Holder[];
+    const [address] = holder?.addresses ?? [];
+    const list = await fetch(`${address?.url}/v1/artifacts`, {
+      headers: { authorization: `Bearer ${address?.token}` },
+    });
+    expect(await list.json()).toEqual({
+      artifacts: expect.arrayContaining([{ artifact: room.artifact, bytes: DATASET_BYTES }]),
+    });
 
     const out = lab.path("out");
     const pull = ["pull", room.artifact, out, "--explain"];

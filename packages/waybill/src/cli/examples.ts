@@ -77,6 +77,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "cache stats": ["waybill cache stats"],
   "artifact ls": ["waybill artifact ls --room lab"],
   "artifact show": ["waybill artifact show digits --room lab"],
+  "artifact holders": ["waybill artifact holders digits --room lab"],
   simulate: [
     "waybill simulate",
     "waybill simulate --set workers.desktopShare=0.1 --set peers.reachableShare=0.5",

@@ -1,5 +1,5 @@
 // docs/protocol/data-server.md §1: what is given, to whom, and what is not; and how a push is served (arriving.md §4).
-import { mkdtemp, mkdir, rm, utimes, writeFile } from "node:fs/promises";
+import { mkdtemp, mkdir, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { type Socket, connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -47,6 +47,24 @@ async function setup(options: Omit<DataServerInit, "trees"> & { readonly layout?
   const get = (path: string, headers: Record<string, string> = {}, method = "GET") =>
     fetch(url + path, { method, headers: { authorization: `Bearer ${token}`, ...headers } });
   return { tree, scan, server, url, token, get, manifest, artifact };
+}
+
+/** A server of one big file as it is now. */
+async function serving(tree: string) {
+  const scan = await scanTree(tree);
+  const { manifest } = await hashTree(scan, { name: decodeValue(ArtifactName, "tree", "name") });
+  const announced = artifactId(manifest);
+  const trees = pushedTree(announced, { manifest, objects: new TreeObjects({ scan, manifest }) });
+  const server = await startDataServer({ trees, announced, listen: { host: "127.0.0.1" } });
+  const { url, token } = server.addresses[0] ?? { url: "", token: "" };
+  return {
+    url,
+    token,
+    get servedBytes() {
+      return server.servedBytes;
+    },
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
 }
 
 async function bytesOf(response: Response): Promise<Buffer> {
@@ -233,14 +251,33 @@ describe("a data server", () => {
   });
 
   it("bounds its connections", async () => {
-    const { get } = await setup({ maxRequests: 2, gate: new RateGate(parseRateLimit("64K")) });
+    const gate = new RateGate(parseRateLimit("64K"));
+    const { get, url } = await setup({ maxRequests: 2, gate });
     const slow = [1, 2].map(async () => get("/objects/big.bin", {}));
     const answers = await Promise.all(slow);
     const refused = await get("/objects/big.bin");
     expect(refused.status).toBe(503);
     expect(refused.headers.get("retry-after")).toBe("1");
+    // However busy it is, it says who it is.
+    expect((await fetch(`${url}/hello?nonce=${"0".repeat(32)}`)).status).toBe(200);
     await Promise.all(answers.map(async (answer) => answer.body?.cancel()));
     await expect.poll(async () => (await get("/objects/empty")).status).toBe(200);
+  });
+
+  it("lets readers wait for their turn, in their order, and tells those beyond to come back", async () => {
+    const gate = new RateGate(parseRateLimit("3M"));
+    const { get } = await setup({ maxRequests: 1, maxWaiting: 2, gate });
+    const first = await get("/objects/big.bin");
+    const order: number[] = [];
+    const waiting = [1, 2].map(async (at) => {
+      const answer = await get("/objects/empty");
+      order.push(at);
+      return answer.status;
+    });
+    await expect.poll(async () => (await get("/objects/empty")).status).toBe(503);
+    expect((await bytesOf(first)).length).toBe(big.length);
+    expect(await Promise.all(waiting)).toEqual([200, 200]);
+    expect(order).toEqual([1, 2]);
   });
 
   it("keeps few idle connections of one address, and serves its readers meanwhile", async () => {
@@ -267,6 +304,41 @@ describe("a data server", () => {
     for (const path of [`/hello?nonce=${"0".repeat(32)}`, "/objects/empty"]) {
       expect((await fetch(url + path)).headers.get("connection")).toBe("close");
     }
+  });
+
+  it("I3: holds little memory for readers that take nothing, however much they have asked for", async () => {
+    const { tree } = await setup();
+    const size = 64 * 1024 * 1024;
+    await truncate(join(tree, "big.bin"), size);
+    await using served = await serving(tree);
+    const { port } = new URL(served.url);
+    const before = process.memoryUsage().arrayBuffers;
+    const readers = Array.from({ length: 64 }, () => {
+      const socket = connect({ host: "127.0.0.1", port: Number(port) });
+      socket.on("error", () => undefined);
+      endings.push(async () => socket.destroy());
+      socket.write(
+        `GET /objects/big.bin HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${served.token}\r\n\r\n`,
+      );
+      return socket;
+    });
+    await expect.poll(() => served.servedBytes).toBeGreaterThan(64 * 256 * 1024);
+    let last = 0;
+    // Until nothing more fits into the sockets.
+    await expect
+      .poll(
+        () => {
+          const isStill = served.servedBytes === last;
+          last = served.servedBytes;
+          return isStill;
+        },
+        { interval: 250, timeout: 10_000 },
+      )
+      .toBe(true);
+    expect(served.servedBytes).toBeLessThan((64 * size) / 4);
+    // A buffer to read into, and a copy of it that the socket holds, each 256 KiB.
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 * 3 * 256 * 1024);
+    expect(readers.every(({ destroyed }) => !destroyed)).toBe(true);
   });
 
   it("shares the push's limit among all readers", async () => {

@@ -52,7 +52,8 @@ export async function startDataServer(init: DataServerInit): Promise<DataServer>
   );
   server.keepAliveTimeout = IDLE_MS;
   server.setTimeout(IDLE_MS);
-  server.maxConnections = (init.maxRequests ?? MAX_REQUESTS) + SPARE_SOCKETS;
+  const { maxRequests = MAX_REQUESTS, maxWaiting = 0 } = init;
+  server.maxConnections = maxRequests + maxWaiting + SPARE_SOCKETS;
   server.on("connection", (socket) => door.opened(socket));
   const { host, ports = [0] } = init.listen ?? {};
   await listen(server, ports, host);

@@ -10,6 +10,7 @@ import type { Credentials } from "./credentials.ts";
 import type { Doorkeeper } from "./doorkeeper.ts";
 import { type Wanted, parsePath } from "./request-path.ts";
 import type { ServedTree, TreeProvider } from "./tree-provider.ts";
+import { Turns } from "./turns.ts";
 
 export type TreeServiceInit = {
   readonly trees: TreeProvider;
@@ -21,12 +22,17 @@ export type TreeServiceInit = {
   readonly onServed?: ((bytes: number, artifact: ArtifactId) => void) | undefined;
   /** What `/v1/stats` answers; absent: nothing (404). */
   readonly stats?: (() => object) | undefined;
-  /** Requests at once; further ones are refused with 503. Default 128. */
+  /** Requests at once. Default 128. */
   readonly maxRequests?: number | undefined;
+  /** Readers' requests that wait for their turn, 20 s at most; further ones are refused with 503. Default 0. */
+  readonly maxWaiting?: number | undefined;
 };
 
 /** A reader uses eight; sixteen readers share this. */
 export const MAX_REQUESTS = 128;
+
+/** A reader takes a server that says nothing for 30 s as gone. */
+const TURN_MS = 20_000;
 
 type Exchange = {
   readonly request: IncomingMessage;
@@ -40,10 +46,11 @@ export class TreeService {
   readonly #init: TreeServiceInit;
   readonly #credentials: Credentials;
   readonly #door: Doorkeeper;
-  #active = 0;
+  readonly #turns: Turns;
 
   constructor(init: TreeServiceInit, credentials: Credentials, door: Doorkeeper) {
     this.#init = init;
+    this.#turns = new Turns(init.maxRequests ?? MAX_REQUESTS, init.maxWaiting ?? 0);
     this.#credentials = credentials;
     this.#door = door;
   }
@@ -53,21 +60,32 @@ export class TreeService {
     if (isReader) this.#door.admit(request.socket);
     // Nobody keeps a connection without the token.
     else response.setHeader("connection", "close");
-    if (this.#active >= (this.#init.maxRequests ?? MAX_REQUESTS)) {
-      refuse(response, 503);
-      return;
-    }
-    this.#active += 1;
     const over = new AbortController();
-    response.once("close", () => {
-      this.#active -= 1;
-      over.abort();
-    });
-    this.#route({ request, response, signal: over.signal }, isReader).catch((error: unknown) => {
+    response.once("close", () => over.abort());
+    this.#inTurn({ request, response, signal: over.signal }, isReader).catch((error: unknown) => {
       // An answer that has begun can only be cut off.
       if (response.headersSent || isAbort(error)) response.destroy();
       else refuse(response, statusOf(error));
     });
+  }
+
+  /** Who has not shown the token gets little, and at once: the doorkeeper bounds it. */
+  async #inTurn(exchange: Exchange, isReader: boolean): Promise<void> {
+    const { response, signal } = exchange;
+    if (!isReader) {
+      await this.#route(exchange, isReader);
+      return;
+    }
+    if (!(await this.#turns.take(TURN_MS, signal))) {
+      if (!signal.aborted) refuse(response, 503);
+      return;
+    }
+    if (signal.aborted) {
+      this.#turns.leave();
+      return;
+    }
+    response.once("close", () => this.#turns.leave());
+    await this.#route(exchange, isReader);
   }
 
   async #route(exchange: Exchange, isReader: boolean): Promise<void> {

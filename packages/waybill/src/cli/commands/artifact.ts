@@ -4,6 +4,7 @@ import type { Context } from "../context.ts";
 import { withRoom } from "../options.ts";
 import { formatBytes, formatTime, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
+import { artifactHoldersCommand } from "./artifact-holders.ts";
 
 export function artifactCommand(run: Runner): Command {
   const artifact = new Command("artifact").description("datasets and models that a room holds");
@@ -18,6 +19,7 @@ export function artifactCommand(run: Runner): Command {
       .description("one artifact")
       .action(run<[string]>(show)),
   );
+  artifact.addCommand(artifactHoldersCommand(run));
   return artifact;
 }
 

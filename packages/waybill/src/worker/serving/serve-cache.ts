@@ -16,6 +16,8 @@ export type ServingInit = {
 
 /** Workers of one machine find places beside each other. */
 const NEAR = 20;
+/** Requests of a crowd that starts the same thing at once; each costs a socket. */
+const MAX_WAITING = 384;
 /** Addresses in a hello. */
 const MAX_ADDRESSES = 16;
 
@@ -28,7 +30,8 @@ export async function serveCache(
   const near = Array.from({ length: NEAR }, (_, at) => DATA_PORT + at);
   const ports = port === undefined ? [...near, 0] : [port];
   try {
-    const server = await startDataServer({ trees, gate, listen: { host, ports } });
+    const listen = { host, ports };
+    const server = await startDataServer({ trees, gate, listen, maxWaiting: MAX_WAITING });
     const where = server.addresses.map(({ url }) => url).join(", ");
     const taken =
       port === undefined && server.port !== DATA_PORT ? ` (port ${DATA_PORT} is taken)` : "";
