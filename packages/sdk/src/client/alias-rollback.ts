@@ -15,7 +15,7 @@ export type AliasRollbackOptions = {
 /** Records of protection between two moves, at most, that one look passes over. */
 const LOOK_BACK = 100;
 
-/** Throws `conflict` when there is nothing to go back to or somebody moves it meanwhile, `not_found` when the model was removed. */
+/** Throws `conflict` when there is nothing to go back to or somebody moves it meanwhile, `not_found` when it never moved or the model was removed. */
 export async function rollbackAlias(
   hub: Pick<HubClient, "call">,
   { room, alias, why, by, signal }: AliasRollbackOptions,
@@ -24,14 +24,15 @@ export async function rollbackAlias(
   const query = { limit: String(LOOK_BACK) };
   const { moves } = await hub.call("aliasHistory", { params, query }, { signal });
   const last = moves.find(({ protection }) => protection === undefined);
-  if (last?.from === undefined) {
-    throw new WaybillError(
-      "conflict",
-      last === undefined
-        ? `alias ${alias} never pointed at a model`
-        : `alias ${alias} pointed at nothing before its last move`,
-      { hint: `remove it with \`waybill alias rm ${alias}\`` },
-    );
+  if (last === undefined) {
+    throw new WaybillError("not_found", `alias ${alias} never pointed at a model`, {
+      hint: `point it at one: \`waybill alias set ${alias} MODEL\``,
+    });
+  }
+  if (last.from === undefined) {
+    throw new WaybillError("conflict", `alias ${alias} pointed at nothing before its last move`, {
+      hint: `remove it with \`waybill alias rm ${alias}\``,
+    });
   }
   const body = {
     expect: last.to ?? ("none" as const),

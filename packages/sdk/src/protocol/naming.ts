@@ -4,7 +4,7 @@ import { Alias, ModelId, ModelType } from "./ids.ts";
 import { AliasMove, ModelEntry } from "./registry.ts";
 
 /** Where an alias must point for a move to happen: at a model, or nowhere. */
-export const AliasState = v.union([v.literal("none"), ModelId]);
+export const AliasState = v.union([v.literal("none"), ModelId], "neither a model id nor none");
 export type AliasState = v.InferOutput<typeof AliasState>;
 
 /** What a move did. */

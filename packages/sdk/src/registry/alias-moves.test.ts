@@ -91,7 +91,11 @@ describe("the gate of a move", () => {
   });
 
   it.each([
-    [B, "loss < current * 0.5", /stays at aaaaaaaa: .*loss is 0.1, not < 0.1, of model bbbbbbbb/],
+    [
+      B,
+      "loss < current * 0.5",
+      /stays at aaaaaaaa: bbbbbbbb does not meet loss < current \* 0.5 \(loss is 0.1, not < 0.1\)/,
+    ],
     [C, "loss < current", /the model has no metric loss/],
     [B, "acc > 0.5", /no number as acc \(NaN\)/],
   ])("keeps %s from the alias when %s does not hold", (model, condition, message) => {

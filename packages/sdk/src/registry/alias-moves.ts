@@ -200,11 +200,13 @@ function judgeGate(registry: Registry, alias: Alias, entry: ModelEntry, text: st
   const now = aliasTarget(registry, alias);
   const current = now === undefined ? undefined : modelOf(registry, now)?.training.metrics;
   const { holds, reason, ...values } = judgeMetric(condition, entry.training.metrics, current);
-  const told = `${condition.text}: ${reason}`;
-  if (holds) return { gate: { condition: condition.text, ...values }, reason: told };
+  const { text: written } = condition;
+  if (holds) {
+    return { gate: { condition: written, ...values }, reason: `${written}: ${reason}` };
+  }
   throw new WaybillError(
     "conflict",
-    `alias ${alias} stays at ${now ?? "no model"}: ${told}, of model ${entry.id}`,
+    `alias ${alias} stays at ${now ?? "no model"}: ${entry.id} does not meet ${written} (${reason})`,
     { hint: "without --if it moves all the same" },
   );
 }

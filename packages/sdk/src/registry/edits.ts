@@ -96,16 +96,18 @@ export function pointAlias(
   const from = aliasTarget(registry, alias);
   if (from === to) return registry;
   const next = { ...registry, aliases: { ...registry.aliases, [alias]: to } };
+  // A copy of this function's own: thousands of entries are copied once.
   const models = renamed(next, from === undefined ? [] : [from]);
   const entry = models[to];
+  if (entry !== undefined) models[to] = { ...entry, alias };
   return {
     ...next,
-    models: entry === undefined ? models : { ...models, [to]: { ...entry, alias } },
+    models,
     alias_history: [...registry.alias_history, moveOf({ alias, from, to, why, gate }, by)],
   };
 }
 
-/** The models after `ids` may have lost the alias their entry shows. */
+/** A copy of the models after `ids` may have lost the alias their entry shows. */
 export function renamed(registry: Registry, ids: readonly ModelId[]): Registry["models"] {
   const models = { ...registry.models };
   for (const id of ids) {

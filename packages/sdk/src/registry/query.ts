@@ -62,17 +62,18 @@ type Sorting = {
 export function queryModels(registry: Registry, query: ModelQuery, page: PageRequest): ModelPage {
   const sorting = sortingOf(query);
   const names = namesOf(registry);
+  const sinceMs = query.since === undefined ? -Infinity : Date.parse(query.since);
   const found = Object.values(registry.models)
-    .filter((model) => meets(model, names.get(model.id) ?? [], query))
+    .filter((model) => meets(model, names.get(model.id) ?? [], query, sinceMs))
     .map((model) => ({ model, place: placeOf(model, sorting) }));
   const after = page.cursor === undefined ? undefined : readCursor(page.cursor, orderName(sorting));
   const left =
     after === undefined
       ? found
       : found.filter(({ place }) => comparePlaces(place, after, sorting.sign) > 0);
-  left.sort((a, b) => comparePlaces(a.place, b.place, sorting.sign));
-  const taken = takePage(left, names, page);
-  const last = left[taken.length - 1];
+  const first = firstOf(left, page.limit, (a, b) => comparePlaces(a.place, b.place, sorting.sign));
+  const taken = takePage(first, names, page);
+  const last = first[taken.length - 1];
   return {
     models: taken,
     total: found.length,
@@ -82,24 +83,43 @@ export function queryModels(registry: Registry, query: ModelQuery, page: PageReq
   };
 }
 
-function meets(model: ModelEntry, names: readonly string[], query: ModelQuery): boolean {
-  const { type, tags = [], metrics = [], since, alias } = query;
+function meets(
+  model: ModelEntry,
+  names: readonly string[],
+  query: ModelQuery,
+  sinceMs: number,
+): boolean {
+  const { type, tags = [], metrics = [], alias } = query;
   if (type !== undefined && model.model_type !== type) return false;
   if (!tags.every((tag) => model.tags.includes(tag))) return false;
-  if (since !== undefined && Date.parse(model.training.trained_at) < Date.parse(since))
-    return false;
+  if (Date.parse(model.training.trained_at) < sinceMs) return false;
   if (alias !== undefined && !names.some((name) => matchesPattern(name, alias))) return false;
   return metrics.every((condition) => judgeMetric(condition, model.training.metrics).holds);
 }
 
+/** The first `count` in order, without sorting all the others. */
+function firstOf<T>(all: readonly T[], count: number, order: (a: T, b: T) => number): T[] {
+  let first: T[] = [];
+  /** The last of `count` that came before: what is behind it is not among the first. */
+  let bound: T | undefined;
+  for (const one of all) {
+    if (bound !== undefined && order(one, bound) > 0) continue;
+    first.push(one);
+    if (first.length < 2 * count) continue;
+    first = first.sort(order).slice(0, count);
+    bound = first.at(-1);
+  }
+  return first.sort(order).slice(0, count);
+}
+
 function takePage(
-  left: readonly Candidate[],
+  first: readonly Candidate[],
   names: ReadonlyMap<string, string[]>,
-  { limit, maxBytes = Infinity }: PageRequest,
+  { maxBytes = Infinity }: PageRequest,
 ): ModelRow[] {
   const rows: ModelRow[] = [];
   let bytes = 0;
-  for (const { model } of left.slice(0, limit)) {
+  for (const { model } of first) {
     const row = { model, aliases: (names.get(model.id) ?? []).sort() };
     if (maxBytes !== Infinity) bytes += JSON.stringify(row).length;
     if (rows.length > 0 && bytes > maxBytes) break;

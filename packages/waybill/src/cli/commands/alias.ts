@@ -158,7 +158,7 @@ async function set(
     model: decodeValue(ModelRef, model, "the model to point the alias at"),
     ...(expect === undefined
       ? {}
-      : { expect: decodeValue(AliasState, expect, `--expect ${expect} (an id, or none)`) }),
+      : { expect: decodeValue(AliasState, expect, `--expect ${expect}`) }),
     ...(gate === undefined ? {} : { if: gate }),
     ...whyOf(options),
   };
