@@ -17,22 +17,25 @@ describe("names of models", () => {
     await mkdir(lab.path("data"));
     await lab.write("code/train.mjs", QUICK_TRAINER);
     await lab.write("data/train.csv", "a\n");
-    for (const epochs of [1, 2, 4]) {
-      const { lines, errors } = await runWaybill(
-        `train --dataset ${lab.path("data")} --config epochs=${epochs} --tag swept -- node train.mjs`.split(
-          " ",
-        ),
-        lab.machine("owner"),
-        { cwd: lab.path("code") },
-      );
-      const published = lines.find((line) => line["type"] === "published");
-      if (published === undefined) throw new Error(`no model was published: ${errors}`);
-      models.push(String(published["model"]));
-    }
+    for (const epochs of [1, 2, 4]) models.push(await train(epochs, "--tag", "swept"));
     const { code } = await lab.ask(["room", "invite", "--role", "member"]);
     await lab.ask(["room", "join", String(code)], "bob");
   });
   afterAll(() => lab[Symbol.asyncDispose]());
+
+  /** A model whose loss is 1 / epochs. */
+  async function train(epochs: number, ...words: string[]): Promise<string> {
+    const given = `train --dataset ${lab.path("data")} --config epochs=${epochs}`.split(" ");
+    const trainer = ["--", "node", "train.mjs"];
+    const { lines, errors } = await runWaybill(
+      [...given, ...words, ...trainer],
+      lab.machine("owner"),
+      { cwd: lab.path("code") },
+    );
+    const published = lines.find((line) => line["type"] === "published");
+    if (published === undefined) throw new Error(`no model was published: ${errors}`);
+    return String(published["model"]);
+  }
 
   const run = (words: readonly string[], machine = "bob") =>
     runWaybill(words, lab.machine(machine));
@@ -153,5 +156,13 @@ describe("names of models", () => {
     await client.setAlias("coded", String(models[2]), { expect: "none", why: "from code" });
     await client.setAlias("coded", String(models[1]), { if: "loss > current" });
     expect(await client.rollbackAlias("coded")).toMatchObject({ model: models[2] });
+  });
+
+  it("lets a job of the owner move a protected alias, and no other's", async () => {
+    await lab.ask(["alias", "protect", "nightly"]);
+    const model = await train(8, "--alias", "nightly");
+    expect(await lab.ask(["model", "show", "nightly"])).toMatchObject({ id: model });
+    const words = ["train", "--dataset", lab.path("data"), "--alias", "nightly", "--", "true"];
+    expect((await run(words)).code).toBe(3);
   });
 });

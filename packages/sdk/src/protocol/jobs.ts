@@ -1,6 +1,6 @@
 // Jobs: what a client asks for, and the document a hub keeps of it (`{room}/jobs/{jobId}/job.json`).
 import * as v from "valibot";
-import { Label } from "./access.ts";
+import { Label, Role } from "./access.ts";
 import { Adjusted, JobState } from "./events.ts";
 import {
   Alias,
@@ -153,6 +153,8 @@ export const JobDoc = v.object({
   parentArtifact: v.optional(ArtifactId),
   /** Thumbprint of the key that submitted it, or `owner`: the queue is fair between people (events.md §6). */
   submitter: v.optional(v.string()),
+  /** Their role then: what the owner submitted may move a protected alias when its model is published. */
+  submitterRole: v.optional(Role),
 });
 export type JobDoc = v.InferOutput<typeof JobDoc>;
 

@@ -56,7 +56,7 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
       const { job, spec, submittedBy } = body;
       const caller = known(anyone);
       const nowMs = clock();
-      const by = { submittedBy: submittedBy ?? caller.subject, submitter: caller.subject };
+      const by = submitterOf(caller, submittedBy);
       let doc = submitted(room, job, spec, by, nowMs);
       try {
         const { parentArtifact } = await checkSubmission(deps, room, spec, caller, nowMs);
@@ -74,7 +74,7 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
     async checkJob({ params: { room }, body: { spec, submittedBy }, caller: anyone }) {
       const caller = known(anyone);
       const nowMs = clock();
-      const by = { submittedBy: submittedBy ?? caller.subject, submitter: caller.subject };
+      const by = submitterOf(caller, submittedBy);
       const doc = submitted(room, newJobId(nowMs, cryptoRandom), spec, by, nowMs);
       const facts = await checkSubmission(deps, room, spec, caller, nowMs);
       return dispatcher.outlook({ ...doc, ...facts });
@@ -148,6 +148,11 @@ export function jobHandlers(deps: JobHandlerDeps): Handlers<Exclude<JobRoute, Wo
       return { mode };
     },
   };
+}
+
+/** What the document keeps of whoever submits. */
+function submitterOf({ subject, role }: Caller, submittedBy: string = subject) {
+  return { submittedBy, submitter: subject, submitterRole: role };
 }
 
 /** The frame authorises before it calls; a missing caller is a mistake in the route table. */

@@ -101,7 +101,7 @@ export function submitted(
   room: RoomId,
   job: JobId,
   spec: JobSpec,
-  by: Pick<JobDoc, "submittedBy" | "submitter">,
+  by: Pick<JobDoc, "submittedBy" | "submitter" | "submitterRole">,
   nowMs: number,
 ): JobDoc {
   return {

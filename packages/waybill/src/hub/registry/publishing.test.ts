@@ -1,4 +1,5 @@
 import {
+  type Alias,
   type ArtifactId,
   JobDoc,
   type JobId,
@@ -138,6 +139,34 @@ describe("publishing a pipeline", () => {
     await expect(hub.publishModels(callOf(worker, { body }))).rejects.toMatchObject({
       code: "stale_attempt",
     });
+  });
+});
+
+describe("publishing for a job with a protected alias", () => {
+  const prod = "prod" as Alias;
+  const publishing = async (submitterRole: "owner" | "member") => {
+    const hub = await setUp();
+    await hub.documents.update(JobDoc, jobKey(LAB, JOB), (doc) => ({
+      ...(doc as JobDoc),
+      submitterRole,
+    }));
+    const body = { protected: true };
+    await hub.protectAlias(callOf(callerOf("owner"), { params: { alias: prod }, body }));
+    const [id] = hub.ids;
+    const model = publication(id, "centroid", { alias: prod });
+    return { hub, done: hub.publishModel(callOf(worker, { body: model })) };
+  };
+
+  it("moves it when the owner submitted the job, and says for whom", async () => {
+    const { hub, done } = await publishing("owner");
+    expect((await done).alias).toBe(prod);
+    const { moves } = await hub.aliasHistory(callOf(worker, { params: { alias: prod } }));
+    expect(moves[0]).toMatchObject({ who: worker.subject, by: "ada", why: "published" });
+  });
+
+  it("is refused when anybody else did", async () => {
+    const { done } = await publishing("member");
+    await expect(done).rejects.toMatchObject({ code: "forbidden" });
   });
 });
 

@@ -7,9 +7,10 @@ import type {
   Registry,
   RoomId,
 } from "@waybill/sdk/protocol";
-import { WaybillError } from "@waybill/sdk/protocol";
+import { JobDoc, WaybillError } from "@waybill/sdk/protocol";
 import { type Editor, addModels } from "@waybill/sdk/registry";
 import type { Caller, Handlers } from "../http/handler.ts";
+import { jobKey } from "../jobs/job-keys.ts";
 import type { Clock } from "../log.ts";
 import { type PublicationDeps, entryOfPublication } from "./publication.ts";
 import type { RegistryWriter } from "./room-registry.ts";
@@ -34,15 +35,10 @@ export function publishingHandlers(deps: PublishingDeps): Handlers<PublishingRou
     caller: Caller,
   ): Promise<readonly ModelEntry[]> {
     const nowMs = clock();
-    const who = caller.subject;
-    const by: Editor = {
-      who,
-      owner: caller.role === "owner",
-      when: new Date(nowMs).toISOString(),
-    };
     const entries = await Promise.all(
       publications.map((one) => entryOfPublication(deps, room, one, caller, nowMs)),
     );
+    const by = await editorOf(room, entries, caller, nowMs);
     let before: Registry["models"] = {};
     const published = await writer.edit(room, (registry) => {
       before = registry.models;
@@ -52,6 +48,28 @@ export function publishingHandlers(deps: PublishingDeps): Handlers<PublishingRou
       if (!Object.hasOwn(before, entry.id)) announce(room, publishedOf(entry));
     }
     return published;
+  }
+
+  /** A worker acts for whoever submitted its job: what the owner asked for may move a protected alias. */
+  async function editorOf(
+    room: RoomId,
+    entries: readonly ModelEntry[],
+    { subject: who, role }: Caller,
+    nowMs: number,
+  ): Promise<Editor> {
+    const when = new Date(nowMs).toISOString();
+    const named = entries.find(({ alias }) => alias !== undefined)?.training.job;
+    if (role !== "worker" || named === undefined) return { who, owner: role === "owner", when };
+    // Who submitted a job never changes: memory will do.
+    const maxAgeMs = Number.POSITIVE_INFINITY;
+    const stored = await deps.documents.read(JobDoc, jobKey(room, named), { maxAgeMs });
+    const by = stored?.doc.submittedBy.slice(0, 64);
+    return {
+      who,
+      ...(by === undefined || by === "" ? {} : { by }),
+      owner: stored?.doc.submitterRole === "owner",
+      when,
+    };
   }
 
   return {
