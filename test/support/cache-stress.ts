@@ -1,7 +1,7 @@
 // Many processes on one cache that open, hold, evict and are killed at random. Afterwards everything in it is right and
 // nothing of the killed is left. What happens follows from the seed, as far as the machine's scheduling lets it.
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -198,12 +198,10 @@ async function clearUp(
     const names = await readdir(join(cacheDir, folder));
     if (names.length > 0) faults.push(`left in ${folder}: ${names.slice(0, 5).join(", ")}`);
   }
-  const strays = (await readdir(join(cacheDir, "artifacts"))).filter((name) =>
-    name.startsWith("."),
-  );
-  if (strays.length > 0) faults.push(`left in artifacts: ${strays.join(", ")}`);
-  for (const name of await readdir(cacheDir)) {
-    if (name.endsWith(".tmp") && (await stat(join(cacheDir, name))).isFile()) faults.push(name);
+  for (const folder of [".", "artifacts", "pins"]) {
+    const names = await readdir(join(cacheDir, folder));
+    const strays = names.filter((name) => name.startsWith(".") || name.endsWith(".tmp"));
+    if (strays.length > 0) faults.push(`left in ${folder}: ${strays.join(", ")}`);
   }
   return { leftovers };
 }

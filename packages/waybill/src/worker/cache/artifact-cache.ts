@@ -1,11 +1,11 @@
 // Artifacts of a cache that any number of processes may use, on this machine or on a volume that machines share: filled in
 // private, complete in one rename, held by leases while they are used, evicted least recently used first.
 // docs/protocol/cache.md has the rules; lease-machine.ts the order of the steps.
+import { join } from "node:path";
 import { decodeManifest } from "@waybill/sdk/artifact";
 import { type ArtifactId, messageOf } from "@waybill/sdk/protocol";
 import { type TreeComparison, compareTree } from "@waybill/sdk/receipt";
 import { delay } from "@waybill/sdk/timing";
-import { replaceFile } from "../data-dir/files.ts";
 import type { Log } from "../ports.ts";
 import { CacheOwners, type OwnerTiming, type ProcessPlace } from "./cache-owners.ts";
 import { type CacheParts, CacheRoom, ROOM_PATIENCE_MS } from "./cache-room.ts";
@@ -83,7 +83,8 @@ export class ArtifactCache implements CachedTrees {
     await this.#begin();
     const { maxBytes, minFreeBytes } = this.#parts.limits;
     const limits = JSON.stringify({ format: 1, maxBytes, minFreeBytes });
-    await replaceFile(`${this.#init.cacheDir}/${LIMITS_FILE}`, `${limits}\n`);
+    const { volume, owners } = this.#parts;
+    await volume.replace(join(volume.root, LIMITS_FILE), `${limits}\n`, owners.id);
     await this.upkeep();
     this.#upkeep = setInterval(() => {
       const failed = (error: unknown) =>
@@ -211,9 +212,10 @@ export class ArtifactCache implements CachedTrees {
 
   /** Keeps an artifact whatever the limits say; also one that is not here yet. */
   async pin(artifact: ArtifactId, why = ""): Promise<void> {
-    const { volume } = this.#parts;
+    const { volume, owners } = this.#parts;
     await this.#begin();
-    await replaceFile(volume.path("pins", artifact), `${JSON.stringify({ format: 1, why })}\n`);
+    const text = `${JSON.stringify({ format: 1, why })}\n`;
+    await volume.replace(volume.path("pins", artifact), text, owners.id);
   }
 
   /** False when it was not pinned. */

@@ -1,5 +1,7 @@
 // Clears away what processes left that are gone: leases, things in the trash, private directories, probes. What an evictor
 // had moved away when it died goes back when somebody reads it.
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { type ArtifactId } from "@waybill/sdk/protocol";
 import { type CacheParts, type CacheRoom } from "./cache-room.ts";
 import {
@@ -52,12 +54,11 @@ export async function sweep(
   }
   const leftovers = await sweepLeftovers(parts, room, leftoverMs, dryRun);
   if (!dryRun) {
-    for (const folder of ["artifacts", "leases", "trash"] as const) {
-      for (const name of await volume.names(folder)) {
+    for (const folder of ["", "artifacts", "filling", "leases", "pins", "trash"]) {
+      const dir = join(volume.root, folder);
+      for (const name of await readdir(dir)) {
         const owner = parseProbe(name);
-        if (owner !== undefined && (await isDead(owner))) {
-          await volume.unlink(volume.path(folder, name));
-        }
+        if (owner !== undefined && (await isDead(owner))) await volume.unlink(join(dir, name));
       }
     }
     // Last: as long as it is known, whoever sees one of its things knows whose it is.

@@ -9,11 +9,11 @@
 //   owners/{owner}                    who that is; renewed as long as it lives
 //   pins/{id}, used/{id}              kept in any case; the time of the last use
 import { mkdir, open, readdir, rename, rm, stat, unlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { ArtifactId, MANIFEST_KEY, cryptoRandom, randomText } from "@waybill/sdk/protocol";
 import { removeTree } from "../data-dir/data-dir.ts";
-import { hasCode, readIfThere, replaceFile } from "../data-dir/files.ts";
+import { hasCode, readIfThere } from "../data-dir/files.ts";
 import type { LeaseKind } from "./lease-machine.ts";
 
 export type Folder = "artifacts" | "filling" | "trash" | "leases" | "owners" | "pins" | "used";
@@ -111,8 +111,11 @@ export class CacheVolume {
     await rm(this.path("artifacts", artifact, "ready.json"), { force: true });
   }
 
-  async restamp(artifact: ArtifactId, ready: Ready): Promise<void> {
-    await replaceFile(this.path("artifacts", artifact, "ready.json"), JSON.stringify(ready));
+  /** Replaces a file whole, whoever else does so at the same time. */
+  async replace(path: string, text: string, owner: string): Promise<void> {
+    const temporary = join(dirname(path), `.${owner}.${newNonce()}`);
+    await writeFile(temporary, text, { flag: "wx", mode: 0o600 });
+    await rename(temporary, path);
   }
 
   async manifestText(artifact: ArtifactId): Promise<string | undefined> {
@@ -226,7 +229,7 @@ export function parseOwned(name: string): OwnedName | undefined {
   return { what, owner, nonce };
 }
 
-/** Whose probe of a directory was left behind. */
+/** Whose probe, or file that is being written, was left behind. */
 export function parseProbe(name: string): string | undefined {
   return /^\.([a-z0-9]{12})\.[a-z0-9]{12}$/.exec(name)?.[1];
 }

@@ -3,6 +3,8 @@ import { describe, expect, it } from "vitest";
 import { EVICT, FILL, type Fact, HOLD, type Machine, type Step } from "./lease-machine.ts";
 import {
   type Cast,
+  MACHINES,
+  type Machines,
   type Role,
   type World,
   faultOf,
@@ -163,8 +165,8 @@ describe("an evictor", () => {
 });
 
 /** Visits every world that can come of a cast; gives how many there are. Throws with the way to a world that is wrong. */
-function checkAll(cast: Cast): number {
-  const first = openWorld(cast);
+function checkAll(cast: Cast, machines: Machines = MACHINES): number {
+  const first = openWorld(cast, machines);
   const seen = new Map<string, { readonly world: World; readonly from: string | undefined }>();
   const into = new Map<string, string[]>();
   const keyOf = (world: World) => JSON.stringify(normal(world));
@@ -182,7 +184,7 @@ function checkAll(cast: Cast): number {
     const fault = faultOf(world, cast) ?? (isOver(world) ? remainsOf(world) : undefined);
     if (fault !== undefined) fail(fault, key);
     if (isOver(world)) over.push(key);
-    for (const next of successors(world)) {
+    for (const next of successors(world, machines)) {
       const to = keyOf(next);
       into.set(to, [...(into.get(to) ?? []), key]);
       if (seen.has(to)) continue;
@@ -268,5 +270,23 @@ describe("processes on one cache, in every order of what they do", () => {
       ],
     });
     expect(worlds).toBeGreaterThan(10_000);
+  });
+
+  it("would be caught when an evictor did not look a second time, or a reader did not wait", () => {
+    const base = { place: "sound", leftInTrash: false, crashes: 0 } as const;
+    const { evictor, holder } = MACHINES;
+    const blind: Machine<string> = {
+      first: evictor.first,
+      next: (state, fact) => evictor.next(state, state === "asking again" ? leases() : fact),
+    };
+    const cast: Cast = { ...base, roles: ["holder", "evictor"], expiries: 1 };
+    expect(() => checkAll(cast, { ...MACHINES, evictor: blind })).toThrow("what is held is lost");
+    const hasty: Machine<string> = {
+      first: holder.first,
+      next: (state, fact) => holder.next(state, state === "asking" ? leases() : fact),
+    };
+    expect(() => checkAll({ ...cast, expiries: 0 }, { ...MACHINES, holder: hasty })).toThrow(
+      "what is held is not in its place",
+    );
   });
 });

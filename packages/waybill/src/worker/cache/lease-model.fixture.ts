@@ -49,7 +49,9 @@ export type World = {
   readonly expiries: number;
 };
 
-const MACHINES: Readonly<Record<Role, Machine<string>>> = {
+export type Machines = Readonly<Record<Role, Machine<string>>>;
+
+export const MACHINES: Machines = {
   holder: HOLD as Machine<string>,
   filler: FILL as Machine<string>,
   evictor: EVICT as Machine<string>,
@@ -59,10 +61,13 @@ const MACHINES: Readonly<Record<Role, Machine<string>>> = {
 /** A process that is dead from the beginning. */
 const DEAD = -1;
 
-export function openWorld({ roles, place, leftInTrash, crashes, expiries }: Cast): World {
+export function openWorld(
+  { roles, place, leftInTrash, crashes, expiries }: Cast,
+  machines: Machines = MACHINES,
+): World {
   const actors = roles.map((role) => ({
     role,
-    step: MACHINES[role].first,
+    step: machines[role].first,
     lease: undefined,
     since: 0,
     alive: true,
@@ -74,11 +79,11 @@ export function openWorld({ roles, place, leftInTrash, crashes, expiries }: Cast
 }
 
 /** Every world that may come next. */
-export function successors(world: World): World[] {
+export function successors(world: World, machines: Machines = MACHINES): World[] {
   const next: World[] = [];
   for (const [index, actor] of world.actors.entries()) {
     if (!actor.alive) continue;
-    if (!("outcome" in actor.step)) next.push(act(world, index));
+    if (!("outcome" in actor.step)) next.push(act(world, index, machines));
     else if (holds(actor)) next.push(change(world, index, { lease: undefined, released: true }));
     else continue;
     if (world.crashes > 0) {
@@ -109,12 +114,12 @@ function change(world: World, index: number, to: Partial<Actor>): World {
   return { ...world, actors };
 }
 
-function act(world: World, index: number): World {
+function act(world: World, index: number, machines: Machines): World {
   const actor = world.actors[index];
   if (actor === undefined || "outcome" in actor.step) throw new TypeError("it has ended");
   const { state } = actor.step;
   const done = perform(world, index, actor.step.effect);
-  const step = MACHINES[actor.role].next(state, done.fact);
+  const step = machines[actor.role].next(state, done.fact);
   return change(done.world, index, { step });
 }
 
