@@ -19,6 +19,8 @@ const RUNS: readonly (readonly [name: string, ...options: string[]])[] = [
   ["hub-load"],
   ["outage"],
   ["ephemeral"],
+  ["cache-warm"],
+  ["cache-stress"],
 ];
 
 const failed: string[] = [];

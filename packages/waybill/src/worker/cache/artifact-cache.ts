@@ -46,7 +46,7 @@ export type ArtifactCacheInit = {
 };
 
 const UPKEEP_MS = 60_000;
-/** A process that waits for another's filling looks this often whether it is done. */
+/** A process that waits for another's filling looks about this often whether it is done; at random, so that two part. */
 const WAIT_MS = 200;
 
 export class ArtifactCache implements CachedTrees {
@@ -154,7 +154,10 @@ export class ArtifactCache implements CachedTrees {
 
   async hold(artifact: ArtifactId): Promise<HeldTree | undefined> {
     await this.#begin();
-    return this.#suspect.has(artifact) ? undefined : this.#hold(artifact);
+    if (this.#suspect.has(artifact)) return undefined;
+    const held = await this.#hold(artifact);
+    if (held !== undefined) await this.#parts.volume.noteUse(artifact);
+    return held;
   }
 
   onChange(listener: () => void): () => void {
@@ -389,7 +392,7 @@ export class ArtifactCache implements CachedTrees {
         }
         default:
           // Another process fills it.
-          await delay(WAIT_MS, signal);
+          await delay(WAIT_MS * (0.5 + Math.random()), signal);
       }
     }
   }

@@ -135,7 +135,8 @@ function perform(
   const own = world.trash.find(mine);
   switch (effect.do) {
     case "lease": {
-      const leased = change(world, index, { lease: effect.kind, since: world.clock });
+      // The clock ticks slowly: two announcements may bear one time.
+      const leased = change(world, index, { lease: effect.kind, since: world.clock >> 1 });
       return { world: { ...leased, clock: world.clock + 1 }, fact: DONE };
     }
     case "unlease":
@@ -192,7 +193,7 @@ function isLive(world: World, index: number): boolean {
 function othersOf(world: World, index: number) {
   const self = world.actors[index];
   const live = world.actors.filter((_, i) => i !== index && isLive(world, i));
-  const before = (other: Actor) => self?.role !== "filler" || other.since < self.since;
+  const before = (other: Actor) => self?.role !== "filler" || other.since <= self.since;
   return {
     readers: live.some(({ lease }) => lease === "read"),
     fillers: live.some((other) => other.lease === "fill" && before(other)),

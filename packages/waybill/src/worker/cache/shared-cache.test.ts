@@ -220,6 +220,16 @@ describe("what a process that died has left", () => {
     expect(await names("filling")).toBe(0);
   });
 
+  it("is gone on with when it lies in place, as former versions left it", async () => {
+    const place = inCache("artifacts", digitsRoom.artifact, "files");
+    await mkdir(place, { recursive: true });
+    await writeFile(join(place, "a.bin"), digits);
+    const lease = await cacheOf().open(digitsRoom.artifact, digitsPull());
+    expect(lease.sources).toEqual({ cache: 5000, s3: 5 });
+    expect(await readdir(lease.dir)).toEqual(["a.bin", "sub"]);
+    lease.release();
+  });
+
   it("is put back from the trash when somebody reads it, and deleted otherwise", async () => {
     const dead = cacheOf({ processPlace: await ended() });
     (await dead.open(digitsRoom.artifact, digitsPull())).release();
@@ -244,7 +254,7 @@ describe("what a process that died has left", () => {
   it("makes a process that was taken for dead announce itself and what it holds anew", async () => {
     const cache = cacheOf({ ownerTiming: { renewMs: 20 } });
     const lease = await cache.open(digitsRoom.artifact, digitsPull());
-    for (const folder of ["owners", "leases"]) {
+    for (const folder of ["leases", "owners"]) {
       for (const name of await readdir(inCache(folder))) await removeTree(inCache(folder, name));
     }
     for (let n = 0; n < 100 && (await names("leases")) === 0; n += 1) await sleep(10);
