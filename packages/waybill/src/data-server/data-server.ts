@@ -68,7 +68,10 @@ export async function startDataServer(init: DataServerInit): Promise<DataServer>
     }));
   return {
     port,
-    addresses: addressesOf(port, host).map((url) => ({ url, token: credentials.hex })),
+    // As they are now: a laptop moves from network to network.
+    get addresses() {
+      return addressesOf(port, host).map((url) => ({ url, token: credentials.hex }));
+    },
     get servedBytes() {
       return service.servedBytes;
     },
