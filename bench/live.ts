@@ -52,6 +52,7 @@ type Round = {
   readonly completedMs: number[];
   readonly publishedMs: number[];
   readonly resultMs: number[];
+  readonly predictedMs: number[];
 };
 type Measured = Condition & {
   readonly rounds: readonly Round[];
@@ -161,13 +162,20 @@ async function measureOne(condition: Condition): Promise<Measured> {
     const before = await usedByAll(pids);
     const rounds: Round[] = [];
     for (let round = 1; round <= options.rounds; round++) {
-      const one: Round = { lineMs: [], completedMs: [], publishedMs: [], resultMs: [] };
+      const one: Round = {
+        lineMs: [],
+        completedMs: [],
+        publishedMs: [],
+        resultMs: [],
+        predictedMs: [],
+      };
       for (let job = 0; job < jobs; job++) {
         const answer = await oneJob(viewer, order);
         one.lineMs.push(...answer.lineMs);
         one.completedMs.push(answer.completedMs);
         one.publishedMs.push(answer.sincePublishedMs);
         one.resultMs.push(answer.resultMs);
+        one.predictedMs.push(answer.predictedMs);
       }
       note(
         `${path}, ${rttMs} ms, round ${round}: p50 ${percentile(one.lineMs, 0.5).toFixed(1)} ms`,
@@ -225,7 +233,8 @@ function row({ path, rttMs, rounds, used }: Measured): string[] {
 /** Median and p99 of what viewers waited for a result. */
 function resultTimes(rounds: readonly Round[]): string[] {
   const ms = rounds.flatMap((round) => round.resultMs);
-  return [median(ms).toFixed(0), percentile(ms, 0.99).toFixed(0)];
+  const predicted = rounds.flatMap((round) => round.predictedMs);
+  return [median(ms).toFixed(0), percentile(ms, 0.99).toFixed(0), median(predicted).toFixed(0)];
 }
 
 const all: Measured[] = [];
@@ -239,11 +248,12 @@ const more = [
   "from published, median ms",
   "result, median ms",
   "p99 ms",
+  "its predictions, median ms",
   "CPU s: hub / worker / viewer",
   "peak RSS, the same",
 ];
 const notes = [
-  `Medians of ${options.rounds} rounds of ${jobs} jobs with ${lines} lines each, 5 ms apart; lines that came by another path while the channel was being set up are not counted. In brackets what is asked for, half the round trip included. A completion is timed from the \`completed\` event's own time, at which it is on the worker's disk and not yet at the hub; p99 is over all of them. A result is timed from the trainer's last instruction, before its process is gone, until the viewer has the \`result\` event and the 100 predictions before it.`,
+  `Medians of ${options.rounds} rounds of ${jobs} jobs with ${lines} lines each, 5 ms apart; lines that came by another path while the channel was being set up are not counted. In brackets what is asked for, half the round trip included. A completion is timed from the \`completed\` event's own time, at which it is on the worker's disk and not yet at the hub; p99 is over all of them. A result is timed from the trainer's last instruction, before its process is gone, until the viewer has the \`result\` event; its predictions, 100 of 500 bytes, come behind it.`,
 ];
 await report("live", options, [
   {

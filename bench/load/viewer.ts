@@ -18,8 +18,9 @@ export type JobAnswer = {
   /** From the `completed` event's and the `published` event's own time to the callback. */
   readonly completedMs: number;
   readonly sincePublishedMs: number;
-  /** From the trainer's last instruction to the callback of the `result` event. */
+  /** From the trainer's last instruction to the callback of the `result` event, and of the last predictions behind it. */
   readonly resultMs: number;
+  readonly predictedMs: number;
 };
 
 const init = JSON.parse(process.argv[2] ?? "{}") as ViewerInit;
@@ -40,6 +41,7 @@ async function run({ code, lines }: JobOrder): Promise<JobAnswer> {
   let publishedAt = Number.NaN;
   let endingAt = Number.NaN;
   let resultMs = Number.NaN;
+  let predictedMs = Number.NaN;
   const onPath = ({ kind }: { kind: string }) => (via = kind);
   for await (const event of client.watch(job, { onPath })) {
     const arrived = now();
@@ -48,11 +50,12 @@ async function run({ code, lines }: JobOrder): Promise<JobAnswer> {
     } else if (event.type === "metric" && typeof event.data["ending"] === "number") {
       endingAt = event.data["ending"];
     } else if (event.type === "result") resultMs = arrived - endingAt;
+    else if (event.type === "predictions") predictedMs = arrived - endingAt;
     else if (event.type === "published") publishedAt = Date.parse(event.time);
     else if (event.type === "state" && event.state === "completed") {
       const at = Date.now();
       const completedMs = at - Date.parse(event.time);
-      return { lineMs, completedMs, sincePublishedMs: at - publishedAt, resultMs };
+      return { lineMs, completedMs, sincePublishedMs: at - publishedAt, resultMs, predictedMs };
     }
   }
   throw new Error(`job ${job} did not complete`);

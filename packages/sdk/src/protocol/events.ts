@@ -174,7 +174,7 @@ export const JobEvent = v.variant("type", [
     /** Of `adjust`: what was asked for, then what the trainer says it has set. */
     values: v.optional(Data),
   }),
-  /** Some of what the model predicted, as its trainer wrote it; told just before the result (trainer.md §4). */
+  /** Some of what the model predicted, as its trainer wrote it; told behind the result (trainer.md §4). */
   v.object({
     ...base,
     type: v.literal("predictions"),
@@ -194,7 +194,7 @@ export const JobEvent = v.variant("type", [
     model: v.optional(ModelId),
     modelType: v.optional(ModelType),
     alias: v.optional(Alias),
-    /** Rows that were told, rows that were too large to be, and whether there are others. */
+    /** Rows that are told behind this, rows that were too large to be, and whether there are others. */
     predictions: v.optional(v.object({ rows: Count, leftOut: Count, more: v.boolean() })),
     /** Images that follow as samples of type `thumbnail`. */
     thumbnails: v.optional(Count),

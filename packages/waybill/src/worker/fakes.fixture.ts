@@ -57,6 +57,7 @@ export const TEST_TIMING: WorkerTiming = {
   verifyMs: 3000,
   adjustMs: 5000,
   checkpointMs: 5000,
+  resultSamplesMs: 2000,
   hubLostMs: 100,
   endAgainMs: 20,
   lingerMs: 10,

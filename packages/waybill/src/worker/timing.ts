@@ -31,6 +31,8 @@ export type WorkerTiming = {
   readonly adjustMs: number;
   /** How long it may take to write a checkpoint it was asked for: large models go to slow disks. */
   readonly checkpointMs: number;
+  /** Samples the trainer has shown come before its result, unless storing one takes longer than anybody wants to wait. */
+  readonly resultSamplesMs: number;
   /** A hub that has not answered for so long is done without, where the worker can: longer than a restart takes. */
   readonly hubLostMs: number;
   /** Between tries to tell the hub of a job's end after an answer that trying again at once does not mend. */
@@ -61,6 +63,7 @@ export const WORKER_TIMING: WorkerTiming = {
   verifyMs: 5000,
   adjustMs: 30_000,
   checkpointMs: 300_000,
+  resultSamplesMs: 250,
   hubLostMs: 60_000,
   endAgainMs: 5000,
   lingerMs: 10_000,

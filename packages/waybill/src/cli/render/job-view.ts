@@ -1,7 +1,7 @@
 // A job as it runs: events in, a block of status lines (on a terminal) or lasting plain lines out.
 import { newEta, nextEta, remainingMs } from "@waybill/sdk/client";
 import type { JobEvent, JobEventOf, JobState, SystemSample } from "@waybill/sdk/protocol";
-import { resultLines } from "./result-lines.ts";
+import { predictionLines, resultLines } from "./result-lines.ts";
 import { bar, formatAge, formatBytes, formatRate, formatValue } from "./format.ts";
 
 /** Keys shown as progress rather than as metrics: the one that counts and the one it counts to. */
@@ -31,6 +31,7 @@ export class JobView {
   #transfer: string | undefined;
   #logs: string[] = [];
   #predicted: readonly unknown[] = [];
+  #counts: JobEventOf<"result">["predictions"];
   #metricCount = 0;
   #lastPlainMs = -Infinity;
   /** When a transfer was last told, by what it moves. */
@@ -81,12 +82,11 @@ export class JobView {
         return this.#moved(event);
       case "command":
         return commandLine(event);
-      case "predictions":
-        // By number: a worker that was restarted may tell some again.
-        this.#predicted = [...this.#predicted.slice(0, event.first), ...event.rows];
-        return undefined;
       case "result":
-        return resultLines(event, this.#predicted).join("\n");
+        this.#counts = event.predictions;
+        return resultLines(event).join("\n");
+      case "predictions":
+        return this.#predictions(event);
       case "published":
         return `published model ${event.model}${event.alias === undefined ? "" : ` as ${event.alias}`} (${formatBytes(event.bytes)}) in ${event.s3Path}`;
     }
@@ -101,6 +101,14 @@ export class JobView {
     if (nowMs - this.#lastPlainMs < PLAIN_METRIC_MS) return undefined;
     this.#lastPlainMs = nowMs;
     return `metric   ${pairs(data)}`;
+  }
+
+  /** Shown once they are complete. */
+  #predictions({ first, rows }: JobEventOf<"predictions">): string | undefined {
+    this.#predicted = [...this.#predicted.slice(0, first), ...rows];
+    const counts = this.#counts;
+    if (counts === undefined || this.#predicted.length < counts.rows) return undefined;
+    return predictionLines(counts, this.#predicted).join("\n");
   }
 
   #moved(event: JobEventOf<"transfer">): string | undefined {

@@ -8,11 +8,10 @@ const INDENT = " ".repeat(9);
 const SHOWN_ROWS = 5;
 
 /** `result   model 3f9a12cc (unet), to be prod-v1: 3 files, 12.0 MiB` and what belongs to it. */
-export function resultLines(event: JobEventOf<"result">, rows: readonly unknown[]): string[] {
+export function resultLines(event: JobEventOf<"result">): string[] {
   return [
     `result   ${headline(event)}`,
     ...wrapped(Object.entries(event.data).flatMap(([key, value]) => fact(key, value))),
-    ...predictionLines(event, rows),
     ...(event.thumbnails === undefined ? [] : [`${INDENT}${event.thumbnails} thumbnails follow`]),
   ];
 }
@@ -32,17 +31,17 @@ function headline({
   return `${what}${files} ${files === 1 ? "file" : "files"}, ${formatBytes(bytes)}${early}`;
 }
 
-function predictionLines(
-  { predictions }: JobEventOf<"result">,
+/** `predictions 100 of more` and the first of the rows. */
+export function predictionLines(
+  predictions: NonNullable<JobEventOf<"result">["predictions"]>,
   rows: readonly unknown[],
 ): string[] {
-  if (predictions === undefined) return [];
   const others = predictions.more ? " of more" : "";
   const left = predictions.leftOut === 0 ? "" : `, ${predictions.leftOut} too large to show`;
   const shown = rows.slice(0, SHOWN_ROWS).map((row) => `${INDENT}  ${JSON.stringify(row)}`);
   const rest = rows.length - shown.length;
   return [
-    `${INDENT}${predictions.rows} predictions${others}${left}`,
+    `predictions ${predictions.rows}${others}${left}`,
     ...shown.map((line) => clipped(line)),
     ...(rest > 0 ? [`${INDENT}  … ${rest} others (--json has them)`] : []),
   ];

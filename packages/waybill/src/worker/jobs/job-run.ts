@@ -59,7 +59,11 @@ export class JobRun {
   #leaving = false;
   #prepared: Prepared | undefined;
   readonly #held: (() => void)[] = [];
-  #logged: Pick<LoggedSteps, "told" | "thumbnails"> = { told: new Set(), thumbnails: new Set() };
+  #logged: Pick<LoggedSteps, "told" | "thumbnails" | "predicted"> = {
+    told: new Set(),
+    thumbnails: new Set(),
+    predicted: 0,
+  };
   /** Stages are told in their order. */
   #acks: Promise<void> = Promise.resolve();
 
@@ -349,6 +353,7 @@ export class JobRun {
         spec: this.assignment.spec,
         model: parts.publisher.reserved,
         stoppedEarly,
+        samplesMs: this.#context.timing.resultSamplesMs,
         logged: this.#logged,
       });
       // The model has the link for itself; nobody will begin from a checkpoint any more.

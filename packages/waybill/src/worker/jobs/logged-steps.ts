@@ -23,6 +23,8 @@ export type LoggedSteps = {
   readonly commands: readonly LoggedCommand[];
   /** Thumbnails that are stored, by the names the trainer gave them. */
   readonly thumbnails: ReadonlySet<string>;
+  /** Rows of predictions that were told. */
+  readonly predicted: number;
 };
 
 /** `data.type` of the samples that are thumbnails. */
@@ -36,6 +38,7 @@ export async function readLoggedSteps(log: EventLog): Promise<LoggedSteps> {
   const told = new Set<JobEvent["type"]>();
   const commands = new Map<string, LoggedCommand>();
   const thumbnails = new Set<string>();
+  let predicted = 0;
   let last: JobEvent | undefined;
   let state: JobState | undefined;
   let published: LoggedSteps["published"];
@@ -47,13 +50,14 @@ export async function readLoggedSteps(log: EventLog): Promise<LoggedSteps> {
       if (event.type === "state") state = event.state;
       else if (event.type === "published") published = event;
       else if (event.type === "command") take(commands, event);
+      else if (event.type === "predictions") predicted = event.first + event.rows.length;
       else if (event.type === "sample" && event.data["type"] === THUMBNAIL)
         thumbnails.add(String(event.data["file"]));
     }
     last = page.at(-1);
     seq += page.length;
   }
-  return { told, last, state, published, commands: [...commands.values()], thumbnails };
+  return { told, last, state, published, commands: [...commands.values()], thumbnails, predicted };
 }
 
 function take(

@@ -104,6 +104,24 @@ describe("a restarted worker", () => {
     expect(hub.events(assignment.job)[0]).toMatchObject({ seq: assignment.firstSeq, line: "a" });
   });
 
+  it("tells the predictions that its predecessor had not told behind the result", async () => {
+    const assignment = assign({ command });
+    const rows = Array.from({ length: 20 }, (_, i) => ({ i, text: "x".repeat(4000) }));
+    const predicted = { rows, leftOut: 0, more: false };
+    const result = { stoppedEarly: false, data: {}, predicted };
+    await leave(assignment, { stage: "publishing", result }, [
+      { type: "result", data: {}, files: 1, bytes: 7, stoppedEarly: false },
+      { type: "predictions", first: 0, rows: rows.slice(0, 6) },
+    ]);
+    await restart();
+    expect((await outcome(assignment.job))?.state).toBe("completed");
+    const events = hub.events(assignment.job);
+    expect(events.filter(({ type }) => type === "result")).toHaveLength(1);
+    expect(events.flatMap((event) => (event.type === "predictions" ? event.rows : []))).toEqual(
+      rows,
+    );
+  });
+
   it("interrupts a job whose trainer is gone without a status", async () => {
     const assignment = assign({ command });
     const printed = { stdout: "bye\n" };

@@ -42,7 +42,7 @@ describe("what a training came to", () => {
     gate.resolve();
     expect((await lab.outcome(job))?.state).toBe("completed");
     const order = types(lab.hub.events(job)).filter((type) => type !== "system" && type !== "log");
-    expect(order.slice(-5)).toEqual(["predictions", "result", "transfer", "published", "state"]);
+    expect(order.slice(-5)).toEqual(["result", "predictions", "transfer", "published", "state"]);
     expect(lab.ofType(job, "predictions")).toMatchObject([
       { first: 0, rows: [{ x: 1 }, { x: 2 }, { x: 3 }] },
     ]);

@@ -28,15 +28,14 @@ export type TellResultInit = {
   /** The id that is reserved for the model, as far as that is known by now. */
   readonly model: ModelId | undefined;
   readonly stoppedEarly: boolean;
+  /** Waits so long for samples that are still being stored. */
+  readonly samplesMs: number;
   /** What a former daemon has logged. */
-  readonly logged: Pick<LoggedSteps, "told" | "thumbnails">;
+  readonly logged: Pick<LoggedSteps, "told" | "thumbnails" | "predicted">;
 };
 
 /** The result, and its place in the journal: to be waited for before anything is irrevocable. */
 export type ToldResult = NotedResult & { readonly noted: Promise<void> };
-
-/** Samples the trainer has shown come before its result, unless storing one takes longer than anybody wants to wait. */
-const SAMPLES_MS = 250;
 
 /** Tells once, over restarts, too. Throws `trainer_failed` when there is nothing to publish. */
 export async function tellResult(init: TellResultInit): Promise<ToldResult> {
@@ -45,7 +44,7 @@ export async function tellResult(init: TellResultInit): Promise<ToldResult> {
     measureTree(output),
     journal.record.result?.predicted ?? results.predicted ?? leftPredictions(init),
     listThumbnails(output),
-    settledSoon(samples),
+    settledSoon(samples, init.samplesMs),
   ]);
   const result: NotedResult = journal.record.result ?? {
     stoppedEarly: init.stoppedEarly,
@@ -65,7 +64,6 @@ export async function tellResult(init: TellResultInit): Promise<ToldResult> {
   const noted = journal.update({ stage: "publishing", result });
   noted.catch(() => undefined);
   if (!logged.told.has("result")) {
-    for (const slice of slicesOf(predicted?.rows ?? [])) append({ type: "predictions", ...slice });
     append({
       type: "result",
       data: result.data,
@@ -83,6 +81,10 @@ export async function tellResult(init: TellResultInit): Promise<ToldResult> {
       append({ type: "log", stream: "waybill", line });
     }
   }
+  // Behind it: on a long path they take some round trips.
+  for (const slice of slicesOf(predicted?.rows ?? [])) {
+    if (slice.first >= logged.predicted) append({ type: "predictions", ...slice });
+  }
   for (const file of thumbnails.files) {
     if (!logged.thumbnails.has(file)) samples.take(file, { type: THUMBNAIL, file });
   }
@@ -99,9 +101,9 @@ async function leftPredictions({ output, append }: TellResultInit): Promise<Pred
   }
 }
 
-async function settledSoon(samples: Pick<Samples, "settled">): Promise<void> {
+async function settledSoon(samples: Pick<Samples, "settled">, withinMs: number): Promise<void> {
   const over = new AbortController();
-  await Promise.race([samples.settled(), delay(SAMPLES_MS, over.signal).catch(() => undefined)]);
+  await Promise.race([samples.settled(), delay(withinMs, over.signal).catch(() => undefined)]);
   over.abort();
 }
 
