@@ -33,7 +33,12 @@ export const Pipeline = v.object({
 export type Pipeline = v.InferOutput<typeof Pipeline>;
 
 /** Keeps a model from retention, whatever its rules say. */
-export const Pin = v.object({ who: v.string(), when: Timestamp, why: v.optional(Reason) });
+export const Pin = v.object({
+  who: v.string(),
+  by: v.optional(Label),
+  when: Timestamp,
+  why: v.optional(Reason),
+});
 export type Pin = v.InferOutput<typeof Pin>;
 
 /** Lower-case hex BLAKE3-256 of the canonical JSON of a configuration. */
@@ -134,7 +139,9 @@ export type Retention = v.InferOutput<typeof Retention>;
 /** A removed model: what it was and why it went stays for ever; its bytes go after `bytes_until`. */
 export const Tombstone = v.object({
   entry: ModelEntry,
+  /** As in `AliasMove`; `hub` when the room's rules let it go. */
   who: v.string(),
+  by: v.optional(Label),
   when: Timestamp,
   why: v.string(),
   bytes_until: Timestamp,

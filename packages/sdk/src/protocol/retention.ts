@@ -1,4 +1,4 @@
-// What retention removes and keeps, as hubs tell it (docs/protocol/registry.md §9).
+// What retention removes and keeps, as hubs tell it (docs/protocol/registry.md, "Keeping and removing").
 import * as v from "valibot";
 import { ByteCount, ModelId, ModelType, Timestamp } from "./ids.ts";
 import { Retention } from "./registry.ts";

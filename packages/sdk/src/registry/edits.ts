@@ -28,6 +28,11 @@ export type Editor = {
   readonly when: Timestamp;
 };
 
+/** Who somebody is and what they call themselves, as records keep it. */
+export function signatureOf({ who, by }: Editor): { readonly who: string; readonly by?: string } {
+  return { who, ...(by === undefined ? {} : { by }) };
+}
+
 /** Keys that JSON objects and schema libraries treat specially, so that no stored name may be one. */
 const UNSTORABLE = new Set(["__proto__", "prototype", "constructor"]);
 
@@ -140,8 +145,8 @@ export function moveOf(facts: MoveFacts, { who, by, when }: Editor): AliasMove {
 
 /** Says what became of a removed model. */
 export function removedModel({ tombstones }: Registry, id: string): WaybillError {
-  const { who, when, why, state } = tombstones[id] as Tombstone;
-  const what = `model ${id} was removed by ${who} on ${when.slice(0, 10)}: ${why}`;
+  const { who, by = who, when, why, state } = tombstones[id] as Tombstone;
+  const what = `model ${id} was removed by ${by} on ${when.slice(0, 10)}: ${why}`;
   const hint =
     state === "held"
       ? `bring it back: \`waybill model restore ${id}\``

@@ -1,4 +1,4 @@
-// What keeps a model in a room, whatever anybody's rules say (docs/protocol/registry.md §9): a name that points at it, a pin,
+// What keeps a model in a room, whatever anybody's rules say (docs/protocol/registry.md, "Keeping and removing"): a name that points at it, a pin,
 // or a pipeline it is part of. Found in the document alone, so that a removal and a move of an alias cannot pass each other.
 import { type ModelId, type Pin, type Registry, assertNever } from "../protocol/index.ts";
 
@@ -45,7 +45,7 @@ export function textOfHold(hold: Hold): string {
     case "latest":
       return hold.alias;
     case "pin":
-      return `pinned by ${hold.pin.who}${hold.pin.why === undefined ? "" : `: ${hold.pin.why}`}`;
+      return `pinned by ${hold.pin.by ?? hold.pin.who}${hold.pin.why === undefined ? "" : `: ${hold.pin.why}`}`;
     case "pipeline":
       return `part of pipeline ${hold.model}`;
     default:

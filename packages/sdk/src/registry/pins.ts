@@ -1,6 +1,6 @@
 // Pins: a model that is kept whatever the room's rules say.
 import type { ModelEntry, ModelRef, Registry } from "../protocol/index.ts";
-import { type Edited, type Editor, resolveModel } from "./edits.ts";
+import { type Edited, type Editor, resolveModel, signatureOf } from "./edits.ts";
 
 /** Pins a model; pinned already for the same reason, nothing changes. Throws `not_found`. */
 export function pinModel(
@@ -13,7 +13,7 @@ export function pinModel(
   if (entry.pinned !== undefined && (why === undefined || entry.pinned.why === why)) {
     return { registry, result: entry };
   }
-  const pinned = { who: by.who, when: by.when, ...(why === undefined ? {} : { why }) };
+  const pinned = { ...signatureOf(by), when: by.when, ...(why === undefined ? {} : { why }) };
   return withEntry(registry, { ...entry, pinned });
 }
 

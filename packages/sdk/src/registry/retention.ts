@@ -1,4 +1,4 @@
-// A room's rules and what they say of its models (docs/protocol/registry.md §9). Rules only limit: a model goes when one of them
+// A room's rules and what they say of its models (docs/protocol/registry.md, "Keeping and removing"). Rules only limit: a model goes when one of them
 // lets it go and nothing holds it. Parents of kept models may go; what they were stays readable in their tombstones.
 import {
   type ModelEntry,

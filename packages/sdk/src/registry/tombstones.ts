@@ -1,4 +1,4 @@
-// How a model leaves a room, and comes back (docs/protocol/registry.md §9). Every step is a pure edit of the document, so the
+// How a model leaves a room, and comes back (docs/protocol/registry.md, "Keeping and removing"). Every step is a pure edit of the document, so the
 // conditional write settles who was first: a removal or the move of an alias to it, a restore or the end of its bytes.
 //
 //   in models ── remove ─▶ held ── its time is over ─▶ purging ── bytes deleted ─▶ purged
@@ -12,7 +12,7 @@ import {
   type Tombstone,
   WaybillError,
 } from "../protocol/index.ts";
-import { type Edited, type Editor, resolveModel } from "./edits.ts";
+import { type Edited, type Editor, resolveModel, signatureOf } from "./edits.ts";
 import { holdsOf, textOfHold } from "./holds.ts";
 import { hasRules, planRetention } from "./retention.ts";
 import { markBestOfSweep } from "./sweeps.ts";
@@ -120,7 +120,7 @@ export function restoreModel(registry: Registry, id: ModelId, by: Editor): Edite
   const { goes } = planRetention(next, Date.parse(by.when));
   if (!goes.some((going) => going.entry.id === id)) return { registry: next, result: entry };
   const why = "restored; the room's rules would remove it again";
-  const pinned: ModelEntry = { ...entry, pinned: { who: by.who, when: by.when, why } };
+  const pinned: ModelEntry = { ...entry, pinned: { ...signatureOf(by), when: by.when, why } };
   return {
     registry: { ...next, models: { ...next.models, [id]: pinned } },
     result: pinned,
@@ -203,7 +203,8 @@ function bury(
   const result = leaving.map(({ entry, why }): Tombstone => {
     const { pinned: _, ...bare } = entry;
     const state = "held" as const;
-    return { entry: bare, who: by.who, when: by.when, why, bytes_until: bytesUntil, state };
+    const facts = { when: by.when, why, bytes_until: bytesUntil };
+    return { entry: bare, ...signatureOf(by), ...facts, state };
   });
   for (const tombstone of result) {
     delete models[tombstone.entry.id];

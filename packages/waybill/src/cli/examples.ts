@@ -44,6 +44,11 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     "waybill room policy --room lab --relay-only --relay-budget 5GB",
   ],
   "room usage": ["waybill room usage --room lab", "waybill room usage --day 2026-01-31 --json"],
+  "room retention": [
+    "waybill room retention --room lab",
+    "waybill room retention --keep-per-type 10 --type centroid=3 --untagged-days 30 --grace 7d",
+    "waybill room retention --clear",
+  ],
   "room key create": ["waybill room key create --room lab --label cluster-a --days 90"],
   "room key ls": ["waybill room key ls --room lab"],
   "room key revoke": ["waybill room key revoke k_4f1c --room lab"],
@@ -60,6 +65,15 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   ],
   "uploads ls": ["waybill uploads ls --room lab"],
   "uploads rm": ["waybill uploads rm u_4f1c2a --dry-run", "waybill uploads rm --all --room lab"],
+  "model pin": ["waybill model pin prod-v2 --why 'the paper is based on it' --room lab"],
+  "model unpin": ["waybill model unpin 3f9a12cc --why 'the paper is out'"],
+  "model rm": [
+    "waybill model rm 3f9a12cc 77ab0c1d --dry-run",
+    "waybill model rm 3f9a12cc --why 'trained on the wrong labels' --room lab",
+  ],
+  "model restore": ["waybill model restore 3f9a12cc --room lab"],
+  "model removed": ["waybill model removed --room lab"],
+  gc: ["waybill gc --dry-run --room lab", "waybill gc --yes --room lab"],
   verify: [
     "waybill verify ./digits",
     "waybill verify ./digits --receipt digits.receipt.json --strict",

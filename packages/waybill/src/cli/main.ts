@@ -3,6 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { Command, CommanderError } from "commander";
 import { aliasCommand } from "./commands/alias.ts";
 import { cacheProxyCommand } from "./commands/cache-proxy.ts";
+import { gcCommand } from "./commands/gc.ts";
 import { hubCommand } from "./commands/hub.ts";
 import { jobCommand } from "./commands/job.ts";
 import { cacheCommand } from "./commands/cache.ts";
@@ -60,6 +61,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
     modelCommand,
     registryCommand,
     aliasCommand,
+    gcCommand,
     simulateCommand,
   ]) {
     program.addCommand(make(run));

@@ -1,5 +1,6 @@
 // Retention: a room's rules, pins, removed models, and the collection of what is left over.
 import * as v from "valibot";
+import { Label } from "../access.ts";
 import { ModelId, ModelRef, ModelType, RoomId } from "../ids.ts";
 import { ModelEntry, Reason, Retention, Tombstone } from "../registry.ts";
 import { GcReport, Removal } from "../retention.ts";
@@ -45,7 +46,7 @@ export const RETENTION_ROUTES = {
     roles: WRITERS,
     summary: "Keep a model whatever the rules say",
     params: ofModel,
-    body: v.object({ why: v.optional(Reason) }),
+    body: v.object({ why: v.optional(Reason), by: v.optional(Label) }),
     response: ModelEntry,
   }),
   unpinModel: route({
@@ -67,6 +68,8 @@ export const RETENTION_ROUTES = {
     body: v.object({
       models: v.pipe(v.array(ModelRef), v.minLength(1), v.maxLength(256)),
       why: Why,
+      /** What the caller calls itself. */
+      by: v.optional(Label),
       dryRun: v.optional(v.boolean(), false),
     }),
     response: v.object({ removals: v.array(Removal) }),
@@ -77,6 +80,7 @@ export const RETENTION_ROUTES = {
     roles: WRITERS,
     summary: "Bring a removed model back while its bytes are there",
     params: v.object({ room: RoomId, model: ModelId }),
+    body: v.object({ by: v.optional(Label) }),
     response: ModelEntry,
   }),
   listRemoved: route({

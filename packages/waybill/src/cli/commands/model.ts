@@ -5,6 +5,7 @@ import { modelAliasCommand } from "./alias.ts";
 import { modelCompareCommand } from "./model-compare.ts";
 import { modelExportCommand } from "./model-export.ts";
 import { modelImportCommand } from "./model-import.ts";
+import { modelKeepingCommands } from "./model-keeping.ts";
 import { modelLineageCommand } from "./model-lineage.ts";
 import { modelLsCommand } from "./model-ls.ts";
 import { modelNoteCommand } from "./model-note.ts";
@@ -30,5 +31,6 @@ export function modelCommand(run: Runner): Command {
   ]) {
     model.addCommand(make(run));
   }
+  for (const command of modelKeepingCommands(run)) model.addCommand(command);
   return model;
 }

@@ -9,6 +9,7 @@ import { address, wholeNumber, withCommon, withRoom } from "../options.ts";
 import { formatTime, table } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 import { policyCommand, usageCommand } from "./room-policy.ts";
+import { retentionCommand } from "./room-retention.ts";
 
 export function roomCommand(run: Runner): Command {
   const room = new Command("room").description("create rooms, invite people and workers into them");
@@ -59,6 +60,7 @@ export function roomCommand(run: Runner): Command {
   );
   room.addCommand(policyCommand(run));
   room.addCommand(usageCommand(run));
+  room.addCommand(retentionCommand(run));
   room.addCommand(keyCommand(run));
   return room;
 }

@@ -1,5 +1,5 @@
 // Collecting what a room keeps no more: models its rules let go, bytes of removed models, folders nobody published, checkpoints
-// of jobs that are over, uploads that expired (docs/protocol/registry.md §9). The plan and the collection are made by the same functions;
+// of jobs that are over, uploads that expired (docs/protocol/registry.md, "Keeping and removing"). The plan and the collection are made by the same functions;
 // the hub collects by itself in rooms that have rules, a bounded piece each round.
 import type { GcItem, GcKept, GcReport, Registry, RoomId, Tombstone } from "@waybill/sdk/protocol";
 import { applyRetention, hasRules, planRetention } from "@waybill/sdk/registry";
@@ -238,14 +238,14 @@ function modelItem(
   return { kind: "model", name: id, modelType: model_type, bytes, why, until };
 }
 
-function bytesItem({ entry, who, when, why }: Tombstone): GcItem {
+function bytesItem({ entry, who, by = who, when, why }: Tombstone): GcItem {
   const { id, model_type, storage } = entry;
   return {
     kind: "bytes",
     name: id,
     modelType: model_type,
     bytes: storage.size_bytes,
-    why: `removed by ${who} on ${when.slice(0, 10)}: ${why}`,
+    why: `removed by ${by} on ${when.slice(0, 10)}: ${why}`,
   };
 }
 
@@ -273,7 +273,7 @@ function otherItems({ checkpoints, uploads }: Pick<Found, "checkpoints" | "uploa
 }
 
 function waitingItem(
-  { entry, who, when, why, bytes_until }: Tombstone,
+  { entry, who, by = who, when, why, bytes_until }: Tombstone,
   need: string | undefined,
   nowMs: number,
 ): GcKept {
@@ -284,7 +284,7 @@ function waitingItem(
     modelType: entry.model_type,
     bytes: entry.storage.size_bytes,
     why: [
-      `removed by ${who} on ${when.slice(0, 10)}: ${why}`,
+      `removed by ${by} on ${when.slice(0, 10)}: ${why}`,
       ...(need === undefined ? [] : [need]),
       ...(isOver && need === undefined ? ["another model has the same folder"] : []),
     ],

@@ -1,5 +1,5 @@
 // Folders below `models/` that nobody published: of attempts that were lost, and of workers that wrote by themselves and were
-// fenced (docs/protocol/registry.md §9). A folder goes only when nobody can publish it any more: its id was reserved for a job
+// fenced (docs/protocol/registry.md, "Keeping and removing"). A folder goes only when nobody can publish it any more: its id was reserved for a job
 // that has ended, and nothing came there for a day. What people pushed is theirs.
 import {
   JobDoc,

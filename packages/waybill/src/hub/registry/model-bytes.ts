@@ -1,4 +1,4 @@
-// The bytes of a model that is no more: its folder, and the record by which the artifact is found (docs/protocol/registry.md §9).
+// The bytes of a model that is no more: its folder, and the record by which the artifact is found (docs/protocol/registry.md, "Keeping and removing").
 // The record goes first, in steps that others see, because the same content may be needed elsewhere:
 //
 //   live ─▶ released ──(a name or a job means it)──▶ live again

@@ -87,7 +87,7 @@ describe("purging", () => {
       let restored: string | undefined;
       const reached = atStep(room, n, async () => {
         const params = { room: room.room, model: room.old };
-        restored = await other.client.call("restoreModel", { params }).then(
+        restored = await other.client.call("restoreModel", { params, body: {} }).then(
           () => "restored",
           (error: unknown) => (error as WaybillError).code,
         );

@@ -1,4 +1,4 @@
-// Removed models whose time is over lose their bytes (docs/protocol/registry.md §9). What is marked `purging` was begun, by this hub or by
+// Removed models whose time is over lose their bytes (docs/protocol/registry.md, "Keeping and removing"). What is marked `purging` was begun, by this hub or by
 // one that was killed; every step may be done again, and by two hubs at once.
 import type {
   ArtifactId,

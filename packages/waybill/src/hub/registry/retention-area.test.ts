@@ -24,7 +24,7 @@ describe("a removed model", () => {
     await hub.areas.sweep();
     expect(objects(old)).toHaveLength(2);
     expect(await read(treeOf("aaaaaaaa"))).toBe("weights of aaaaaaaa");
-    await client.call("restoreModel", { params: { room, model: old } });
+    await client.call("restoreModel", { params: { room, model: old }, body: {} });
     expect((await show()).model.id).toBe(old);
     time.nowMs += WEEK_MS;
     await hub.areas.sweep();
@@ -46,7 +46,7 @@ describe("a removed model", () => {
     expect(removed).toMatchObject([
       { entry: { id: old }, who: "owner", why: "too old", state: "purged", purged_at: purgedAt },
     ]);
-    const restore = client.call("restoreModel", { params: { room, model: old } });
+    const restore = client.call("restoreModel", { params: { room, model: old }, body: {} });
     await expect(restore).rejects.toMatchObject({ code: "expired" });
     expect(logged.map(({ message }) => message)).toContain("bytes of a removed model are gone");
     // Nothing is left to be done.
@@ -124,7 +124,7 @@ describe("a room's rules", () => {
       why: "retention: 1 of type net are newer, and 1 are kept",
     });
     expect(logged.find(({ message }) => message === "model removed")).toMatchObject({ model: old });
-    await client.call("restoreModel", { params: { room, model: old } });
+    await client.call("restoreModel", { params: { room, model: old }, body: {} });
     time.nowMs += 3 * DAY_MS;
     await hub.areas.sweep();
     expect((await registry()).models[old]?.pinned?.why).toMatch(/^restored/);

@@ -55,8 +55,9 @@ export function createRetentionArea(deps: RetentionAreaDeps): RetentionArea {
   const bytes = new ModelBytes(deps);
   const purges = new Purges({ ...deps, writer, bytes });
   const collection = new Collection({ ...deps, writer, bytes, purges });
-  const editorOf = (caller: Caller | undefined): Editor => ({
+  const editorOf = (caller: Caller | undefined, by?: string): Editor => ({
     who: known(caller).subject,
+    by,
     owner: known(caller).role === "owner",
     when: new Date(clock()).toISOString(),
   });
@@ -74,7 +75,7 @@ export function createRetentionArea(deps: RetentionAreaDeps): RetentionArea {
       },
 
       async pinModel({ params: { room, model }, body, caller }) {
-        const by = editorOf(caller);
+        const by = editorOf(caller, body.by);
         return writer.edit(room, (registry) => pinModel(registry, model, body.why, by));
       },
 
@@ -86,7 +87,7 @@ export function createRetentionArea(deps: RetentionAreaDeps): RetentionArea {
       },
 
       async removeModels({ params: { room }, body, caller }) {
-        const by = editorOf(caller);
+        const by = editorOf(caller, body.by);
         if (body.dryRun) {
           const registry = await readRegistry(documents, room);
           const graceMs = registry.retention.grace_hours * 3_600_000;
@@ -118,8 +119,8 @@ export function createRetentionArea(deps: RetentionAreaDeps): RetentionArea {
         };
       },
 
-      async restoreModel({ params: { room, model }, caller }) {
-        const by = editorOf(caller);
+      async restoreModel({ params: { room, model }, body, caller }) {
+        const by = editorOf(caller, body.by);
         const entry = await writer.edit(room, (registry) => restoreModel(registry, model, by));
         log("info", "model restored", { room, model, by: by.who });
         return entry;
