@@ -45,7 +45,7 @@ describe("a pull", () => {
     expect(out("out")).toEqual(digestsOf(root));
   });
 
-  it("asks the hub once before its first byte, and the store for nothing but the files", async () => {
+  it("asks the hub what it is and who has it before its first byte, and the store for nothing but the files", async () => {
     const root = tree("data", sizes);
     await push(root);
     hub.calls.length = 0;
@@ -55,7 +55,7 @@ describe("a pull", () => {
       return undefined;
     };
     await pull("out");
-    expect(hub.calls).toEqual(["resolveArtifact"]);
+    expect(hub.calls).toEqual(["resolveArtifact", "showHolders"]);
     expect(new Set(served)).toEqual(new Set(["big.bin", "dir/small.txt"]));
     expect(out("out")).toEqual(digestsOf(root));
   });

@@ -2,24 +2,25 @@
 import type { ByteTransport } from "../platform/index.ts";
 import { type HttpAddress, WaybillError } from "../protocol/index.ts";
 
-/** An address that has not answered by then is not counted on. */
+/** An address that has not answered by then is not counted on, unless more time is given. */
 const PROVE_MS = 2000;
 const MAX_HELLO_BYTES = 1024;
 
 /**
- * The first of a machine's addresses that answers within 2 s and proves to be it; undefined when none does. Others are given
+ * The first of a machine's addresses that answers within `proveMs` (2 s) and proves to be it; undefined when none does. Others are given
  * up as soon as one has. Throws nothing.
  */
 export async function reachableAddress(
   transport: Pick<ByteTransport, "get">,
   addresses: readonly HttpAddress[],
   stop: AbortSignal,
+  proveMs = PROVE_MS,
 ): Promise<HttpAddress | undefined> {
   if (addresses.length === 0) return undefined;
   const over = new AbortController();
-  const signal = AbortSignal.any([stop, over.signal, AbortSignal.timeout(PROVE_MS)]);
+  const signal = AbortSignal.any([stop, over.signal, AbortSignal.timeout(proveMs)]);
   try {
-    return await Promise.any(addresses.map(async (one) => prove(transport, one, signal)));
+    return await Promise.any(addresses.map(async (one) => prove(transport, one, signal, proveMs)));
   } catch {
     // None of them.
     return undefined;
@@ -33,10 +34,11 @@ async function prove(
   transport: Pick<ByteTransport, "get">,
   address: HttpAddress,
   signal: AbortSignal,
+  idleMs: number,
 ): Promise<HttpAddress> {
   const nonce = hex(crypto.getRandomValues(new Uint8Array(16)));
   const url = `${address.url}/hello?nonce=${nonce}`;
-  const answer = await transport.get({ url, signal, idleMs: PROVE_MS });
+  const answer = await transport.get({ url, signal, idleMs });
   let text = "";
   const decoder = new TextDecoder();
   for await (const piece of answer.body) {

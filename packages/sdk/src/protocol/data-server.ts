@@ -16,6 +16,8 @@ export type Serving = v.InferOutput<typeof Serving>;
 export const Holder = v.object({
   peer: PeerId,
   name: Label,
+  /** As far as the hub can tell it is in the caller's network: worth waiting for. */
+  near: v.optional(v.literal(true)),
   ...Serving.entries,
 });
 export type Holder = v.InferOutput<typeof Holder>;

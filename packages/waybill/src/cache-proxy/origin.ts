@@ -108,7 +108,7 @@ async function upstreamSources(
   const known = await token(artifact);
   if (known === undefined) return [];
   const name = new URL(url).host;
-  return holderSources([{ name, addresses: [{ url, token: known }], fills: true }], {
+  return holderSources([{ name, addresses: [{ url, token: known }], fills: true, near: true }], {
     ...via,
     prefer: undefined,
   });

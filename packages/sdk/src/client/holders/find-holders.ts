@@ -28,8 +28,8 @@ type FindInit = {
   readonly signal: AbortSignal | undefined;
 };
 
-/** A hub that takes longer to say who has it is not waited for. */
-const ASK_MS = 2000;
+/** A hub that takes longer to say who has it is not waited for. It has just said what the artifact is. */
+const ASK_MS = 10_000;
 /** Where money counts, a holder has so long to answer before the store is asked; one in the same network needs a tenth. */
 const HEAD_START_MS = 300;
 
@@ -53,7 +53,7 @@ export async function findHolders(init: FindInit): Promise<readonly Holder[]> {
   }
 }
 
-/** A source for each, waited for a moment unless time is all that counts; one that fills for as long as it may take to answer. */
+/** A source for each, waited for a moment unless time is all that counts; a cache beside us as long as it may take to answer. */
 export function holderSources(
   holders: readonly ServingPeer[],
   use: {
@@ -68,7 +68,7 @@ export function holderSources(
     if (prefer !== "fast") {
       const enough = new AbortController();
       const waited = delay(HEAD_START_MS, enough.signal).catch(() => undefined);
-      await (holder.fills === true ? source.proven : Promise.race([source.proven, waited]));
+      await (source.isWorthWaitingFor ? source.proven : Promise.race([source.proven, waited]));
       enough.abort();
     }
     return source;

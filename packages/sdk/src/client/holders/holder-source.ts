@@ -33,6 +33,8 @@ export type HolderSourceInit = {
 
 /** The server bounds its requests for all readers together. */
 const WINDOW = 8;
+/** A cache beside us may be asked by a whole cluster at once: what it costs to go to the store instead is a whole artifact. */
+const BUSY_PROOF_MS = 10_000;
 /** A holder that brings nothing for so long is given up, and one that fills is waited for. */
 const PATIENCE_MS = 60_000;
 
@@ -59,6 +61,11 @@ export class HolderSource implements Source {
     this.id = `${fills === true ? "cache proxy" : "peer"} ${name}${peer === undefined ? "" : ` (${peer.slice(0, 10)})`}`;
     this.patienceMs = fills === true ? PATIENCE_MS : undefined;
     this.proven = this.#prove();
+  }
+
+  get isWorthWaitingFor(): boolean {
+    const { fills, near } = this.#init.holder;
+    return fills === true && near === true;
   }
 
   shards(): ShardSet {
@@ -110,7 +117,8 @@ export class HolderSource implements Source {
   async #prove(): Promise<void> {
     const { transport, holder } = this.#init;
     const { signal } = this.#stop;
-    const found = await reachableAddress(transport, holder.addresses, signal);
+    const proveMs = this.isWorthWaitingFor ? BUSY_PROOF_MS : undefined;
+    const found = await reachableAddress(transport, holder.addresses, signal, proveMs);
     if (signal.aborted) return;
     if (found === undefined) {
       this.#gone("none of its addresses answers from here");

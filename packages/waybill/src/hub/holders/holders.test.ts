@@ -69,6 +69,8 @@ describe("holders of an artifact", () => {
     ];
     expect(names(peers, "10.1.2.3")).toEqual(["host", "lan", "fills", "afar", "six"]);
     expect(names(peers, "2001:db8::2")[0]).toBe("six");
+    const near = holdersOf(peers, TREE, { remote: "10.1.2.3" }).filter((one) => one.near === true);
+    expect(near.map(({ name }) => name)).toEqual(["host", "lan", "fills"]);
     expect(names(peers, "local")).toHaveLength(5);
   });
 

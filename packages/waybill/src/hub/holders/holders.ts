@@ -28,8 +28,10 @@ export function holdersOf(
       if (serves === undefined || info.peerId === asker.without) return [];
       const has = worker?.cached?.includes(artifact) === true;
       if (!has && serves.fills !== true) return [];
-      const holder: Holder = { peer: info.peerId, name: info.name, ...serves };
-      return [{ holder, far: near(remote, holder) * 2 + (has ? 0 : 1) }];
+      const told: Holder = { peer: info.peerId, name: info.name, ...serves };
+      const distance = near(remote, told);
+      const holder: Holder = distance < 2 ? { ...told, near: true } : told;
+      return [{ holder, far: distance * 2 + (has ? 0 : 1) }];
     })
     .sort((a, b) => a.far - b.far)
     .slice(0, MAX_HOLDERS)
