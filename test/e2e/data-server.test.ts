@@ -1,8 +1,11 @@
 // What a worker has cached is not downloaded again by the others: it serves it to them, and to members who pull
 // (docs/protocol/data-server.md).
+import { mkdir } from "node:fs/promises";
 import type { Holder } from "@waybill/sdk/protocol";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { Lab } from "../support/lab.ts";
 import { digestOf } from "../support/random-file.ts";
+import { QUICK_TRAINER } from "../support/scripts.ts";
 import { DATASET_BYTES, ServedCache, isUnderWay } from "../support/served-cache.ts";
 import { runWaybill } from "../support/waybill-process.ts";
 
@@ -73,5 +76,27 @@ describe("a dataset that a worker has cached", () => {
     await room.lab.startWorker("two");
     const { sources } = await room.outcome(room.train("two"));
     expect(sources).toEqual({ s3: DATASET_BYTES });
+  });
+});
+
+describe("a model", () => {
+  it("comes from the worker that trained it, which has it from then on", async () => {
+    await using lab = await Lab.open();
+    await lab.startWorker("desk");
+    await mkdir(lab.path("code"));
+    await lab.write("code/train.mjs", QUICK_TRAINER);
+    await mkdir(lab.path("data"));
+    await lab.write("data/a.txt", "a");
+    const named = ["--code", lab.path("code"), "--alias", "quick", "-d", lab.path("data")];
+    await runWaybill(["train", ...named, "--", "node", "train.mjs"], lab.machine("owner"));
+    await vi.waitFor(
+      async () => {
+        const { availability } = await lab.ask(["model", "show", "quick"]);
+        expect(availability).toMatchObject({ cached_on_workers: [{ can_serve_p2p: true }] });
+      },
+      { timeout: 30_000, interval: 250 },
+    );
+    const { bytes, sources } = await lab.ask(["model", "pull", "quick", lab.path("out")]);
+    expect(sources).toEqual({ peer: bytes });
   });
 });

@@ -139,6 +139,8 @@ export type TransferPort = {
     readonly sentBytes: number;
     readonly files: number;
     readonly seconds: number;
+    /** What the artifact consists of, if the pusher can say. */
+    readonly manifest?: ArtifactManifest;
     /** What was left out of the artifact, and other things the user should know. */
     readonly warnings: readonly string[];
   }>;

@@ -367,6 +367,7 @@ export class JobRun {
         onCommitting: () => this.dispatch({ type: "committing" }),
       });
       this.dispatch({ type: "published", model });
+      await parts.publisher.keep();
     } catch (error) {
       if (isStale(error)) this.revoke(messageOf(error));
       if (signal.aborted || isStale(error)) this.dispatch({ type: "publish.aborted" });

@@ -15,6 +15,7 @@ import { SegmentFlusher } from "../events/segment-flusher.ts";
 import { SystemMetrics } from "../events/system-metrics.ts";
 import type { FeedPort, HubCalls, Log, StorePort, TransferPort } from "../ports.ts";
 import { Checkpoints } from "../publish/checkpoints.ts";
+import { keepOutput } from "../publish/keep-output.ts";
 import { Publisher } from "../publish/publisher.ts";
 import type { WorkerTiming } from "../timing.ts";
 import { Results } from "../trainers/results.ts";
@@ -170,6 +171,7 @@ export async function openParts(init: PartsInit): Promise<RunParts> {
       transfer: context.transfer,
       assignment,
       digest: context.digest,
+      keep: (tree) => keepOutput({ ...tree, cache: context.cache, log: context.log }),
       store: context.store,
       hubLostMs: context.timing.hubLostMs,
       stored: record.stored,

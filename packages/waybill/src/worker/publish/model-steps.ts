@@ -12,6 +12,7 @@ import { describeJob } from "@waybill/sdk/registry";
 import { delay } from "@waybill/sdk/timing";
 import * as v from "valibot";
 import type { HubCalls, TransferPort, TransferProgress } from "../ports.ts";
+import type { PushedTree } from "./keep-output.ts";
 import type { Pushed } from "./publish-types.ts";
 
 export type ModelStepsInit = {
@@ -19,6 +20,8 @@ export type ModelStepsInit = {
   readonly transfer: TransferPort;
   readonly assignment: JobAssignment;
   readonly digest: (bytes: Uint8Array) => string;
+  /** Takes what was pushed into this machine's cache; never rejects. */
+  readonly keep?: (tree: PushedTree) => Promise<void>;
 };
 
 type PushRequest = {
@@ -39,6 +42,8 @@ const PUSH_AGAIN_MS = 1000;
 
 export class ModelSteps {
   readonly #init: ModelStepsInit;
+  /** Of this process; a pipeline has several. */
+  readonly #pushed: PushedTree[] = [];
 
   constructor(init: ModelStepsInit) {
     this.#init = init;
@@ -85,6 +90,11 @@ export class ModelSteps {
     }
   }
 
+  /** Has what was pushed kept in this machine's cache, when the registry names it. */
+  async keep(): Promise<void> {
+    for (const tree of this.#pushed.splice(0)) await this.#init.keep?.(tree);
+  }
+
   async push(request: PushRequest): Promise<Pushed> {
     const { transfer, assignment } = this.#init;
     const { room, job, attempt } = assignment;
@@ -101,6 +111,8 @@ export class ModelSteps {
           onProgress,
         });
         for (const warning of pushed.warnings) onWarning(warning);
+        const { artifact, manifest } = pushed;
+        if (manifest !== undefined) this.#pushed.push({ artifact, manifest, dir });
         return pushed;
       } catch (error) {
         if (!(error instanceof WaybillError) || !error.retryable) throw error;

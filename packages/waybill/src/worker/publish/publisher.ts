@@ -88,6 +88,11 @@ export class Publisher {
     return publishedAs(await this.#register(model, pushed.artifact, request));
   }
 
+  /** Keeps what was published in this machine's cache. */
+  async keep(): Promise<void> {
+    await this.#steps.keep();
+  }
+
   /** Through the hub, unless an earlier attempt has published already. */
   async #throughHub(reserved: ModelId, request: PublishRequest): Promise<Brought> {
     const former = await this.#steps.formerResult(reserved, request.signal);
