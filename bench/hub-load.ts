@@ -3,21 +3,18 @@
 // how busy the hub's process is. The clients are three processes of the same machine.
 import { type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { HubClient } from "@waybill/sdk/hub-client";
 import { RoomId, decodeValue } from "@waybill/sdk/protocol";
 import { formatBytes } from "../packages/waybill/src/cli/render/format.ts";
-import { cleanEnvironment } from "../test/support/waybill-process.ts";
+import { ADMIN_TOKEN, figuresOf, startFiguredHub } from "./load/figured-hub.ts";
 import type { LoadAnswer, LoadOrder, LoadRoom } from "./load/peers.ts";
-import type { ProcessFigures } from "./load/process-figures.ts";
-import { WAYBILL } from "./setup/hub.ts";
 import { median, note } from "./setup/measure.ts";
 import { readOptions } from "./setup/options.ts";
 import { percentile } from "./setup/percentile.ts";
 import { report } from "./setup/report.ts";
-import { type Scope, inScope, start, stop } from "./setup/scope.ts";
+import { inScope, start, stop } from "./setup/scope.ts";
 import { freePort } from "./setup/store.ts";
 
 const options = readOptions({ mib: 1, rounds: 5, extra: ["idle", "rooms", "seconds"] });
@@ -27,33 +24,8 @@ const seconds = options.extra("seconds", 20);
 const CLIENTS = 3;
 /** Of each room: those that talk come first. */
 const TALKERS = 2;
-const ADMIN_TOKEN = "bench-admin";
 /** Garbage of hellos and proofs is collected by then. */
 const SETTLE_MS = 5000;
-
-type HubProcess = { readonly child: ChildProcess; readonly url: string };
-
-async function startHub(scope: Scope, ports: { hub: number; s3: number }): Promise<HubProcess> {
-  const figures = fileURLToPath(new URL("load/process-figures.ts", import.meta.url));
-  const argv = [process.execPath, "--import", figures, WAYBILL, "hub", "--json"];
-  argv.push("--port", String(ports.hub), "--s3-port", String(ports.s3));
-  argv.push("--data", scope.path("hub"));
-  const child = start(argv, {
-    env: cleanEnvironment({ WAYBILL_ADMIN_TOKEN: ADMIN_TOKEN }),
-    stdio: ["ignore", "pipe", "inherit", "ipc"],
-  });
-  if (child.stdout === null) throw new Error("no output of the hub to read");
-  const lines = createInterface({ input: child.stdout });
-  const [first] = (await once(lines, "line")) as [string];
-  lines.on("line", () => undefined);
-  return { child, url: (JSON.parse(first) as { url: string }).url };
-}
-
-async function figuresOf({ child }: HubProcess): Promise<ProcessFigures> {
-  const answer = once(child, "message") as Promise<[ProcessFigures]>;
-  child.send("figures");
-  return (await answer)[0];
-}
 
 async function tell(child: ChildProcess, order: LoadOrder): Promise<LoadAnswer> {
   const answer = once(child, "message") as Promise<[LoadAnswer]>;
@@ -81,7 +53,7 @@ type Round = {
 
 await inScope(async (scope) => {
   const ports = { hub: await freePort(), s3: await freePort() };
-  let hub = await startHub(scope, ports);
+  let hub = await startFiguredHub(scope, ports);
   const admin = new HubClient({ url: hub.url });
   const rooms: LoadRoom[] = [];
   for (let i = 0; i < roomCount; i++) {
@@ -108,7 +80,7 @@ await inScope(async (scope) => {
   const rounds: Round[] = [];
   for (let round = 1; round <= options.rounds; round++) {
     await stop(hub.child);
-    hub = await startHub(scope, ports);
+    hub = await startFiguredHub(scope, ports);
     await sleep(SETTLE_MS);
     const before = await figuresOf(hub);
     const began = performance.now();

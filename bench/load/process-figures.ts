@@ -4,6 +4,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 
 export type ProcessFigures = {
   readonly rssBytes: number;
+  readonly peakRssBytes: number;
   readonly heapUsedBytes: number;
   /** User and system time of the whole process, its store's thread included. */
   readonly cpuSeconds: number;
@@ -21,6 +22,7 @@ process.on("message", () => {
   const ms = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS);
   const figures: ProcessFigures = {
     rssBytes: rss,
+    peakRssBytes: process.resourceUsage().maxRSS * 1024,
     heapUsedBytes: heapUsed,
     cpuSeconds: (user + system) / 1e6,
     loopDelayMs: {

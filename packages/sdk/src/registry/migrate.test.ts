@@ -5,18 +5,20 @@ import { emptyRegistry } from "./edits.ts";
 import { encodeRegistry } from "./encode.ts";
 import { LAB, entryOf } from "./entry.fixture.ts";
 import { addModel } from "./publications.ts";
+import { editTags } from "./tags-and-notes.ts";
 import { decodeRegistry } from "./migrate.ts";
 
 const by = { who: "ada", owner: false, when: "2026-01-02T03:04:05.678Z" };
+const encoded = (registry: Registry) => new TextDecoder().decode(encodeRegistry(registry));
 const registry = () =>
   addModel(emptyRegistry(LAB), entryOf("aaaaaaaa", { alias: "prod" as Alias }), by).registry;
 
 const text = (change: (doc: Record<string, unknown>) => unknown) =>
-  JSON.stringify(change(JSON.parse(encodeRegistry(registry())) as Record<string, unknown>));
+  JSON.stringify(change(JSON.parse(encoded(registry())) as Record<string, unknown>));
 
 describe("reading a registry", () => {
   it("gives back what was written", async () => {
-    expect(await decodeRegistry(encodeRegistry(registry()), LAB)).toEqual(registry());
+    expect(await decodeRegistry(encoded(registry()), LAB)).toEqual(registry());
   });
 
   it("brings a document of format 1 to the newest one", async () => {
@@ -44,7 +46,7 @@ describe("reading a registry", () => {
     }));
     const read = await decodeRegistry(later, LAB);
     const edited = moveAlias(read, { alias: "best" as Alias, model: "prod" }, by).registry;
-    const written = JSON.parse(encodeRegistry(edited)) as Record<string, unknown>;
+    const written = JSON.parse(encoded(edited)) as Record<string, unknown>;
     expect(written).toMatchObject({
       sponsors: ["eve"],
       retention: { grace_hours: 1, exceptions: { unet: 3 }, per_type: {} },
@@ -54,7 +56,7 @@ describe("reading a registry", () => {
   });
 
   const damaged: Record<string, string> = {
-    "half a document": encodeRegistry(registry()).slice(0, 200),
+    "half a document": encoded(registry()).slice(0, 200),
     "another document": '{"format":2}',
     "a wrong entry": text((doc) => ({ ...doc, models: { aaaaaaaa: { id: "aaaaaaaa" } } })),
     "an entry under another id": text((doc) => ({
@@ -74,9 +76,16 @@ describe("reading a registry", () => {
 
   it("writes the text that JSON.stringify writes, changed or not", () => {
     let now: Registry = registry();
-    for (const id of ["bbbbbbbb", "12345678", "cccccccc"]) {
+    const revisions: [string, string][] = [];
+    for (let i = 0; i < 700; i++) {
+      const id = (i % 3 === 0 ? 20_000_000 + i : 0xa0000000 + i).toString(i % 3 === 0 ? 10 : 16);
       now = addModel(now, entryOf(id, { alias: `of-${id}` as Alias }), by).registry;
-      expect(encodeRegistry(now)).toBe(JSON.stringify(now));
+      if (i % 7 === 0) now = editTags(now, id, { add: ["ü" as never], remove: [] }).registry;
+      if (i % 20 === 0) revisions.push([encoded(now), JSON.stringify(now)]);
     }
+    for (const [ours, plain] of revisions) expect(ours).toBe(plain);
+    const { [Object.keys(now.models)[9] ?? ""]: _, ...models } = now.models;
+    now = { ...now, models };
+    expect(encoded(now)).toBe(JSON.stringify(now));
   });
 });

@@ -84,7 +84,7 @@ export async function decodeObject(key: string, object: Fetched): Promise<Regist
 }
 
 export function encodeObject(registry: Registry): EncodedDocument {
-  const body = Buffer.from(encodeRegistry(registry));
+  const body = encodeRegistry(registry);
   const { revision, write } = registry;
   return {
     body,
