@@ -20,7 +20,7 @@ import { formatAge, formatBytes } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 import { type CacheOptions, withCache, withOpenCache } from "./cache.ts";
 
-export type PruneOptions = CacheOptions & {
+type PruneOptions = CacheOptions & {
   readonly to?: DiskAmount;
   readonly free?: DiskAmount;
   readonly older?: number;
@@ -88,7 +88,7 @@ function verb(dryRun: boolean): string {
 }
 
 /** What goes and why, in the order in which it goes. */
-export function choose(
+function choose(
   facts: RoomFacts,
   { older, all = false }: PruneOptions,
   nowMs: number,

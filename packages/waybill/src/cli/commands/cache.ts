@@ -90,7 +90,7 @@ async function cacheDirOf(context: Context, { cacheDir }: CacheOptions): Promise
 }
 
 /** The artifact of the cache that an id, a beginning of one or a name means. */
-export async function artifactMeant(cache: ArtifactCache, text: string): Promise<RoomEntry> {
+async function artifactMeant(cache: ArtifactCache, text: string): Promise<RoomEntry> {
   const { entries } = await cache.survey();
   const byId = /^[0-9a-f]{4,64}$/.test(text)
     ? entries.filter(({ artifact }) => artifact.startsWith(text))

@@ -36,7 +36,7 @@ export type OwnerTiming = {
 };
 
 /** Linux shows attributes of a network file system up to 60 s late (acregmax): 60 + 60 + 60. */
-export const OWNER_TIMING: OwnerTiming = { renewMs: 15_000, sureMs: 60_000, expiryMs: 180_000 };
+const OWNER_TIMING: OwnerTiming = { renewMs: 15_000, sureMs: 60_000, expiryMs: 180_000 };
 
 export type CacheOwnersInit = {
   readonly volume: CacheVolume;

@@ -18,7 +18,7 @@ import { LeaseRun } from "./lease-run.ts";
 import { measureTree } from "./tree-state.ts";
 
 /** What a broken filling has is kept for the next one so long. */
-export const LEFTOVER_MS = 86_400_000;
+const LEFTOVER_MS = 86_400_000;
 
 export type Swept = {
   readonly leases: number;

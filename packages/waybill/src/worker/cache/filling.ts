@@ -6,7 +6,7 @@ import type { LeaseRun } from "./lease-run.ts";
 import { PrivateDir } from "./private-dir.ts";
 
 /** What a pull is given besides the folder it fills. */
-export type PullContext = {
+type PullContext = {
   /** Folder with complete artifacts under their ids: older versions lie there. */
   readonly cacheDir: string;
   /** Where the files lie once the artifact is complete; `dir` is no more then. */

@@ -97,7 +97,7 @@ export function successors(world: World, machines: Machines = MACHINES): World[]
 }
 
 /** Whether it was told that it has the artifact, and has not let it go. */
-export function holds({ step, released }: Actor): boolean {
+function holds({ step, released }: Actor): boolean {
   return "outcome" in step && !released && hasIt(step.outcome);
 }
 
