@@ -16,7 +16,7 @@ import {
   WaybillError,
 } from "@waybill/sdk/protocol";
 
-export type OriginPull = {
+type OriginPull = {
   readonly artifact: ArtifactId;
   readonly dir: string;
   /** Complete artifacts under their ids: what older versions have is not fetched again. */
