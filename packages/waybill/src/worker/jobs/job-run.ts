@@ -11,7 +11,7 @@ import {
 import { removeTree } from "../data-dir/data-dir.ts";
 import { isStale } from "../errors.ts";
 import type { CommandAck } from "../ports.ts";
-import { CommandLedger } from "./command-ledger.ts";
+import { CommandDesk } from "./command-desk.ts";
 import { endJob } from "./end-job.ts";
 import type { LeaseState } from "./lease.ts";
 import { type Prepared, prepare } from "./prepare.ts";
@@ -44,9 +44,7 @@ export class JobRun {
   readonly #context: RunContext;
   readonly #paths: SpoolPaths;
   readonly #parts: RunParts;
-  readonly #commands = new CommandLedger();
-  /** Who sent a command, by its id. */
-  readonly #askedBy = new Map<string, string>();
+  readonly #commands: CommandDesk;
   readonly #hard: AbortController;
   readonly #trainer: RunTrainer;
   readonly #work = new Set<Promise<void>>();
@@ -64,8 +62,6 @@ export class JobRun {
     thumbnails: new Set(),
     predicted: 0,
   };
-  /** Stages are told in their order. */
-  #acks: Promise<void> = Promise.resolve();
 
   private constructor(
     context: RunContext,
@@ -78,6 +74,7 @@ export class JobRun {
     this.#paths = paths;
     this.#parts = open.parts;
     this.#hard = open.hard;
+    this.#commands = new CommandDesk(open.parts);
     const { promise, resolve } = Promise.withResolvers<RunOutcome>();
     this.ended = promise;
     this.#settle = resolve;
@@ -134,7 +131,7 @@ export class JobRun {
     const recovery = await recover(parts.journal.record, parts.events, this.#paths);
     this.#state = recovery.state;
     this.#logged = recovery.logged;
-    this.#restoreCommands(recovery.logged);
+    this.#commands.restore(recovery.logged.commands);
     this.#context.feed.add(this.assignment.job, parts.events);
     parts.flusher.start();
     parts.lease.start();
@@ -162,17 +159,9 @@ export class JobRun {
     }
   }
 
-  #restoreCommands({ commands }: LoggedSteps): void {
-    for (const { id, by, last } of commands) {
-      this.#commands.restore(id, last);
-      if (last.stage === "received") this.#askedBy.set(id, by);
-    }
-  }
-
   /** Takes a command, once by its id; `reply` hears each stage. */
   command(command: JobCommand, by: string, reply: (ack: CommandAck) => void): void {
-    if (!this.#commands.take(command.id, reply)) return;
-    this.#askedBy.set(command.id, by.slice(0, 128));
+    if (!this.#commands.take(command.id, by, reply)) return;
     const { id, name, values } = command;
     const deaf = this.assignment.spec.stdin === "empty";
     this.dispatch({ type: "command", id, name, values, deaf });
@@ -265,7 +254,7 @@ export class JobRun {
         parts.lease.renewNow();
         return;
       case "ack":
-        this.#ack(effect);
+        this.#track(this.#commands.answer(effect));
         return;
       case "end":
         this.#track(this.#end(effect.end));
@@ -281,33 +270,6 @@ export class JobRun {
   #me(): { worker?: NonNullable<ReturnType<RunContext["workerId"]>> } {
     const worker = this.#context.workerId();
     return worker === undefined ? {} : { worker };
-  }
-
-  #ack({ command, stage, message, values }: Extract<RunEffect, { type: "ack" }>): void {
-    const by = this.#askedBy.get(command.id) ?? "unknown";
-    const { append, events } = this.#parts;
-    // A rejection far below its request says what it is about.
-    const told = values ?? (stage === "rejected" ? command.values : undefined);
-    const logged = append({
-      type: "command",
-      id: command.id,
-      name: command.name,
-      stage,
-      by,
-      ...(message === undefined ? {} : { message }),
-      ...(told === undefined ? {} : { values: told }),
-    });
-    if (stage !== "received") this.#askedBy.delete(command.id);
-    // Nobody is told of what a daemon that is killed now would not know of.
-    const last = logged ? events.lastUsedSeq : 0;
-    this.#acks = this.#settled(this.#acks, last, command.id, { stage, message });
-    this.#track(this.#acks);
-  }
-
-  async #settled(before: Promise<void>, seq: number, id: string, ack: CommandAck): Promise<void> {
-    await before;
-    await this.#parts.events.writtenTo(seq);
-    this.#commands.settle(id, ack);
   }
 
   async #prepare(): Promise<void> {
