@@ -11,14 +11,14 @@ import type { Edited } from "./edits.ts";
 import { holdsOf, textOfHold } from "./holds.ts";
 
 /** A week: long enough for whoever comes back from a conference. */
-export const DEFAULT_GRACE_HOURS = 168;
+const DEFAULT_GRACE_HOURS = 168;
 
-export const NO_RULES: Retention = { per_type: {}, grace_hours: DEFAULT_GRACE_HOURS };
+const NO_RULES: Retention = { per_type: {}, grace_hours: DEFAULT_GRACE_HOURS };
 
 const DAY_MS = 86_400_000;
 
-export type Going = { readonly entry: ModelEntry; readonly why: string };
-export type Keeping = { readonly entry: ModelEntry; readonly why: readonly string[] };
+type Going = { readonly entry: ModelEntry; readonly why: string };
+type Keeping = { readonly entry: ModelEntry; readonly why: readonly string[] };
 export type RetentionPlan = {
   /** Oldest first. */
   readonly goes: readonly Going[];

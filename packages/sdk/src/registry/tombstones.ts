@@ -186,7 +186,7 @@ export function endPurge(registry: Registry, ids: readonly ModelId[], when: stri
 }
 
 /** The tombstone of a removed model. */
-export function tombstoneOf({ tombstones }: Registry, id: string): Tombstone | undefined {
+function tombstoneOf({ tombstones }: Registry, id: string): Tombstone | undefined {
   return Object.hasOwn(tombstones, id) ? tombstones[id] : undefined;
 }
 

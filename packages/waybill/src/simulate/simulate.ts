@@ -5,7 +5,7 @@ import { Fleet, type Means, type MetBy } from "./fleet.ts";
 import { seededRandom } from "./random.ts";
 import { needs } from "./workload.ts";
 
-export const SCENARIOS = {
+const SCENARIOS = {
   store: { caches: false, peers: false, proxies: false },
   caches: { caches: true, peers: false, proxies: false },
   peers: { caches: true, peers: true, proxies: false },

@@ -56,7 +56,7 @@ export function notTaken(doc: JobDoc, reason: string, nowMs: number): Transition
 }
 
 /** `epoch 7`, `step 1200`, or when the checkpoint was stored. */
-export function placeOfResume({ data, at }: ResumePoint): string {
+function placeOfResume({ data, at }: ResumePoint): string {
   for (const key of ["epoch", "step", "batch"]) {
     const value = data[key];
     if (typeof value === "number") return `${key} ${value}`;

@@ -11,7 +11,7 @@ export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
 export const JOB = "j_0123456789abcdef" as JobId;
 
-export type LoggedLine = { readonly message: string; readonly [field: string]: unknown };
+type LoggedLine = { readonly message: string; readonly [field: string]: unknown };
 
 /** A room `lab`, its owner, and as many hubs as a test wants on its bucket. */
 export async function openRoom() {
