@@ -190,7 +190,7 @@ class Session implements SignalingSession {
     // The hub counts UTF-8 bytes; a UTF-16 unit is at most three of them.
     if (
       text.length * 3 > LIMITS.signalingFrameBytes &&
-      byteLength(text) > LIMITS.signalingFrameBytes
+      new TextEncoder().encode(text).byteLength > LIMITS.signalingFrameBytes
     ) {
       throw new WaybillError("too_large", `a ${message.type} message exceeds the frame limit`);
     }
@@ -261,7 +261,9 @@ class Session implements SignalingSession {
         this.#timer(effect.ms);
         return;
       case "backoff":
-        this.#timer(backoffMs(effect.attempt, { ...RETRY, ...random(this.#init.random) }));
+        this.#timer(
+          backoffMs(effect.attempt, { ...RETRY, random: this.#init.random ?? Math.random }),
+        );
         return;
       case "lost":
         this.#socket = undefined;
@@ -392,12 +394,4 @@ class Session implements SignalingSession {
 
 function stopped(): WaybillError {
   return new WaybillError("unreachable", "the signaling session was stopped");
-}
-
-function byteLength(text: string): number {
-  return new TextEncoder().encode(text).byteLength;
-}
-
-function random(source: (() => number) | undefined): { readonly random?: () => number } {
-  return source === undefined ? {} : { random: source };
 }

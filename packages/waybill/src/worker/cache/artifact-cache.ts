@@ -5,18 +5,17 @@ import { join } from "node:path";
 import { decodeManifest } from "@waybill/sdk/artifact";
 import { type ArtifactId, messageOf } from "@waybill/sdk/protocol";
 import { type TreeComparison, compareTree } from "@waybill/sdk/receipt";
-import { delay } from "@waybill/sdk/timing";
 import type { Log } from "../ports.ts";
 import { CacheOwners, type OwnerTiming, type ProcessPlace } from "./cache-owners.ts";
 import { type CacheParts, CacheRoom, ROOM_PATIENCE_MS } from "./cache-room.ts";
 import { type Swept, sweep } from "./cache-sweep.ts";
 import { CacheVolume, type LeaseName, isArtifactId, newNonce } from "./cache-volume.ts";
 import type { CachedTree, CachedTrees, HeldTree } from "./cached-trees.ts";
-import { type Filled, Filling, type PullInto } from "./filling.ts";
-import { FILL, HOLD, type Place } from "./lease-machine.ts";
+import type { PullInto } from "./filling.ts";
+import { HOLD, type Place } from "./lease-machine.ts";
 import { LeaseRun } from "./lease-run.ts";
+import { obtainTree } from "./obtain-tree.ts";
 import { LIMITS_FILE, type RoomFacts } from "./room-plan.ts";
-import { treeState } from "./tree-state.ts";
 import { Turns } from "./turns.ts";
 
 export type CacheLease = {
@@ -46,8 +45,6 @@ export type ArtifactCacheInit = {
 };
 
 const UPKEEP_MS = 60_000;
-/** A process that waits for another's filling looks about this often whether it is done; at random, so that two part. */
-const WAIT_MS = 200;
 
 export class ArtifactCache implements CachedTrees {
   readonly #init: ArtifactCacheInit;
@@ -113,7 +110,21 @@ export class ArtifactCache implements CachedTrees {
    * no room for it, and what `pull` throws.
    */
   async open(artifact: ArtifactId, pull: PullInto, signal?: AbortSignal): Promise<CacheLease> {
-    const obtain = () => this.#obtain(artifact, pull, signal);
+    await this.#begin();
+    const obtain = () =>
+      obtainTree({
+        parts: this.#parts,
+        room: this.#room,
+        artifact,
+        pull,
+        signal,
+        isSuspect: () => this.#suspect.has(artifact),
+        onFilled: () => {
+          this.#suspect.delete(artifact);
+          this.#changed();
+        },
+        unlease: (nonce) => this.#unlease(nonce),
+      });
     const { release, ...opened } = await this.#turns.take(artifact, obtain, signal);
     return { ...opened, release: once(() => this.#track(release())) };
   }
@@ -325,75 +336,6 @@ export class ArtifactCache implements CachedTrees {
     } catch (error) {
       await letGo();
       throw error;
-    }
-  }
-
-  async #obtain(artifact: ArtifactId, pull: PullInto, signal?: AbortSignal): Promise<Filled> {
-    await this.#begin();
-    const { volume, log } = this.#parts;
-    const startMs = performance.now();
-    const dir = volume.path("artifacts", artifact, "files");
-    let bytes = 0;
-    let isSpoilt = false;
-    const look = async (): Promise<Place> => {
-      const ready = await volume.ready(artifact);
-      bytes = ready?.bytes ?? 0;
-      const isSound =
-        ready !== undefined &&
-        !this.#suspect.has(artifact) &&
-        (await treeState(dir)) === ready.state;
-      if (ready !== undefined && !isSound && !isSpoilt) {
-        isSpoilt = true;
-        log("warn", `cache: ${short(artifact)} was changed; what is wrong is fetched again`);
-      }
-      if (isSound) return "sound";
-      return (await volume.hasPlace(artifact)) ? "spoilt" : "absent";
-    };
-    for (;;) {
-      const hold = new LeaseRun({ ...this.#parts, artifact, look, signal });
-      const isHeld = (await hold.run(HOLD)) === "held";
-      const filling = isHeld
-        ? undefined
-        : new Filling(this.#parts, this.#room, artifact, pull, signal);
-      const run =
-        filling === undefined
-          ? hold
-          : new LeaseRun({
-              ...this.#parts,
-              artifact,
-              look,
-              signal,
-              fill: (filler) => filling.fill(filler),
-              discard: () => filling.discard(),
-            });
-      const outcome = filling === undefined ? "held" : await run.run(FILL);
-      switch (outcome) {
-        case "filled":
-        case "held": {
-          filling?.done();
-          await volume.noteUse(artifact);
-          const release = () => this.#unlease(run.nonce);
-          const { pulled } = filling ?? {};
-          if (pulled !== undefined) {
-            this.#suspect.delete(artifact);
-            this.#changed();
-            const { seconds, sources } = pulled;
-            return { dir, bytes: pulled.bytes, seconds, sources, release };
-          }
-          const seconds = (performance.now() - startMs) / 1000;
-          return { dir, bytes, seconds, sources: { cache: bytes }, release };
-        }
-        case "failed": {
-          const alone = filling?.withoutPlace;
-          if (alone !== undefined) return alone;
-          await filling?.leave();
-          if (!run.isLost) throw run.error;
-          continue;
-        }
-        default:
-          // Another process fills it.
-          await delay(WAIT_MS * (0.5 + Math.random()), signal);
-      }
     }
   }
 
