@@ -34,6 +34,8 @@ type Round = {
   readonly listMs: readonly number[];
   readonly publishMs: readonly number[];
   readonly crowdMs: readonly number[];
+  /** Publishers that got an error for an answer. */
+  readonly crowdFailed: number;
   readonly resolveCpuMs: number;
   readonly publishCpuMs: number;
   readonly crowdLoopMaxMs: number;
@@ -70,19 +72,21 @@ async function runRound(
     if (each !== undefined) await client.publish(each);
   });
   const published = await client.figures();
-  const crowdMs = await Promise.all(
+  const outcomes = await Promise.allSettled(
     crowd.map(async (each) => {
       const startMs = performance.now();
       await client.publish(each);
       return performance.now() - startMs;
     }),
   );
+  const crowdMs = outcomes.flatMap((each) => (each.status === "fulfilled" ? each.value : []));
   const after = await client.figures();
   return {
     resolveMs,
     listMs,
     publishMs,
     crowdMs,
+    crowdFailed: publishers - crowdMs.length,
     resolveCpuMs: ((resolved.cpuSeconds - before.cpuSeconds) * 1000) / calls,
     publishCpuMs: ((published.cpuSeconds - listed.cpuSeconds) * 1000) / one.length,
     crowdLoopMaxMs: after.loopMaxMs,
@@ -180,6 +184,7 @@ await inScope(async (scope) => {
         both("publish with an alias, p99", at("publishMs", 0.99), ms),
         both(`${publishers} publishers at once, median`, at("crowdMs", 0.5), ms),
         both(`${publishers} publishers at once, p99`, at("crowdMs", 0.99), ms),
+        both("of those that failed", ({ crowdFailed }) => crowdFailed, String),
         both("server's CPU for a resolve", ({ resolveCpuMs }) => resolveCpuMs, ms),
         both("server's CPU for a publish", ({ publishCpuMs }) => publishCpuMs, ms),
         both("server's peak RSS", ({ peakRssBytes }) => peakRssBytes, formatBytes),
