@@ -63,3 +63,4 @@ export {
   type Remains,
   type WriteName,
 } from "./rebuild.ts";
+export { publishedNotice, type ModelPublished } from "./published-notice.ts";

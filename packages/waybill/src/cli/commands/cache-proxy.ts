@@ -14,6 +14,7 @@ import { type CommonOptions, Context } from "../context.ts";
 import { peekToken, saveRoom } from "../credentials.ts";
 import { address, diskAmount, filePath, port, withRoom } from "../options.ts";
 import { formatBytes, formatRate, formatSeconds } from "../render/format.ts";
+import { showDaemonEvent } from "../render/daemon-event.ts";
 import type { Runner } from "../runner.ts";
 
 type ProxyOptions = CommonOptions & {
@@ -209,16 +210,9 @@ function report({ output }: Context, event: CacheProxyEvent, room: RoomId): void
     case "refused":
       return;
     case "online":
-      output.record(event);
-      output.note("connected to the hub");
-      return;
     case "offline":
-      output.record(event);
-      output.note(`connection to the hub lost (${event.reason}); trying again`);
-      return;
     case "log":
-      output.record(event);
-      output.note(`${event.level === "info" ? "" : `${event.level}: `}${event.message}`);
+      showDaemonEvent(output, event);
       return;
     case "fill.started":
       output.record(event);

@@ -1,20 +1,14 @@
 // waybill model watch: a line for every model that is published in the room, as it is.
 import { Command } from "commander";
-import {
-  type HubToPeer,
-  type ModelEntry,
-  ModelType,
-  type RoomId,
-  decodeValue,
-} from "@waybill/sdk/protocol";
+import { type ModelEntry, ModelType, type RoomId, decodeValue } from "@waybill/sdk/protocol";
 import type { HubClient } from "@waybill/sdk/hub-client";
+import { type ModelPublished, publishedNotice } from "@waybill/sdk/registry";
 import type { Context } from "../context.ts";
 import { openLive } from "../live.ts";
 import { wholeNumber, withRoom } from "../options.ts";
 import { formatBytes } from "../render/format.ts";
 import type { Runner } from "../runner.ts";
 
-type Published = Extract<HubToPeer, { type: "model.published" }>;
 type WatchOptions = { readonly type?: string; readonly limit?: number };
 
 export function modelWatchCommand(run: Runner): Command {
@@ -34,7 +28,7 @@ async function watch(context: Context, _: [], options: WatchOptions): Promise<vo
   await using live = await openLive(context, room, hub);
   const over = Promise.withResolvers<void>();
   const told = new Set<string>();
-  const tell = (model: Published): void => {
+  const tell = (model: ModelPublished): void => {
     if (told.has(model.model) || (type !== undefined && model.modelType !== type)) return;
     told.add(model.model);
     output.record(model);
@@ -45,7 +39,7 @@ async function watch(context: Context, _: [], options: WatchOptions): Promise<vo
   const before = new Set((await modelsOf(hub, room, signal)).map(({ id }) => id));
   const catchUp = async (): Promise<void> => {
     for (const entry of await modelsOf(hub, room, signal)) {
-      if (!before.has(entry.id)) tell(publishedOf(entry));
+      if (!before.has(entry.id)) tell(publishedNotice(entry));
     }
   };
   let connected = false;
@@ -74,28 +68,8 @@ async function modelsOf(hub: HubClient, room: RoomId, signal: AbortSignal): Prom
   );
 }
 
-function publishedOf({
-  id,
-  model_type,
-  artifact,
-  alias,
-  storage,
-  training,
-}: ModelEntry): Published {
-  return {
-    type: "model.published",
-    model: id,
-    modelType: model_type,
-    artifact,
-    bytes: storage.size_bytes,
-    ...(alias === undefined ? {} : { alias }),
-    ...(training.job === undefined ? {} : { job: training.job }),
-    ...(training.worker === undefined ? {} : { worker: training.worker }),
-  };
-}
-
 /** `3f9a12cc unet as prod-v1 (12.0 MiB), job j_…` */
-function lineOf({ model, modelType, alias, bytes, job }: Published): string {
+function lineOf({ model, modelType, alias, bytes, job }: ModelPublished): string {
   const name = alias === undefined ? "" : ` as ${alias}`;
   const by = job === undefined ? "" : `, job ${job}`;
   return `${model} ${modelType}${name} (${formatBytes(bytes)})${by}`;

@@ -32,6 +32,7 @@ import {
   withRoom,
 } from "../options.ts";
 import { rateLimit } from "../source-policy.ts";
+import { showDaemonEvent } from "../render/daemon-event.ts";
 import type { Runner } from "../runner.ts";
 import { workerSubcommands } from "./worker-ls.ts";
 
@@ -319,15 +320,8 @@ function report({ output }: Context, event: WorkerEvent, room: RoomId): void {
       output.note(`job ${event.job} taken up again`);
       return;
     case "online":
-      output.record(event);
-      output.note("connected to the hub");
-      return;
     case "offline":
-      output.record(event);
-      output.note(`connection to the hub lost (${event.reason}); trying again`);
-      return;
     case "log":
-      output.record(event);
-      output.note(`${event.level === "info" ? "" : `${event.level}: `}${event.message}`);
+      showDaemonEvent(output, event);
   }
 }

@@ -13,7 +13,7 @@ import { Documents } from "../bucket/documents.ts";
 import { MemoryBucket } from "../bucket/memory-bucket.ts";
 import { LAB, callOf, callerOf, workerIdOf } from "../jobs/call.fixture.ts";
 import { jobKey } from "../jobs/job-keys.ts";
-import type { ModelPublished } from "./publishing.ts";
+import type { ModelPublished } from "@waybill/sdk/registry";
 import { createRegistryArea } from "./registry-area.ts";
 import { registryKey } from "./room-registry.ts";
 

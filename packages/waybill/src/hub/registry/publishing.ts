@@ -1,14 +1,13 @@
 // Routes by which models enter the registry, alone or as a pipeline with its parts. Everybody in the room is told of what has
 // entered, once it has (docs/protocol/registry.md §5).
-import type {
-  HubToPeer,
-  ModelEntry,
-  ModelPublication,
-  Registry,
-  RoomId,
-} from "@waybill/sdk/protocol";
+import type { ModelEntry, ModelPublication, Registry, RoomId } from "@waybill/sdk/protocol";
 import { JobDoc, WaybillError } from "@waybill/sdk/protocol";
-import { type Editor, addModels } from "@waybill/sdk/registry";
+import {
+  type Editor,
+  type ModelPublished,
+  addModels,
+  publishedNotice,
+} from "@waybill/sdk/registry";
 import type { Caller, Handlers } from "../http/handler.ts";
 import { jobKey } from "../jobs/job-keys.ts";
 import type { Clock } from "../log.ts";
@@ -21,8 +20,6 @@ export type PublishingDeps = PublicationDeps & {
   /** Tells every peer of a room. */
   readonly announce: (room: RoomId, message: ModelPublished) => void;
 };
-
-export type ModelPublished = Extract<HubToPeer, { type: "model.published" }>;
 
 export type PublishingRoute = "publishModel" | "publishModels";
 
@@ -45,7 +42,7 @@ export function publishingHandlers(deps: PublishingDeps): Handlers<PublishingRou
       return addModels(registry, entries, by);
     });
     for (const entry of published) {
-      if (!Object.hasOwn(before, entry.id)) announce(room, publishedOf(entry));
+      if (!Object.hasOwn(before, entry.id)) announce(room, publishedNotice(entry));
     }
     return published;
   }
@@ -82,20 +79,6 @@ export function publishingHandlers(deps: PublishingDeps): Handlers<PublishingRou
     async publishModels({ params: { room }, body: { models }, caller }) {
       return { models: [...(await publish(room, models, known(caller)))] };
     },
-  };
-}
-
-function publishedOf(entry: ModelEntry): ModelPublished {
-  const { id, model_type, artifact, alias, storage, training } = entry;
-  return {
-    type: "model.published",
-    model: id,
-    modelType: model_type,
-    artifact,
-    bytes: storage.size_bytes,
-    ...(alias === undefined ? {} : { alias }),
-    ...(training.job === undefined ? {} : { job: training.job }),
-    ...(training.worker === undefined ? {} : { worker: training.worker }),
   };
 }
 
