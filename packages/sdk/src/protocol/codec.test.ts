@@ -11,6 +11,16 @@ describe("decoding at the edge", () => {
     );
   });
 
+  it("says in words how long a text or a list may be", () => {
+    const Short = v.object({
+      why: v.pipe(v.string(), v.maxLength(4)),
+      tags: v.pipe(v.array(v.string()), v.minLength(1)),
+    });
+    expect(() => decodeValue(Short, { why: "12345", tags: [] }, "it")).toThrow(
+      "it: why: at most 4 characters, not 5; tags: at least 1 items, not 0",
+    );
+  });
+
   it("names five wrong fields at most and counts the rest", () => {
     const Many = v.object(
       Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`f${i}`, v.number()])),

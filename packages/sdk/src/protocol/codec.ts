@@ -33,8 +33,17 @@ export function decodeValue<T>(schema: Schema<T>, value: unknown, what: string):
 export function describeIssues(issues: readonly v.BaseIssue<unknown>[]): string {
   const lines = issues.slice(0, 5).map((issue) => {
     const path = v.getDotPath(issue);
-    return path === null ? issue.message : `${path}: ${issue.message}`;
+    const reason = reasonOf(issue);
+    return path === null ? reason : `${path}: ${reason}`;
   });
   const rest = issues.length > 5 ? ` (and ${issues.length - 5} more)` : "";
   return lines.join("; ") + rest;
+}
+
+/** The schema's own words; for lengths, which have none, a sentence instead of `Expected <=1024 but received 5000`. */
+function reasonOf({ type, message, received, input, ...rest }: v.BaseIssue<unknown>): string {
+  if (!message.startsWith("Invalid length")) return message;
+  const unit = Array.isArray(input) ? "items" : "characters";
+  const bound = type === "max_length" ? "at most" : "at least";
+  return `${bound} ${String(rest.requirement)} ${unit}, not ${received}`;
 }

@@ -35,6 +35,16 @@ describe("the command tree", () => {
     }
   });
 
+  it("keeps its lists within 80 columns, groups of commands included", () => {
+    const all = (command: Command): Command[] => [command, ...command.commands.flatMap(all)];
+    for (const command of all(buildProgram())) {
+      const lines = command.configureOutput({ getOutHelpWidth: () => 80 }).helpInformation();
+      // One word, as a piece of JSON, is not broken.
+      const broken = lines.split("\n").filter((line) => line.trim().includes(" "));
+      for (const line of broken) expect(line.length, line).toBeLessThanOrEqual(80);
+    }
+  });
+
   it("prints its examples with --help, and they use options that exist", () => {
     for (const [words, command] of commands) {
       const known = new Set(command.options.map((option) => option.long));

@@ -26,6 +26,9 @@ import { VERSION } from "../version.ts";
 /** Far longer than what is left to write takes. */
 const LINGER_MS = 2000;
 
+/** Narrowest column for descriptions in a help text; commander's own 40 leaves lines of 130 characters beside long terms. */
+const MIN_HELP_COLUMN = 20;
+
 /** Builds the whole command tree. */
 export function buildProgram(): Command {
   const program = new Command("waybill")
@@ -72,7 +75,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
 
 /** Adds the examples, and makes commander throw: it would exit with 1 on wrong usage (ours is 2) and cut off what is being written. */
 function finish(command: Command, words: readonly string[]): void {
-  command.exitOverride();
+  command.exitOverride().configureHelp({ minWidthToWrap: MIN_HELP_COLUMN });
   const examples = EXAMPLES[words.join(" ")] ?? [];
   if (examples.length > 0) {
     const title = examples.length === 1 ? "Example" : "Examples";

@@ -105,7 +105,7 @@ function withMove(command: Command): Command {
     .option("--why <text>", "kept in its history; needed, or --if, when it is protected");
 }
 
-const aliasOf = (name: string) => decodeValue(Alias, name, `alias "${name}"`);
+const aliasOf = (name: string) => decodeValue(Alias, name, `alias ${JSON.stringify(name)}`);
 const whyOf = ({ why }: WhyOption) => ({
   by: personName(),
   ...(why === undefined ? {} : { why }),

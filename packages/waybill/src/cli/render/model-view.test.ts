@@ -40,10 +40,11 @@ const DETAILS = {
       alias: "prod",
       from: "99e1d0aa",
       to: "3fa94c01",
-      who: "ada",
+      who: "4f1c2a9b".padEnd(43, "x"),
+      by: "ada@desk",
       when: "2026-01-02T03:04:06.000Z",
       why: "better",
-      gate: { condition: "val_loss < current" },
+      gate: { condition: "val_loss < current", candidate: 0.1, current: 0.2 },
     },
   ],
   children: ["55555555"],
@@ -88,8 +89,8 @@ describe("a model on the screen", () => {
       "  model.backbone  unet",
       "",
       "history",
-      "  2026-01-02 03:04:06  prod 99e1d0aa → 3fa94c01 by ada if val_loss < current:",
-      "                       better",
+      "  2026-01-02 03:04:06  prod 99e1d0aa → 3fa94c01 by ada@desk (4f1c2a9b): better",
+      "                       [val_loss < current: 0.1000 against 0.2000]",
     ]);
     expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80);
   });
@@ -107,6 +108,21 @@ describe("a model on the screen", () => {
       "removed    2026-02-01 00:00:00 UTC by ada: 3 newer of its type; its files are",
       "           kept until 2026-02-08 00:00:00 UTC",
     ]);
+  });
+
+  it("tells protection as what it is, and a reason of several lines in one", () => {
+    const [move] = DETAILS.alias_history;
+    if (move === undefined) throw new Error("no move");
+    const { gate: _, ...plain } = {
+      ...move,
+      from: move.to,
+      why: "release\nof May",
+      protection: true,
+    };
+    const lines = modelLines({ ...DETAILS, alias_history: [plain] }, options);
+    expect(lines.at(-1)).toBe(
+      "  2026-01-02 03:04:06  prod protected by ada@desk (4f1c2a9b): release of May",
+    );
   });
 
   it("shows the latest moves of a long history, and how many there were before", () => {

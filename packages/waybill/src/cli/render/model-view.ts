@@ -1,6 +1,7 @@
 // Everything the registry says of a model, for a screen.
 import type { AliasMove, ModelDetails, ModelEntry } from "@waybill/sdk/protocol";
 import { flatConfig } from "@waybill/sdk/registry";
+import { movedText, whoOf, whyText } from "./alias-view.ts";
 import { factLines } from "./columns.ts";
 import { formatBytes, formatTime, formatValue } from "./format.ts";
 
@@ -100,12 +101,9 @@ function section(title: string, lines: readonly string[]): string[] {
 function historyLines(moves: readonly AliasMove[], width: number): string[] {
   const earlier = moves.length - SHOWN_MOVES;
   const shown = moves.slice(-SHOWN_MOVES).map((move) => {
-    const to = move.to ?? "removed";
-    const way = move.from === undefined ? `→ ${to}` : `${move.from} → ${to}`;
-    const gate = move.gate === undefined ? "" : ` if ${move.gate.condition}`;
     return [
       formatTime(move.when),
-      `${move.alias} ${way} by ${move.who}${gate}${because(move.why)}`,
+      `${move.alias} ${movedText(move)} by ${whoOf(move)}${because(whyText(move))}`,
     ];
   });
   const facts = shown.map(([when = "", what]) => [when, what] as const);
