@@ -45,6 +45,10 @@ describe("retention", () => {
     await lines("model", "pin", second, "--why", "the paper's");
     const rules = await lines("room", "retention", "--keep-per-type", "1", "--grace", "1h");
     expect(rules).toEqual([{ room: "lab", keep_per_type: 1, per_type: {}, grace_hours: 1 }]);
+    await lines("room", "retention", "--untagged-days", "2", "--type", "other=3");
+    expect(
+      await lines("room", "retention", "--untagged-days", "none", "--type", "other=none"),
+    ).toEqual(rules);
     const plan = await lines("gc", "--dry-run");
     expect(named(plan, "would_remove")).toEqual([`model ${third}`]);
     expect(plan[0]).toMatchObject({ why: "1 of type model are newer, and 1 are kept", bytes: 9 });

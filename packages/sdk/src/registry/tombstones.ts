@@ -54,9 +54,7 @@ export function removeModels(
     const texts = held.map(
       ({ entry, heldBy }) => `model ${entry.id} is kept: ${heldBy.join(", ")}`,
     );
-    throw new WaybillError("conflict", texts.join("; "), {
-      hint: "point the alias elsewhere, unpin it, or remove the pipeline with it",
-    });
+    throw new WaybillError("conflict", texts.join("; "), { hint: releaseHint(held) });
   }
   const before = [...new Set(models)].flatMap((ref) => tombstoneOf(registry, ref) ?? []);
   const buried = bury(
@@ -65,6 +63,15 @@ export function removeModels(
     by,
   );
   return { registry: buried.registry, result: [...before, ...buried.result] };
+}
+
+/** What lets go of models; nobody moves `latest-{type}` by hand. */
+function releaseHint(held: readonly AskedRemoval[]): string {
+  const holds = held.flatMap(({ heldBy }) => heldBy);
+  if (holds.every((hold) => hold.startsWith("latest-"))) {
+    return "the newest model of a type stays until a newer one is published";
+  }
+  return "point the alias elsewhere, unpin it, or remove the pipeline with it";
 }
 
 /**

@@ -6,11 +6,14 @@ import { collectPairs, duration, wholeNumber, withRoom } from "../options.ts";
 import { rulesText } from "../render/gc-view.ts";
 import type { Runner } from "../runner.ts";
 
-/** `null`: the rule is taken away. */
+/** What takes a rule away; commander makes an empty text of a parser's null. */
+const NONE = "none";
+type OrNone = number | typeof NONE;
+
 type RetentionOptions = {
-  readonly keepPerType?: number | null;
+  readonly keepPerType?: OrNone;
   readonly type?: Record<string, string>;
-  readonly untaggedDays?: number | null;
+  readonly untaggedDays?: OrNone;
   readonly grace?: number;
   readonly clear?: boolean;
 };
@@ -36,12 +39,12 @@ export function retentionCommand(run: Runner): Command {
     .action(run<[], RetentionOptions>(retention));
 }
 
-function count(value: string): number | null {
-  return value === "none" ? null : wholeNumber(0)(value);
+function count(value: string): OrNone {
+  return value === NONE ? NONE : wholeNumber(0)(value);
 }
 
-function days(value: string): number | null {
-  if (value === "none") return null;
+function days(value: string): OrNone {
+  if (value === NONE) return NONE;
   const number = Number(value.replace(/d$/, ""));
   if (value !== "" && Number.isFinite(number) && number >= 0) return number;
   throw new InvalidArgumentError("it is a number of days, or none");
@@ -75,17 +78,21 @@ function changeOf(options: RetentionOptions): Partial<RetentionChange> | undefin
   }
   const change = {
     ...(clear === true ? { clear } : {}),
-    ...(keepPerType === undefined ? {} : { keep_per_type: keepPerType }),
+    ...(keepPerType === undefined ? {} : { keep_per_type: ruleOf(keepPerType) }),
     ...(type === undefined ? {} : { per_type: perType }),
-    ...(untaggedDays === undefined ? {} : { untagged_days: untaggedDays }),
+    ...(untaggedDays === undefined ? {} : { untagged_days: ruleOf(untaggedDays) }),
     ...(grace === undefined ? {} : { grace_hours: grace / HOUR_MS }),
   };
   return Object.keys(change).length === 0 ? undefined : change;
 }
 
+function ruleOf(given: OrNone): number | null {
+  return given === NONE ? null : given;
+}
+
 function typeCount(name: string, value: string): number | null {
   try {
-    return count(value);
+    return ruleOf(count(value));
   } catch {
     throw new WaybillError("invalid_request", `--type ${name}=${value}: ${value} is no number`, {
       hint: "it looks like centroid=3, or centroid=none",

@@ -55,6 +55,10 @@ describe("rules", () => {
       { ...rules, per_type: { centroid: 3 }, untagged_days: 30, grace_hours: 1 },
       "kept: the 5 newest of each type; of centroid: 3; without people's tags 30 days; what was removed can be restored for 1 hour",
     ],
+    [
+      { per_type: {}, grace_hours: 90 / 3600 },
+      "everything is kept; what was removed can be restored for 1m 30s",
+    ],
   ])("%j are said as: %s", (given, text) => {
     expect(rulesText(given)).toBe(text);
   });

@@ -1,6 +1,6 @@
 // What a collection removes and keeps, for people: two lists with reasons, and sums.
 import type { GcItem, GcKept, GcReport, Retention } from "@waybill/sdk/protocol";
-import { formatBytes, formatTime, table } from "./format.ts";
+import { formatBytes, formatSeconds, formatTime, table } from "./format.ts";
 import { plural } from "./progress-lines.ts";
 
 export type GcTotals = {
@@ -86,5 +86,6 @@ function indented(text: string): string {
 
 function hoursText(hours: number): string {
   if (hours >= 48 && hours % 24 === 0) return `${hours / 24} days`;
-  return plural(hours, "hour", "hours");
+  if (Number.isInteger(hours)) return plural(hours, "hour", "hours");
+  return formatSeconds(hours * 3600);
 }

@@ -8,7 +8,12 @@ const DETAILS = {
     model_type: "centroid",
     tags: ["baseline", "validated"],
     notes: "trained on the first half of the recordings only, so that the second half can be used",
-    pinned: { who: "ada", when: "2026-01-03T00:00:00.000Z", why: "in the paper" },
+    pinned: {
+      who: "4f1c2a9b".padEnd(43, "x"),
+      by: "ada@desk",
+      when: "2026-01-03T00:00:00.000Z",
+      why: "in the paper",
+    },
     artifact: "ab".repeat(32),
     storage: {
       s3_path: "rooms/lab/models/centroid_3fa94c01/",
@@ -63,7 +68,7 @@ describe("a model on the screen", () => {
       "tags       baseline, validated",
       "notes      trained on the first half of the recordings only, so that the second",
       "           half can be used",
-      "pinned     by ada, 2026-01-03 00:00:00 UTC: in the paper",
+      "pinned     by ada@desk (4f1c2a9b), 2026-01-03 00:00:00 UTC: in the paper",
       "part of    77777777",
       `artifact   ${"ab".repeat(32)}`,
       "stored     2 files, 2.00 KiB, in rooms/lab/models/centroid_3fa94c01/",
@@ -97,7 +102,8 @@ describe("a model on the screen", () => {
 
   it("begins with how it went when it was removed", () => {
     const tombstone = {
-      who: "ada",
+      who: "owner",
+      by: "ada@desk",
       when: "2026-02-01T00:00:00.000Z",
       why: "3 newer of its type",
       bytes_until: "2026-02-08T00:00:00.000Z",
@@ -105,8 +111,8 @@ describe("a model on the screen", () => {
     };
     const lines = modelLines({ ...DETAILS, tombstone }, options);
     expect(lines.slice(0, 2)).toEqual([
-      "removed    2026-02-01 00:00:00 UTC by ada: 3 newer of its type; its files are",
-      "           kept until 2026-02-08 00:00:00 UTC",
+      "removed    2026-02-01 00:00:00 UTC by ada@desk (owner): 3 newer of its type; its",
+      "           files are kept until 2026-02-08 00:00:00 UTC",
     ]);
   });
 

@@ -54,7 +54,7 @@ function factsOf(
       "pinned",
       pinned === undefined
         ? undefined
-        : `by ${pinned.who}, ${formatTime(pinned.when)} UTC${because(pinned.why)}`,
+        : `by ${whoOf(pinned)}, ${formatTime(pinned.when)} UTC${because(pinned.why)}`,
     ],
     ["pipeline", pipeline?.parts.map((part) => `${part.model_type} ${part.model}`).join(" → ")],
     [
@@ -119,7 +119,7 @@ function goneText(stone: NonNullable<ModelDetails["tombstone"]>): string {
       : stone.state === "purging"
         ? "its files are being deleted"
         : "its files are gone";
-  return `${formatTime(stone.when)} UTC by ${stone.who}${because(stone.why)}; ${bytes}`;
+  return `${formatTime(stone.when)} UTC by ${whoOf(stone)}${because(stone.why)}; ${bytes}`;
 }
 
 function filesText({ files, size_bytes: bytes }: ModelEntry["storage"]): string {
