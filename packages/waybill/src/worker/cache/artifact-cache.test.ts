@@ -1,10 +1,20 @@
-import { chmod, mkdir, mkdtemp, readFile, readdir, stat, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  link,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rename,
+  stat,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import * as v from "valibot";
 import { artifactId, decodeManifest } from "@waybill/sdk/artifact";
-import { ArtifactId } from "@waybill/sdk/protocol";
+import { ArtifactId, ArtifactManifest } from "@waybill/sdk/protocol";
 import { emptyManifest } from "../fakes.fixture.ts";
 import { removeTree } from "../data-dir/data-dir.ts";
 import { ArtifactCache } from "./artifact-cache.ts";
@@ -65,6 +75,34 @@ describe("the artifact cache", () => {
     const after = await cache.open(id("a"), pull);
     expect(pulls).toBe(2);
     expect(await readFile(join(after.dir, "sub/a.txt"), "utf8")).toBe("hello");
+  });
+
+  it("heals files of its own where jobs have links to the old ones (I1)", async () => {
+    const cache = cacheOf();
+    const files = ["right.txt", "wrong.txt"].map((path) => ({
+      path,
+      size: 5,
+      shards: ["0".repeat(64)],
+    }));
+    const manifest = v.parse(ArtifactManifest, { ...emptyManifest("digits"), files });
+    const found: string[] = [];
+    const fill = async (into: string) => {
+      for (const name of await readdir(into)) found.push(name);
+      await writeFile(join(into, "wrong.txt.part"), "right");
+      await rename(join(into, "wrong.txt.part"), join(into, "wrong.txt"));
+      if (found.length === 0) await writeFile(join(into, "right.txt"), "right");
+      return { bytes: 10, seconds: 0.1, sources: { s3: 10 }, manifest };
+    };
+    const before = await cache.open(artifactId(manifest), fill);
+    const ofJob = join(dir, "of-a-job");
+    await link(join(before.dir, "right.txt"), ofJob);
+    await chmod(join(before.dir, "wrong.txt"), 0o644);
+    await writeFile(join(before.dir, "wrong.txt"), "WRONG");
+    const after = await cache.open(artifactId(manifest), fill);
+    expect(found).toEqual(["right.txt", "wrong.txt"]);
+    await chmod(ofJob, 0o644);
+    await writeFile(ofJob, "other");
+    expect(await readFile(join(after.dir, "right.txt"), "utf8")).toBe("right");
   });
 
   it("keeps nothing that a job has added, once no other job reads the tree", async () => {

@@ -23,6 +23,8 @@ export type PullInto = (
   readonly seconds: number;
   readonly sources: Readonly<Record<string, number>>;
   readonly manifest: ArtifactManifest;
+  /** Of the folder, before it was verified (`treeState`): where others have its files, too, they must not have changed since. */
+  readonly state?: string | undefined;
 }>;
 
 export type Filled = {
@@ -76,7 +78,7 @@ export class Filling {
       room,
     });
     if (!asked) await room(pulled.bytes);
-    await dir.complete(pulled.manifest, pulled.bytes);
+    await dir.complete(pulled);
     this.pulled = pulled;
     if (!this.#isKept) throw new WaybillError("storage_full", "the cache is full");
     return dir.path;

@@ -1,10 +1,28 @@
 // The private directory in which an artifact is filled before it is renamed into place. What a filling that broke off
 // has, and what is right of a spoilt artifact, is taken over, so that nothing verified is fetched again (I2).
-import { chmod, link, mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  constants,
+  copyFile,
+  link,
+  lstat,
+  mkdir,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  writeFile,
+} from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { decodeManifest, manifestPieces } from "@waybill/sdk/artifact";
-import { type ArtifactId, type ArtifactManifest, MANIFEST_KEY } from "@waybill/sdk/protocol";
-import { makeWritable } from "../data-dir/data-dir.ts";
+import {
+  type ArtifactId,
+  type ArtifactManifest,
+  MANIFEST_KEY,
+  WaybillError,
+} from "@waybill/sdk/protocol";
+import { makeWritable, removeTree } from "../data-dir/data-dir.ts";
 import type { CacheParts, CacheRoom } from "./cache-room.ts";
 import { FREE, newNonce, ownedText, parseOwned } from "./cache-volume.ts";
 import { treeState } from "./tree-state.ts";
@@ -37,6 +55,7 @@ export class PrivateDir {
       await mkdir(dir.files, { recursive: true, mode: 0o700 });
       if (!taken) await dir.#salvage();
       await makeWritable(dir.files);
+      if (taken) await dir.#own(dir.files);
       return dir;
     } catch (error) {
       parts.filling.delete(dir.#name);
@@ -58,7 +77,7 @@ export class PrivateDir {
     return !isWhole && volume.rename(place, this.path);
   }
 
-  /** Links what lies in a spoilt artifact's place; the pull reads and checks all of it. */
+  /** Links or copies what lies in a spoilt artifact's place; the pull reads and checks all of it. */
   async #salvage(): Promise<void> {
     const { volume } = this.#parts;
     const text = await volume.manifestText(this.#artifact);
@@ -73,17 +92,68 @@ export class PrivateDir {
     for (const { path } of manifest.files) {
       const to = join(this.files, path);
       await mkdir(dirname(to), { recursive: true, mode: 0o700 });
-      // What cannot be linked is fetched.
-      await link(join(from, path), to).catch(() => undefined);
+      // What cannot be had is fetched.
+      await this.#take(join(from, path), to).catch(() => rm(to, { force: true }));
     }
   }
 
-  /** Makes it complete: read-only, with its manifest, and the mark of completeness last. */
-  async complete(manifest: ArtifactManifest, bytes: number): Promise<void> {
+  /** A file that has other names, as in a job's folder, is copied: who has it could write to it after it was checked. */
+  async #take(from: string, to: string): Promise<void> {
+    const { nlink, size } = await lstat(from);
+    if (nlink === 1) await link(from, to);
+    else await this.#copy(from, to, size);
+  }
+
+  /** The same for what was taken over, which may be linked to what a job wrote. */
+  async #own(dir: string): Promise<void> {
+    for (const entry of await readdir(dir, { withFileTypes: true })) {
+      const path = join(dir, entry.name);
+      if (entry.isDirectory()) {
+        await this.#own(path);
+        continue;
+      }
+      const { nlink, size } = await lstat(path);
+      if (nlink === 1) continue;
+      const copy = join(this.path, newNonce());
+      try {
+        await this.#copy(path, copy, size);
+        await rename(copy, path);
+      } catch {
+        await rm(copy, { force: true });
+        await rm(path, { force: true });
+      }
+    }
+  }
+
+  async #copy(from: string, to: string, bytes: number): Promise<void> {
+    const { bavail, bsize } = await statfs(this.path);
+    if (bavail * bsize - bytes < this.#parts.limits.minFreeBytes) {
+      throw new WaybillError("storage_full", "no room for a copy");
+    }
+    await copyFile(from, to, constants.COPYFILE_FICLONE);
+  }
+
+  /**
+   * Makes it complete: read-only, with its manifest, and the mark of completeness last. Throws `source_changed` when its state
+   * is not `before` any more.
+   */
+  async complete({
+    manifest,
+    bytes,
+    state: before,
+  }: {
+    readonly manifest: ArtifactManifest;
+    readonly bytes: number;
+    readonly state?: string | undefined;
+  }): Promise<void> {
     await makeReadOnly(this.files);
     const text = manifestPieces(manifest);
     await writeFile(join(this.path, MANIFEST_KEY), text, { mode: 0o600 });
     const state = (await treeState(this.files)) ?? "";
+    if (before !== undefined && state !== before) {
+      await removeTree(this.files);
+      throw new WaybillError("source_changed", "its files were changed while they were verified");
+    }
     const ready = { bytes, state, fill: this.#nonce };
     await writeFile(join(this.path, "ready.json"), JSON.stringify(ready), { mode: 0o600 });
   }

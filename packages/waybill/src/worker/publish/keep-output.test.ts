@@ -60,4 +60,43 @@ describe("what a worker has trained", () => {
     expect(await cache.list()).toEqual([]);
     expect(lines.join()).toMatch(/not kept: its files were changed/);
   });
+
+  it("leaves no link to it behind when it is not kept", async () => {
+    const tree = await pushed();
+    const path = join(dir, "output", "weights.bin");
+    await writeFile(path, Buffer.alloc(100_000, 8));
+    await keepOutput({ ...tree, cache, log });
+    expect((await stat(path)).nlink).toBe(1);
+  });
+
+  it("is kept although an earlier transfer of it broke off", async () => {
+    const tree = await pushed();
+    const broken = cache.open(tree.artifact, async (into) => {
+      await writeFile(join(into, "weights.bin"), "half of it");
+      throw new Error("the connection broke");
+    });
+    await expect(broken).rejects.toThrow("the connection broke");
+    await keepOutput({ ...tree, cache, log });
+    expect(lines).toEqual([]);
+    expect((await cache.verify(tree.artifact))?.differences).toEqual([]);
+  });
+
+  it("is not kept when somebody writes to it after it was verified (I1)", async () => {
+    const tree = await pushed();
+    const late: Pick<ArtifactCache, "open"> = {
+      open: (artifact, pull, signal) =>
+        cache.open(
+          artifact,
+          async (into, context) => {
+            const pulled = await pull(into, context);
+            await writeFile(join(dir, "output", "weights.bin"), Buffer.alloc(100_000, 9));
+            return pulled;
+          },
+          signal,
+        ),
+    };
+    await keepOutput({ ...tree, cache: late, log });
+    expect(await cache.list()).toEqual([]);
+    expect(lines.join()).toMatch(/not kept: its files were changed/);
+  });
 });
