@@ -59,7 +59,14 @@ function prune(context: Context, _: [], options: PruneOptions): Promise<void> {
       if (!dryRun) await cache.drop(name);
       bytes += size;
       const artifact = name.slice(0, 64);
-      output.record({ type: "pruned", artifact, bytes: size, why: "broken transfer", dryRun });
+      output.record({
+        type: "pruned",
+        artifact,
+        bytes: size,
+        why: "broken transfer",
+        dryRun,
+        removed: !dryRun,
+      });
       output.line(
         `${verb(dryRun)} ${artifact.slice(0, 12)}  ${formatBytes(size)}  broken transfer`,
       );
@@ -70,7 +77,14 @@ function prune(context: Context, _: [], options: PruneOptions): Promise<void> {
       const name = await cache.nameOf(artifact);
       if (gone) bytes += size;
       const reason = gone ? why : "kept: it came into use";
-      output.record({ type: "pruned", artifact, bytes: size, why: reason, dryRun, removed: gone });
+      output.record({
+        type: "pruned",
+        artifact,
+        bytes: size,
+        why: reason,
+        dryRun,
+        removed: gone && !dryRun,
+      });
       const says = gone ? verb(dryRun) : "kept";
       const called = name === undefined ? "" : ` (${name})`;
       output.line(`${says} ${artifact.slice(0, 12)}${called}  ${formatBytes(size)}  ${reason}`);
