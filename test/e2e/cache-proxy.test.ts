@@ -1,6 +1,7 @@
 // A regional cache: what a cluster wants crosses its uplink once (docs/protocol/data-server.md §4).
 import { createHash } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { chmod, mkdir, open, readFile, readdir } from "node:fs/promises";
+import path from "node:path";
 import type { Holder } from "@waybill/sdk/protocol";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { getFrom, holdersOf } from "../support/holders.ts";
@@ -74,6 +75,23 @@ describe("a regional cache", () => {
     await lab.startCacheProxy("region");
     expect(await pulls(1)).toEqual([{ peer: BYTES + 13 }]);
     expect(lab.counts.down).toBeLessThan(MIB);
+  });
+
+  it("heals what a reader found damaged, and serves all of it to the next", async () => {
+    await lab.startCacheProxy("region");
+    await pulls(1);
+    const cached = lab.path("region", "cache-proxy");
+    const names = await readdir(cached, { recursive: true });
+    const file = path.join(cached, names.find((name) => name.endsWith("/weights.bin")) ?? "");
+    await chmod(file, 0o600);
+    const damaged = await open(file, "r+");
+    await damaged.write("damaged", 20 * MIB);
+    await damaged.close();
+    const [first] = await pulls(1);
+    expect(first?.["s3"]).toBeGreaterThan(0);
+    lab.counts.down = 0;
+    expect(await pulls(1)).toEqual([{ peer: BYTES + 13 }]);
+    expect(lab.counts.down).toBeLessThan(4 * MIB);
   });
 
   it("serves curl with a token from a file, in ranges, and nothing without one", async () => {

@@ -250,7 +250,10 @@ class DownloadRun {
         // A request that came to its own end is read out, so that its connection can be used again.
         if (intake.isBad || (intake.next >= fetching.end && fetching.end < runEnd)) break;
       }
-      if (intake.isBad) event = { type: "bad-shard", request };
+      if (intake.isBad) {
+        event = { type: "bad-shard", request };
+        source.onBadShard?.();
+      }
     } catch (error) {
       if (fetching.abort.signal.aborted && isAbort(error)) return undefined;
       event = { type: "ended", request, error };

@@ -70,6 +70,9 @@ export interface Source {
    */
   fetch(run: ShardRun, options: FetchOptions): AsyncIterable<Uint8Array>;
 
+  /** Told when a shard it sent did not match. Whoever has it on a disk may want to look. Never throws. */
+  onBadShard?(): void;
+
   /** What it has learned so far; asked for after every request. */
   advice?(): SourceAdvice;
 

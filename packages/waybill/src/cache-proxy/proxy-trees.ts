@@ -9,7 +9,7 @@ import { GrowingObjects } from "./growing-objects.ts";
 
 export type ProxyTreesInit = {
   /** What is whole. */
-  readonly whole: Pick<CachedProvider, "list" | "open">;
+  readonly whole: Pick<CachedProvider, "list" | "open"> & Partial<Pick<CachedProvider, "damaged">>;
   readonly fills: Fills;
   /** Told of every request: what it asked for was here, is being fetched for others, or is fetched because of it. */
   readonly onAsked: (how: "hit" | "shared" | "miss") => void;
@@ -28,6 +28,10 @@ export class ProxyTrees implements TreeProvider {
 
   list(): ReturnType<TreeProvider["list"]> {
     return this.#init.whole.list();
+  }
+
+  damaged(artifact: ArtifactId): void {
+    this.#init.whole.damaged?.(artifact);
   }
 
   /** Throws what the origin says: `not_found` when the room has no such artifact. */

@@ -30,7 +30,7 @@ async function setup() {
   const { manifest } = await hashTree(await scanTree(root), { name });
   const artifact = artifactId(manifest);
   const listeners = new Set<() => void>();
-  const state = { here: true, holds: 0, held: 0 };
+  const state = { here: true, holds: 0, held: 0, complaints: 0 };
   const cache: CachedTrees = {
     list: async () => [{ artifact, bytes: BYTES, usedMs: 1, pinned: false }],
     hold: async (asked) => {
@@ -43,7 +43,7 @@ async function setup() {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    damaged: () => undefined,
+    damaged: () => (state.complaints += 1),
   };
   const change = () => listeners.forEach((listener) => listener());
   return { artifact, cache, state, change, listeners };
@@ -127,5 +127,22 @@ describe("a cache that is served", () => {
     provider.stop();
     await vi.waitFor(() => expect(state.held).toBe(0));
     expect(listeners.size).toBe(0);
+  });
+
+  it("is looked at when a reader complains, once in ten minutes, and not when nobody reads it", async () => {
+    const { artifact, cache, state } = await setup();
+    let nowMs = 0;
+    const provider = new CachedProvider({ cache, isShared: all, now: () => nowMs });
+    provider.damaged(artifact);
+    expect(state.complaints).toBe(0);
+    const tree = await provider.open(artifact);
+    provider.damaged(artifact);
+    provider.damaged(artifact);
+    expect(state.complaints).toBe(1);
+    nowMs = 600_000;
+    provider.damaged(artifact);
+    expect(state.complaints).toBe(2);
+    tree?.release();
+    provider.stop();
   });
 });

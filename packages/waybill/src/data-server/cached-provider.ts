@@ -9,8 +9,12 @@ export type CachedProviderInit = {
   readonly cache: CachedTrees;
   /** Whether all members of the room may have an artifact. */
   readonly isShared: (artifact: ArtifactId) => Promise<boolean>;
+  /** Milliseconds; monotonic. */
+  readonly now?: () => number;
 };
 
+/** What was looked at is not looked at again for this long: reading all of it is work, and it is not served meanwhile. */
+const COMPLAINT_MS = 600_000;
 /** Longer than a reader takes from one request to the next. */
 const LINGER_MS = 5000;
 
@@ -24,11 +28,15 @@ type Open = {
 
 export class CachedProvider implements TreeProvider {
   readonly #init: CachedProviderInit;
+  readonly #now: () => number;
   readonly #open = new Map<ArtifactId, Open>();
+  /** When each was complained of. */
+  readonly #complaints = new Map<ArtifactId, number>();
   readonly #unsubscribe: () => void;
 
   constructor(init: CachedProviderInit) {
     this.#init = init;
+    this.#now = init.now ?? performance.now.bind(performance);
     this.#unsubscribe = init.cache.onChange(() => void this.#lookAgain());
   }
 
@@ -67,6 +75,17 @@ export class CachedProvider implements TreeProvider {
       release();
       throw error;
     }
+  }
+
+  /** Only what is being read is looked at: nobody else can have got it from here. */
+  damaged(artifact: ArtifactId): void {
+    const nowMs = this.#now();
+    for (const [known, atMs] of this.#complaints) {
+      if (nowMs - atMs >= COMPLAINT_MS) this.#complaints.delete(known);
+    }
+    if (!this.#open.has(artifact) || this.#complaints.has(artifact)) return;
+    this.#complaints.set(artifact, nowMs);
+    this.#init.cache.damaged(artifact);
   }
 
   /** Lets go of everything; answers under way end. */

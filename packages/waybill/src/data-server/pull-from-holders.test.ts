@@ -34,14 +34,18 @@ async function setup(files: Readonly<Record<string, Uint8Array | string>>) {
   const holder = async (dir = root, more: Partial<Holder> = {}) => {
     const { files: scanned } = await scanTree(dir);
     const objects = new TreeObjects({ scan: { root: dir, files: scanned }, manifest });
-    const trees = pushedTree(artifact, { manifest, objects });
+    const complaints: string[] = [];
+    const trees = {
+      ...pushedTree(artifact, { manifest, objects }),
+      damaged: (what: string) => complaints.push(what),
+    };
     const server = await startDataServer({ trees, listen: { host: "127.0.0.1" } });
     endings.push(() => server.stop());
     count += 1;
     const addresses = [...server.addresses];
     const own: Holder = { peer: peerOf(count), name: `desk ${count}`, addresses, ...more };
     fixture.hub.holders = [...fixture.hub.holders, own];
-    return { server, holder: own };
+    return { server, holder: own, complaints };
   };
   const pull = async (more: Partial<PullOptions> = {}) => {
     const before = fixture.hub.store.servedBytes;
@@ -151,15 +155,16 @@ describe("a pull in a room with peers that serve", () => {
     },
   );
 
-  it("I7: blames and bans a peer that gives bad shards, and no other", async () => {
-    const { root, holder, pull } = await setup({ "big.bin": noise(16 * MIB, 6) });
+  it("I7: blames and bans a peer that gives bad shards, tells it so, and no other", async () => {
+    const { root, artifact, holder, pull } = await setup({ "big.bin": noise(16 * MIB, 6) });
     const bytes = await readFile(join(root, "big.bin"));
     const bad = fixture.tree("bad", {});
     await writeFile(join(bad, "big.bin"), bytes.fill(7, 0, 12 * MIB));
-    await holder(bad);
-    await holder();
+    const wrong = await holder(bad);
+    const right = await holder();
     const { report, sources } = await pull();
     expect(of(report, "desk 1")).toMatchObject({ use: "dropped", badShards: 1 });
+    expect([wrong.complaints, right.complaints]).toEqual([[artifact], []]);
     expect(of(report, "desk 1").why).toMatch(/failed its hash/);
     expect(of(report, "desk 2")).toMatchObject({ use: "used", badShards: 0 });
     expect(sources.s3 ?? 0).toBe(0);

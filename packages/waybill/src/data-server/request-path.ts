@@ -6,10 +6,12 @@ export type Wanted =
   | { readonly kind: "list" }
   | { readonly kind: "stats" }
   | { readonly kind: "manifest"; readonly artifact: ArtifactId }
+  | { readonly kind: "damaged"; readonly artifact: ArtifactId }
   | { readonly kind: "object"; readonly artifact: ArtifactId; readonly key: string };
 
 const ARTIFACTS = "/v1/artifacts";
 const OBJECTS = "/objects/";
+const DAMAGED = "/damaged";
 
 /** `announced`: what paths without an artifact mean (arriving.md §4). Undefined for what names nothing. */
 export function parsePath(path: string, announced: ArtifactId | undefined): Wanted | undefined {
@@ -21,6 +23,7 @@ export function parsePath(path: string, announced: ArtifactId | undefined): Want
   const id = v.safeParse(ArtifactId, path.slice(ARTIFACTS.length + 1, end));
   if (end === -1 || !id.success) return undefined;
   const rest = path.slice(end);
+  if (rest === DAMAGED) return { kind: "damaged", artifact: id.output };
   return rest === `/${MANIFEST_KEY}`
     ? { kind: "manifest", artifact: id.output }
     : objectAt(id.output, rest);

@@ -10,6 +10,8 @@ export interface TreeProvider {
    * once the manifest is known. Errors become statuses: `not_found` 404, `source_changed` 410, those that may pass 503.
    */
   open(artifact: ArtifactId, signal: AbortSignal): Promise<ServedTree | undefined>;
+  /** A reader got a shard that does not match. Absent where nothing can be done about it. */
+  damaged?(artifact: ArtifactId): void;
 }
 
 /** One artifact, held until it is released. */

@@ -65,7 +65,7 @@ export class TreeService {
     this.#inTurn({ request, response, signal: over.signal }, isReader).catch((error: unknown) => {
       // An answer that has begun can only be cut off.
       if (response.headersSent || isAbort(error)) response.destroy();
-      else refuse(response, statusOf(error));
+      else conclude(response, statusOf(error));
     });
   }
 
@@ -77,7 +77,7 @@ export class TreeService {
       return;
     }
     if (!(await this.#turns.take(TURN_MS, signal))) {
-      if (!signal.aborted) refuse(response, 503);
+      if (!signal.aborted) conclude(response, 503);
       return;
     }
     if (signal.aborted) {
@@ -90,30 +90,34 @@ export class TreeService {
 
   async #route(exchange: Exchange, isReader: boolean): Promise<void> {
     const { request, response, signal } = exchange;
-    const { method, url = "/" } = request;
-    if (method !== "GET" && method !== "HEAD") {
-      response.setHeader("allow", "GET, HEAD");
-      refuse(response, 405);
+    const { method = "", url = "/" } = request;
+    const [path = "", query = ""] = url.split("?", 2);
+    const wanted = parsePath(path, this.#init.announced);
+    const methods = wanted?.kind === "damaged" ? ["PUT"] : ["GET", "HEAD"];
+    if (!methods.includes(method)) {
+      response.setHeader("allow", methods.join(", "));
+      conclude(response, 405);
       return;
     }
-    const [path = "", query = ""] = url.split("?", 2);
     if (path === "/hello") {
       const proof = this.#credentials.proofFor(new URLSearchParams(query).get("nonce") ?? "");
-      if (proof === undefined) refuse(response, 400);
+      if (proof === undefined) conclude(response, 400);
       else sendJson(response, { proof });
       return;
     }
     if (!isReader) {
       response.setHeader("www-authenticate", "Bearer");
-      refuse(response, 401);
+      conclude(response, 401);
       return;
     }
-    const wanted = parsePath(path, this.#init.announced);
     if (wanted === undefined) {
-      refuse(response, 404);
+      conclude(response, 404);
+    } else if (wanted.kind === "damaged") {
+      this.#init.trees.damaged?.(wanted.artifact);
+      conclude(response, 202);
     } else if (wanted.kind === "stats") {
       const { stats } = this.#init;
-      if (stats === undefined) refuse(response, 404);
+      if (stats === undefined) conclude(response, 404);
       else sendJson(response, stats());
     } else if (wanted.kind === "list") {
       const here = await this.#init.trees.list();
@@ -123,7 +127,7 @@ export class TreeService {
     } else {
       const tree = await this.#init.trees.open(wanted.artifact, signal);
       try {
-        if (tree === undefined) refuse(response, 404);
+        if (tree === undefined) conclude(response, 404);
         else await this.#serve(exchange, wanted, tree);
       } finally {
         tree?.release();
@@ -133,13 +137,13 @@ export class TreeService {
 
   async #serve(
     exchange: Exchange,
-    wanted: Exclude<Wanted, { kind: "list" | "stats" }>,
+    wanted: Extract<Wanted, { kind: "manifest" | "object" }>,
     tree: ServedTree,
   ): Promise<void> {
     const { request, response } = exchange;
     if (wanted.kind === "object") {
       const size = tree.objects.sizeOf(wanted.key);
-      if (size === undefined) refuse(response, 404);
+      if (size === undefined) conclude(response, 404);
       else await this.#object(exchange, { ...wanted, size }, tree);
       return;
     }
@@ -246,7 +250,7 @@ function statusOf(error: unknown): number {
   return isRetryable(error) ? 503 : 500;
 }
 
-function refuse(response: ServerResponse, status: number): void {
+function conclude(response: ServerResponse, status: number): void {
   if (status === 503) response.setHeader("retry-after", "1");
   response.writeHead(status, { "content-length": 0, "cache-control": "no-store" }).end();
 }

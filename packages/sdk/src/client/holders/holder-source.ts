@@ -35,6 +35,8 @@ export type HolderSourceInit = {
 const WINDOW = 8;
 /** A cache beside us may be asked by a whole cluster at once: what it costs to go to the store instead is a whole artifact. */
 const BUSY_PROOF_MS = 10_000;
+/** A complaint is a favour to others: it holds nobody up. */
+const COMPLAIN_MS = 2000;
 /** A holder that brings nothing for so long is given up, and one that fills is waited for. */
 const PATIENCE_MS = 60_000;
 
@@ -52,6 +54,8 @@ export class HolderSource implements Source {
   readonly #onShards = new Set<() => void>();
   readonly #onGone = new Set<(reason: string) => void>();
   #inner: HttpMirrorSource | undefined;
+  #address: HttpAddress | undefined;
+  #complaint: Promise<void> | undefined;
   #proving: Promise<void> | undefined;
   #goneWhy: string | undefined;
 
@@ -108,10 +112,32 @@ export class HolderSource implements Source {
     }
   }
 
+  onBadShard(): void {
+    this.#complaint ??= this.#complain();
+  }
+
   async close(): Promise<void> {
     this.#stop.abort();
+    await this.#complaint;
     await this.proven;
     await this.#proving;
+  }
+
+  /** Has it look at what it serves (docs/protocol/data-server.md §3). */
+  async #complain(): Promise<void> {
+    const { transport, artifact } = this.#init;
+    if (this.#address === undefined) return;
+    const { url, token } = this.#address;
+    try {
+      await transport.put({
+        url: `${url}/v1/artifacts/${artifact}/damaged`,
+        headers: { authorization: `Bearer ${token}` },
+        body: new Uint8Array(0),
+        signal: AbortSignal.timeout(COMPLAIN_MS),
+      });
+    } catch {
+      // It is not asked again anyway.
+    }
   }
 
   async #prove(): Promise<void> {
@@ -124,6 +150,7 @@ export class HolderSource implements Source {
       this.#gone("none of its addresses answers from here");
       return;
     }
+    this.#address ??= found;
     this.#inner ??= this.#open(found);
     for (const listener of this.#onShards) listener();
   }
