@@ -1,7 +1,7 @@
 // A regional cache: what a cluster wants crosses its uplink once (docs/protocol/data-server.md §4).
 import { createHash } from "node:crypto";
 import { chmod, mkdir, open, readFile, readdir } from "node:fs/promises";
-import path from "node:path";
+import { join } from "node:path";
 import type { Holder } from "@waybill/sdk/protocol";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { getFrom, holdersOf } from "../support/holders.ts";
@@ -82,7 +82,7 @@ describe("a regional cache", () => {
     await pulls(1);
     const cached = lab.path("region", "cache-proxy");
     const names = await readdir(cached, { recursive: true });
-    const file = path.join(cached, names.find((name) => name.endsWith("/weights.bin")) ?? "");
+    const file = join(cached, names.find((name) => name.endsWith("/weights.bin")) ?? "");
     await chmod(file, 0o600);
     const damaged = await open(file, "r+");
     await damaged.write("damaged", 20 * MIB);
