@@ -216,6 +216,19 @@ describe("a job on a worker", () => {
     ]);
   });
 
+  it("tells every sample of a series, also those that look the same", async () => {
+    await lab.start();
+    const job = lab.offer(
+      trainer(`const png = Buffer.from("89504e470d0a1a0a00000000", "hex");
+        for (const n of [1, 2, 3, 4]) fs.writeFileSync(n + ".png", png);
+        for (const n of [1, 2, 3, 4]) say({type: "sample", file: n + ".png"}); save();`),
+    );
+    expect((await lab.outcome(job))?.state).toBe("completed");
+    const files = lab.ofType(job, "sample").map(({ data }) => data["file"]);
+    expect(files).toEqual(["1.png", "2.png", "3.png", "4.png"]);
+    expect(lab.ofType(job, "log").filter(({ stream }) => stream === "waybill")).toEqual([]);
+  });
+
   it.skipIf(process.platform === "win32")(
     "keeps neither pipes nor devices as samples, and does not wait for them",
     async () => {

@@ -1,5 +1,5 @@
 // Images a trainer shows along the way. Each is read at once (trainers write over their files), kept in the
-// spool under its digest, stored in the room, and only then announced. Nothing about a sample can fail a job.
+// spool, stored in the room, and only then announced. Nothing about a sample can fail a job.
 import { mkdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import {
@@ -44,6 +44,7 @@ type ImageType = { readonly extension: string; readonly mime: string };
 export class Samples {
   readonly #init: SamplesInit;
   #waiting = 0;
+  #taken = 0;
   #uploads: Promise<void> = Promise.resolve();
 
   constructor(init: SamplesInit) {
@@ -83,7 +84,9 @@ export class Samples {
       throw new WaybillError("invalid_request", "it is not a PNG, JPEG, WebP or GIF image");
     }
     const name = `${this.#init.digest(bytes)}.${type.extension}`;
-    const place = join(this.#init.spoolDir, name);
+    // A place of its own: the same image may be on its way several times, and each is removed when it is stored.
+    this.#taken += 1;
+    const place = join(this.#init.spoolDir, `${this.#taken}-${name}`);
     await mkdir(this.#init.spoolDir, { recursive: true });
     await writeFile(place, bytes);
     this.#init.show({
