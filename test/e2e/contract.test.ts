@@ -46,6 +46,13 @@ describe("the contract for scripts", () => {
     expect(errors).toMatch(/^waybill: another hub runs on the data directory/);
   });
 
+  it("saves the token of a new room although nobody reads what is printed", async () => {
+    const created = new WaybillProcess(["room", "create", "unread"], lab.machine("owner"));
+    created.child.stdout?.destroy();
+    await created.exit();
+    expect((await run(["room", "show", "unread"])).code).toBe(0);
+  });
+
   it("answers each kind of failure with its exit code", async () => {
     expect((await run(["room", "create", ROOM])).code).toBe(5);
     expect((await run(["room", "create", "No Such Name!"])).code).toBe(2);

@@ -34,8 +34,6 @@ export function buildProgram(): Command {
   const program = new Command("waybill")
     .description("Move big machine-learning data, train where it lands, keep the models.")
     .version(VERSION)
-    .showHelpAfterError("(add --help for what it takes)")
-    .showSuggestionAfterError()
     .addHelpText(
       "after",
       `
@@ -75,7 +73,11 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 conflict, 
 
 /** Adds the examples, and makes commander throw: it would exit with 1 on wrong usage (ours is 2) and cut off what is being written. */
 function finish(command: Command, words: readonly string[]): void {
-  command.exitOverride().configureHelp({ minWidthToWrap: MIN_HELP_COLUMN });
+  command
+    .exitOverride()
+    .showHelpAfterError("(add --help for what it takes)")
+    .showSuggestionAfterError()
+    .configureHelp({ minWidthToWrap: MIN_HELP_COLUMN });
   const examples = EXAMPLES[words.join(" ")] ?? [];
   if (examples.length > 0) {
     const title = examples.length === 1 ? "Example" : "Examples";

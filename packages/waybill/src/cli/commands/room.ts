@@ -103,16 +103,19 @@ async function createRoom(
     ...(adminToken === undefined ? {} : { adminToken }),
   };
   const created = await context.publicClient().call("createRoom", { body }, { signal });
-  // Shown before it is saved: it is given once, and saving may fail.
+  // It is given once: shown although saving fails, and saved although nobody reads what is shown.
+  const [saved] = await Promise.allSettled([
+    saveRoom(context.dataDir, {
+      hub: context.hubUrl,
+      room: created.room,
+      role: "owner",
+      token: created.token,
+    }),
+  ]);
   output.record(created);
   output.line(`room ${created.room} created; its owner token, for other machines:`);
   output.line(`  WAYBILL_TOKEN=${created.token}`);
-  await saveRoom(context.dataDir, {
-    hub: context.hubUrl,
-    room: created.room,
-    role: "owner",
-    token: created.token,
-  });
+  if (saved.status === "rejected") throw saved.reason;
   output.line(`  next: waybill worker --room ${created.room}`);
 }
 
