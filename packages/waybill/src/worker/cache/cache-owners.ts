@@ -66,9 +66,13 @@ export class CacheOwners {
     return this.#id;
   }
 
-  /** Whether others must still take its leases for good. */
-  get isSure(): boolean {
-    return performance.now() - this.#renewedMs < this.#timing.sureMs;
+  /**
+   * Whether others must still take its leases for good. A machine that slept has not seen the time go by, so the file is
+   * looked for as well.
+   */
+  async isSure(): Promise<boolean> {
+    const wasSure = performance.now() - this.#renewedMs < this.#timing.sureMs;
+    return wasSure && (await this.renew()) !== undefined;
   }
 
   /** Announces this process under a new id. */

@@ -218,7 +218,8 @@ export class LeaseRun {
     const { volume, owners, artifact } = this.#init;
     const from = this.#filled;
     // Others may have given this process up and gone on with what it filled.
-    if (from === undefined || !owners.isSure) return this.#failed("its lease could not be renewed");
+    if (from === undefined || !(await owners.isSure()))
+      return this.#failed("its lease could not be renewed");
     const came = await volume.renameTo(from, volume.path("artifacts", artifact));
     if (came === "done") return DONE;
     if (came === "taken") return { is: "taken" };

@@ -264,6 +264,26 @@ describe("what a process that died has left", () => {
   });
 });
 
+describe("a machine that slept", () => {
+  it("does not publish on the strength of a lease that others have removed meanwhile", async () => {
+    const cache = cacheOf({ ownerTiming: { renewMs: 1e6 } });
+    let pulls = 0;
+    const lease = await cache.open(digitsRoom.artifact, async (into, context) => {
+      const pulled = await digitsPull()(into, context);
+      pulls += 1;
+      if (pulls > 1) return pulled;
+      for (const folder of ["leases", "owners"]) {
+        for (const name of await readdir(inCache(folder))) await removeTree(inCache(folder, name));
+      }
+      return pulled;
+    });
+    expect(pulls).toBe(2);
+    expect(lease.sources).toEqual({ cache: 5005 });
+    expect(await cacheOf().evict(digitsRoom.artifact, 0)).toBe(false);
+    lease.release();
+  });
+});
+
 describe("damage", () => {
   const file = () => inCache("artifacts", digitsRoom.artifact, "files/a.bin");
 
