@@ -94,6 +94,10 @@ export function address(value: string): string {
   if (url === undefined || !/^https?:$/.test(url.protocol)) {
     throw new InvalidArgumentError("it looks like http://host:port");
   }
+  // I10: others see a process's arguments, and addresses are shown.
+  if (url.username !== "" || url.password !== "") {
+    throw new InvalidArgumentError("an address has no user or password in it");
+  }
   return value.replace(/\/+$/, "");
 }
 
