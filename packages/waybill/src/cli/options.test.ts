@@ -57,6 +57,7 @@ describe("option values", () => {
     expect(() => port("99999")).toThrow("65535");
     for (const wrong of ["notaurl", "ftp://x", ""])
       expect(() => address(wrong)).toThrow("http://host:port");
+    expect(() => address("http://me:secret@h.example")).toThrow("no user or password");
   });
 
   it("takes the ways a trainer tells its progress", () => {

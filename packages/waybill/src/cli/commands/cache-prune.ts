@@ -76,7 +76,9 @@ function prune(context: Context, _: [], options: PruneOptions): Promise<void> {
       const { artifact, bytes: size } = entry;
       const name = await cache.nameOf(artifact);
       if (gone) bytes += size;
-      const reason = gone ? why : "kept: it came into use";
+      const reason = gone
+        ? why
+        : "not removed: it came into use, or another process has removed it";
       output.record({
         type: "pruned",
         artifact,
@@ -85,7 +87,7 @@ function prune(context: Context, _: [], options: PruneOptions): Promise<void> {
         dryRun,
         removed: gone && !dryRun,
       });
-      const says = gone ? verb(dryRun) : "kept";
+      const says = gone ? verb(dryRun) : "left";
       const called = name === undefined ? "" : ` (${name})`;
       output.line(`${says} ${artifact.slice(0, 12)}${called}  ${formatBytes(size)}  ${reason}`);
     }
