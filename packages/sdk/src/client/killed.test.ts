@@ -54,8 +54,9 @@ describe("a transfer that is killed three times", () => {
       expect(killed.done).toBe(undefined);
     }
     expect((await run(args)).done).toBe(true);
-    // Three parts of 5 MiB are in flight at most: all that a kill can cost.
-    expect(hub.store.receivedBytes).toBeLessThanOrEqual(TOTAL + 3 * 15 * MIB + MIB);
+    expect(hub.store.sentAgain).toBe(0);
+    // What is in flight is all that a kill can cost: at most 24 parts of 5 MiB, on a busy machine that seems far away.
+    expect(hub.store.receivedBytes).toBeLessThanOrEqual(TOTAL + 3 * 24 * 5 * MIB);
     await run(["pull", hub.url, "lab", "data", join(base, "out")]);
     expect(digestsOf(join(base, "out"))).toEqual(digestsOf(root));
   }, 120_000);

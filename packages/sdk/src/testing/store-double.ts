@@ -66,6 +66,8 @@ export class StoreDouble {
   fault: (request: StoreRequest) => StoreFault | undefined = () => undefined;
   /** Body bytes that came in, also of requests that failed. */
   receivedBytes = 0;
+  /** Bodies of parts that were here already. */
+  sentAgain = 0;
   /** Body bytes handed to sockets. */
   servedBytes = 0;
   requests = 0;
@@ -186,6 +188,7 @@ export class StoreDouble {
     { key, part }: Permit,
     fault: StoreFault | undefined,
   ): Promise<void> {
+    if (part > 0 && this.parts.get(key)?.has(part) === true) this.sentAgain += 1;
     const file = join(this.#dir, String(this.#files++));
     const out = createWriteStream(file);
     let sum = 0;
