@@ -231,7 +231,10 @@ export function createAreas(init: AreasInit): Areas {
     documents,
     signaling,
     artifactRecord: async (room, artifact) =>
-      (await artifactRecord(room, artifact)) ?? arriving.find(room, artifact),
+      (await artifactRecord(room, artifact)) ??
+      (await arriving.find(room, artifact)) ??
+      // It may have arrived between the two looks.
+      artifactRecord(room, artifact),
     checkpoints: {
       find: (room, artifact, job) => records.checkpoints.find(room, artifact, job),
       of: (room, job) => records.checkpoints.of(room, job),

@@ -58,15 +58,17 @@ export function createArtifactsArea(deps: ArtifactsDeps): {
       listArtifacts: async ({ params }) => ({ artifacts: await records.list(params.room) }),
 
       resolveArtifact: async ({ params: { room, ref }, query, caller }) => {
-        try {
+        const held = async () => {
           const record = await orCheckpoint(room, ref, caller, () => records.resolve(room, ref));
           if (query.reading === undefined) return record;
           return { ...record, reading: await readings.of(record) };
+        };
+        try {
+          return await held();
         } catch (error) {
           if (!(error instanceof WaybillError) || !ABSENT.has(error.code)) throw error;
-          const arriving = await deps.arriving(room, ref);
-          if (arriving === undefined) throw error;
-          return arriving;
+          // What was arriving may have arrived between the two looks.
+          return (await deps.arriving(room, ref)) ?? held();
         }
       },
 
