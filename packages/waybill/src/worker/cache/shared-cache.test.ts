@@ -306,6 +306,17 @@ describe("damage", () => {
     lease.release();
   });
 
+  it("of a file's mode alone is found at the next use, and nothing is fetched for it", async () => {
+    const cache = cacheOf();
+    (await cache.open(digitsRoom.artifact, digitsPull())).release();
+    await link(file(), join(dir, "job.bin"));
+    await chmod(join(dir, "job.bin"), 0o555);
+    const lease = await cache.open(digitsRoom.artifact, digitsPull());
+    expect((await stat(file())).mode & 0o111).toBe(0);
+    expect(lease.sources).toEqual({ cache: 5005 });
+    lease.release();
+  });
+
   it("that keeps time and size is found by verify, and not served after that", async () => {
     const cache = cacheOf();
     (await cache.open(digitsRoom.artifact, digitsPull())).release();

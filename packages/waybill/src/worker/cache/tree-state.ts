@@ -1,4 +1,4 @@
-// A print of a tree's state that changes when any file of it is written, replaced, added or removed.
+// A print of a tree's state that changes when any file of it is written, replaced, added, removed or made executable.
 import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 /** Enough to keep the thread pool busy. */
 const STATS_AT_ONCE = 64;
 
-/** Hash over every file's path, size, inode and modification time; `undefined` when there is no such directory. */
+/** Hash over every file's path, size, inode, modification time and whether it is executable; `undefined` when there is no such directory. */
 export async function treeState(dir: string): Promise<string | undefined> {
   const hash = createHash("sha256");
   try {
@@ -31,7 +31,10 @@ async function add(
       const path = `${prefix}${entry.name}`;
       const found = stats[i];
       if (entry.isDirectory()) await add(hash, join(dir, entry.name), `${path}/`);
-      else hash.update(`${path}\0${found?.size}\0${found?.ino}\0${found?.mtimeMs}\0`);
+      else {
+        const mark = ((found?.mode ?? 0) & 0o111) === 0 ? "" : "x\0";
+        hash.update(`${path}\0${found?.size}\0${found?.ino}\0${found?.mtimeMs}\0${mark}`);
+      }
     }
   }
 }
