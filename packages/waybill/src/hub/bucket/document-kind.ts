@@ -22,6 +22,8 @@ export interface DocumentKind<T> {
   missing(bucket: Bucket, key: string): Promise<void>;
   /** Stores what must be there before `next` is written over `before`, which may fail nevertheless. */
   prepare(bucket: Bucket, key: string, before: T | undefined, next: T): Promise<void>;
+  /** Told that the write of `next` was refused and that what is there cannot be used, with the reason: takes back what `prepare` has stored. */
+  refused(bucket: Bucket, key: string, next: T, reason: unknown): Promise<void>;
   /** The document that `head` tells of, made of one that was known; `undefined` when it has to be read whole. */
   advance(bucket: Bucket, key: string, known: T, head: Head): Promise<T | undefined>;
 }

@@ -263,7 +263,10 @@ export class Documents {
       if (!(error instanceof WaybillError) || error.code !== "precondition_failed") throw error;
     }
     // A PUT whose answer was lost is sent again by the S3 client, and refused because it had succeeded.
-    const found = await this.#find(type, key);
+    const found = await this.#find(type, key).catch(async (reason: unknown) => {
+      if (isKind(type)) await type.refused(this.bucket, key, doc, reason);
+      throw reason;
+    });
     return found.versioned !== undefined && found.writeId === facts.writeId
       ? { won: true, written: found.versioned }
       : { won: false, found: found.versioned };

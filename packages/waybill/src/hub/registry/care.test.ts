@@ -76,6 +76,20 @@ describe("a rebuild of a registry", () => {
     expect(checked.damage).toBeUndefined();
   });
 
+  it("does not take an edit over that was refused because of the damage", async () => {
+    const { bucket, one } = await room();
+    const before = await one.read();
+    await bucket.put(KEY, '{"other": "content"}');
+    const refused = one.edit((registry) =>
+      moveAlias(registry, { alias: "late" as Alias, model: "prod", why: "x" }, by),
+    );
+    await expect(refused).rejects.toMatchObject({ code: "registry_damaged" });
+    await careOf(one).rebuild(LAB, { dryRun: false, adopt: false }, "ada");
+    const after = await one.read();
+    expect(after.aliases).toEqual(before.aliases);
+    expect(after.alias_history).toEqual(before.alias_history);
+  });
+
   it("changes nothing when only asked what would come of it", async () => {
     const { bucket, one } = await room();
     await bucket.put(KEY, "{");

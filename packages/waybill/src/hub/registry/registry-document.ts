@@ -63,6 +63,12 @@ export const REGISTRY_DOCUMENT: DocumentKind<Registry> = {
     await bucket.put(snapshotKey(room, next), body, { contentType, ...facts });
   },
 
+  async refused(bucket, key, next, reason) {
+    // A record of what was refused would be taken for the newest write when the registry is made again.
+    if (!(reason instanceof WaybillError) || reason.code !== "registry_damaged") return;
+    await bucket.delete([recordKey(roomOf(key), next)]);
+  },
+
   advance: (bucket, key, known, head) => advance(bucket, roomOf(key), known, head),
 };
 
