@@ -12,6 +12,8 @@ const TOOLS = [
   { program: "chromium", debian: "chromium" },
   { program: "turnserver", debian: "coturn" },
   { program: "zstd", debian: "zstd" },
+  { program: "curl", debian: "curl" },
+  { program: "aria2c", debian: "aria2" },
 ] as const;
 
 const CHECKS = [
