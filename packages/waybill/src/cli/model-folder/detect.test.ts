@@ -204,3 +204,19 @@ describe("a model type made of a name", () => {
     expect(modelTypeOf(name)).toBe(type);
   });
 });
+
+describe("a folder with settings that cannot be read", () => {
+  const broken = { "config.json": "{", "model.safetensors": "x" };
+
+  it("is looked at without them, with a warning", async () => {
+    const found = await detected(broken);
+    expect(found.format).toBe("checkpoint");
+    expect(found.warnings).toContainEqual(
+      expect.stringMatching(/^config\.json cannot be read: .*; it is passed over$/),
+    );
+  });
+
+  it("is refused when they are what was asked for", async () => {
+    await expect(detected(broken, "huggingface")).rejects.toThrow(/config\.json cannot be read/);
+  });
+});

@@ -14,15 +14,25 @@ const DETECTORS = [
   ["checkpoint", detectCheckpoint, "exactly one file of weights"],
 ] as const;
 
-/** The most telling format that fits, or the one asked for. Throws `invalid_request` when the one asked for does not fit. */
+/**
+ * The most telling format that fits, or the one asked for. Throws `invalid_request` when the one asked for does not fit; of others,
+ * files that cannot be read are passed over with a warning.
+ */
 export async function detectModel(
   folder: ModelFolder,
   format: ImportFormat = "auto",
 ): Promise<Detected> {
+  const unread: string[] = [];
   for (const [name, detect, what] of DETECTORS) {
     if (format !== "auto" && format !== name) continue;
-    const detected = await detect(folder);
-    if (detected !== undefined) return detected;
+    const detected = await detect(folder).catch((error: unknown) => {
+      if (format !== "auto" || !isUnreadable(error)) throw error;
+      unread.push(`${error.message}; it is passed over`);
+      return undefined;
+    });
+    if (detected !== undefined) {
+      return { ...detected, warnings: [...unread, ...detected.warnings] };
+    }
     if (format === "auto") continue;
     throw new WaybillError("invalid_request", `${folder.source} is no ${name}: it lacks ${what}`);
   }
@@ -33,6 +43,10 @@ export async function detectModel(
     tags: [],
     found: [],
     missing: DETECTORS.map(([, , what]) => what),
-    warnings: [],
+    warnings: unread,
   };
+}
+
+function isUnreadable(error: unknown): error is WaybillError {
+  return error instanceof WaybillError && error.code === "invalid_request";
 }

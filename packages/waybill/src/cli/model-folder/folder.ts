@@ -56,7 +56,10 @@ export class ModelFolder {
     const file = this.#byPath.get(name);
     if (file === undefined) return undefined;
     if (file.size > MAX_TEXT_BYTES) {
-      throw new WaybillError("invalid_request", `${name} has ${file.size} bytes: too many for one`);
+      throw new WaybillError(
+        "invalid_request",
+        `${name} has ${file.size} bytes, more than ${MAX_TEXT_BYTES}`,
+      );
     }
     return readFile(path.join(this.scan.root, name), "utf8");
   }

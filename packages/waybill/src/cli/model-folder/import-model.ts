@@ -95,8 +95,10 @@ async function look(
   const detected = await detectModel(folder, format);
   const modelType = expected ?? detected.modelType;
   if (modelType === undefined) {
-    const lacking =
-      detected.missing.length === 0 ? "" : ` (not found: ${detected.missing.join("; ")})`;
+    const { warnings: unread, missing } = detected;
+    const sought = missing.length === 0 ? [] : [`not found: ${missing.join("; ")}`];
+    const why = [...unread, ...sought].join("; ");
+    const lacking = why === "" ? "" : ` (${why})`;
     throw new WaybillError(
       "invalid_request",
       `nothing in ${folder.source} says what type of model it is${lacking}`,
@@ -107,7 +109,9 @@ async function look(
   const warnings = differs
     ? [...detected.warnings, `its files say ${detected.modelType}, not ${modelType}`]
     : detected.warnings;
-  return { folder, card, modelType, detected: { ...detected, warnings }, parts: [] };
+  // What was said need not be found.
+  const missing = detected.missing.filter((what) => expected === undefined || what !== "type");
+  return { folder, card, modelType, detected: { ...detected, warnings, missing }, parts: [] };
 }
 
 /** The parts are in folders named by their types, or else in those whose files say that they are of the types. */
