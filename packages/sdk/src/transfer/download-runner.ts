@@ -170,7 +170,8 @@ class DownloadRun {
         clearTimeout(this.#timer);
         this.#timer = setTimeout(
           () => this.#dispatch({ type: "tick" }),
-          Math.ceil(effect.atMs - this.#now()),
+          // A busy machine may be past it already.
+          Math.max(0, Math.ceil(effect.atMs - this.#now())),
         );
         break;
       case "finish":
